@@ -1,0 +1,1 @@
+"""The models: each learns from pairs and choices, and gives P(right) for new pairs."""

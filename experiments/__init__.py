@@ -1,0 +1,1 @@
+"""What a lab runs: PsychoPy sessions and the screens they show."""
