@@ -1,0 +1,444 @@
+"""Trial lists: which two images are shown together, on which sides, in which order.
+
+There are two designs. *Random-sampled*: every trial has two images of its own. *Fully-sampled*: every pair of
+a few images, each once, with every image on the left as often as on the right, and no image in two successive
+trials.
+"""
+
+import argparse
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from catpref.commands import BadInput, Parser, non_negative, positive, run
+from catpref.files import replacing_file
+from catpref.stimuli import find_images, image_path, near_duplicates
+
+RANDOM, FULL = "random-sampled", "fully-sampled"
+RANDOM_TRIALS, FULL_IMAGES = 1000, 50
+BLOCK = 100
+FEWEST_IMAGES = {RANDOM: 2, FULL: 5}
+"""With 3 or 4 images, every order of all pairs shows some image in two successive trials."""
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One row of a trial list; `repeat_of` is the trial in which the pair was first shown, sides swapped."""
+
+    trial: int
+    block: int
+    design: str
+    left_image: str
+    right_image: str
+    repeat_of: int | None = None
+
+
+COLUMNS = tuple(field.name for field in fields(Trial))
+
+
+def make_trials(
+    design: str,
+    names: Sequence[str],
+    repeats: int = 0,
+    block: int = BLOCK,
+    seed: int | np.random.Generator = 0,
+) -> list[Trial]:
+    """Make the trial list of one session.
+
+    Parameters
+    ----------
+    design
+        ``"random-sampled"`` or ``"fully-sampled"``.
+    names
+        The images: every one is shown. An even number for random-sampled, at least 5 for fully-sampled.
+    repeats
+        How many trials, drawn at random, are shown again later with the sides swapped.
+    block
+        Trials a block.
+    seed
+        The same seed and names give the same list.
+
+    Raises
+    ------
+    BadInput
+        If there are too few images for the design, or too few trials for the repeats.
+    """
+    rng = np.random.default_rng(seed)
+    if len(names) < FEWEST_IMAGES[design]:
+        raise BadInput(
+            f"{len(names)} images are too few; a {design} list needs at least {FEWEST_IMAGES[design]}"
+        )
+    if design == RANDOM:
+        pairs = random_pairs(len(names), rng)
+    else:
+        pairs = keep_apart(balance_sides(all_pairs(len(names)), rng), rng)
+    lag = repeat_lag(len(pairs), block)
+    trials = []
+    position = {}
+    for index, is_repeat in insert_repeats(pairs, repeats, lag, rng):
+        left, right = pairs[index]
+        if is_repeat:
+            left, right = right, left
+        else:
+            position[index] = len(trials)
+        trials.append(
+            Trial(
+                trial=len(trials),
+                block=len(trials) // block,
+                design=design,
+                left_image=names[left],
+                right_image=names[right],
+                repeat_of=position[index] if is_repeat else None,
+            )
+        )
+    return trials
+
+
+def random_pairs(images: int, rng: np.random.Generator) -> list[Pair]:
+    """Pair the images 0 … `images` − 1 at random, each in one pair (of an odd number, one is left over)."""
+    order = rng.permutation(images).tolist()
+    return list(zip(order[0::2], order[1::2], strict=False))
+
+
+def all_pairs(images: int) -> list[Pair]:
+    """Give every pair of the images 0 … `images` − 1 once."""
+    return [(first, second) for second in range(images) for first in range(second)]
+
+
+def balance_sides(pairs: Sequence[Pair], rng: np.random.Generator) -> list[Pair]:
+    """Choose the sides so that every image is on the left as often as on the right (±1 if its pairs are odd).
+
+    The pairs are the edges of a graph, and a closed walk along edges not walked before leaves every image as
+    often as it enters it (Euler). Images with an odd number of pairs get one more, with a blank that is
+    dropped again, so that every walk ends where it began.
+    """
+    blank = 1 + max(max(pair) for pair in pairs)
+    partners: list[list[int]] = [[] for _ in range(blank + 1)]
+    for first, second in pairs:
+        partners[first].append(second)
+        partners[second].append(first)
+    odd = [image for image in range(blank) if len(partners[image]) % 2]
+    for image in odd:
+        partners[image].append(blank)
+        partners[blank].append(image)
+    for image in range(blank + 1):
+        rng.shuffle(partners[image])
+
+    balanced = []
+    for start in rng.permutation(blank + 1).tolist():
+        here = start
+        while partners[here]:
+            there = partners[here].pop()
+            partners[there].remove(here)
+            if blank not in (here, there):
+                balanced.append((here, there))
+            here = there
+    return balanced
+
+
+def keep_apart(pairs: Sequence[Pair], rng: np.random.Generator) -> list[Pair]:
+    """Shuffle all pairs of at least 5 images so that no image is in two successive trials.
+
+    In a random order, each clash of neighbours a, b is mended by reversing the stretch from b to a later d,
+    where a goes with d, and b with what follows d. That leaves at least one clash less. From 7 images on such
+    a d always exists, since every pair goes with at least half of the others (Palmer 1997, "The hidden
+    algorithm of Ore's theorem on Hamiltonian cycles"; a blank that goes with everything stands between the
+    last trial and the first). With 5 or 6 images there may be none; then another random order is tried.
+    """
+    sides = np.array([*pairs, (-1, -2)])  # the blank
+    while True:
+        cycle = rng.permutation(len(sides))
+        while len(clashes := np.flatnonzero(_share(sides[cycle], sides[np.roll(cycle, -1)]))):
+            cycle = np.roll(cycle, -clashes[0])
+            following = np.roll(cycle, -1)
+            mends = ~_share(sides[cycle[0]], sides[cycle]) & ~_share(sides[cycle[1]], sides[following])
+            ends = np.flatnonzero(mends[2:]) + 2
+            if not len(ends):
+                break
+            end = rng.choice(ends)
+            cycle[1 : end + 1] = cycle[end:0:-1]
+        else:
+            cycle = np.roll(cycle, -1 - int(np.argmax(cycle == len(pairs))))
+            return [pairs[index] for index in cycle[:-1]]
+
+
+def repeat_lag(trials: int, block: int) -> int:
+    """Say how many trials later a trial may be repeated: half a block, at least 10, if the list allows it."""
+    return min(max(10, block // 2), trials // 2)
+
+
+def insert_repeats(
+    pairs: Sequence[Pair], repeats: int, lag: int, rng: np.random.Generator
+) -> list[tuple[int, bool]]:
+    """Show some trials again, at least `lag` trials later, with no image in two successive trials.
+
+    Returns
+    -------
+    list of (int, bool)
+        For each trial of the longer list, the index into `pairs` and whether it is a repeat.
+
+    Raises
+    ------
+    BadInput
+        If so many repeats find no place.
+    """
+    sides = np.array(pairs)
+    order, is_repeat = np.arange(len(pairs)), np.zeros(len(pairs), dtype=bool)
+    for index in rng.permutation(len(pairs)):
+        if is_repeat.sum() == repeats:
+            break
+        first_shown = int(np.flatnonzero((order == index) & ~is_repeat)[0])
+        clash = _share(sides[index], sides[order])
+        before, after = clash[first_shown + lag - 1 :], np.append(clash[first_shown + lag :], False)
+        places = np.flatnonzero(~before & ~after) + first_shown + lag
+        if len(places):
+            place = rng.choice(places)
+            order, is_repeat = np.insert(order, place, index), np.insert(is_repeat, place, True)
+    if is_repeat.sum() < repeats:
+        raise BadInput(
+            f"--repeats {repeats}: only {is_repeat.sum()} of {len(pairs)} trials can be shown again at least "
+            f"{lag} trials later with no image in two successive trials; ask for fewer repeats or more trials"
+        )
+    return list(zip(order.tolist(), is_repeat.tolist(), strict=True))
+
+
+def _share(pairs: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Say where two arrays of pairs, shape (…, 2), have an image in common."""
+    return (pairs[..., :, None] == others[..., None, :]).any((-2, -1))
+
+
+def list_trials(
+    folder: Path,
+    design: str,
+    images: int | None = None,
+    trials: int | None = None,
+    repeats: int = 0,
+    block: int = BLOCK,
+    seed: int = 0,
+) -> list[Trial]:
+    """Make a trial list from a stimulus folder, drawing the images with the seed.
+
+    Parameters
+    ----------
+    folder
+        The stimulus folder.
+    design, repeats, block, seed
+        As for `make_trials`.
+    images, trials
+        How many; one follows from the other. Without either: 1000 random-sampled trials of 2000 images, or
+        all 1225 pairs of 50 images.
+
+    Raises
+    ------
+    BadInput
+        If the numbers contradict each other, or the folder holds too few images, near-duplicates or damaged
+        images.
+    """
+    needed = count_images(design, images, trials)
+    names = find_images(folder)
+    if len(names) < needed:
+        most = f"--trials {len(names) // 2}" if design == RANDOM else f"--images {len(names)}"
+        otherwise = f" or ask for {most}" if len(names) >= FEWEST_IMAGES[design] else ""
+        raise BadInput(
+            f"{folder}: holds {len(names)} of the {needed} images that a {design} list needs; add "
+            f"{needed - len(names)} more{otherwise}"
+        )
+    rng = np.random.default_rng(seed)
+    drawn = [names[index] for index in rng.permutation(len(names))[:needed]]
+    made = make_trials(design, drawn, repeats, block, rng)
+    copies = near_duplicates(folder, names)
+    if copies:
+        first, second = copies[0]
+        more = f" ({len(copies)} such pairs in all)" if len(copies) > 1 else ""
+        raise BadInput(f"{folder}: {first} and {second} are near-duplicates{more}; remove one of each pair")
+    return made
+
+
+def count_images(design: str, images: int | None, trials: int | None) -> int:
+    """Say how many images a list needs, given how many images or trials (repeats aside) were asked for.
+
+    Raises
+    ------
+    BadInput
+        If the two numbers contradict each other or the design.
+    """
+    if design == RANDOM:
+        needed = 2 * (trials or RANDOM_TRIALS) if images is None else images
+        if needed % 2:
+            raise BadInput(
+                f"--images {needed}: random-sampled trials need an even number of images, two a trial"
+            )
+        made, rule = needed // 2, "each trial has two images of its own"
+    else:
+        needed = images or (_images_for(trials) if trials else FULL_IMAGES)
+        if needed < FEWEST_IMAGES[FULL]:
+            raise BadInput(
+                f"{needed} images are too few for a fully-sampled list: with fewer than "
+                f"{FEWEST_IMAGES[FULL]}, some image is always in two successive trials"
+            )
+        made, rule = math.comb(needed, 2), "a fully-sampled list has every pair once"
+    if trials not in (None, made):
+        raise BadInput(
+            f"--trials {trials}: {needed} images make {made} trials, as {rule}; change one of the two"
+        )
+    return needed
+
+
+def _images_for(trials: int) -> int:
+    """Give the largest number of images that have no more than `trials` pairs."""
+    return (1 + math.isqrt(1 + 8 * trials)) // 2
+
+
+def write_trials(path: Path, trials: Sequence[Trial]) -> None:
+    """Write a trial list as UTF-8 CSV, whole or not at all."""
+    with replacing_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        try:
+            writer.writerows(astuple(trial) for trial in trials)
+        except UnicodeEncodeError as problem:
+            raise BadInput(f"{problem.object!r} is not a name in UTF-8; rename the image") from problem
+
+
+def read_trials(path: Path, folder: Path) -> list[Trial]:
+    """Read a trial list that `write_trials`, or a careful person, wrote. Further columns are left aside.
+
+    Parameters
+    ----------
+    path
+        The CSV.
+    folder
+        The stimulus folder.
+
+    Raises
+    ------
+    BadInput
+        If the file or a column is missing, a row is malformed, the trials or blocks are not numbered in order
+        from 0, or an image is missing or outside the stimulus folder.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise BadInput(f"{path}: has no column {missing[0]}; a trial list has {', '.join(COLUMNS)}")
+            rows = [(f"{path} line {reader.line_num}", row) for row in reader]
+    except OSError as problem:
+        raise BadInput(f"{path}: cannot be read ({problem.strerror})") from problem
+    except (UnicodeDecodeError, csv.Error) as problem:
+        raise BadInput(
+            f"{path}: is not a CSV file in UTF-8; write it with python -m catpref.trials"
+        ) from problem
+    trials: list[Trial] = []
+    for where, row in rows:
+        if any(row[name] is None for name in COLUMNS):
+            raise BadInput(f"{where}: has too few columns; write the list with python -m catpref.trials")
+        try:
+            trial = _check(row, trials, folder)
+        except BadInput as problem:
+            raise BadInput(f"{where}: {problem}") from problem
+        trials.append(trial)
+    if not trials:
+        raise BadInput(f"{path}: holds no trials; write the list with python -m catpref.trials")
+    return trials
+
+
+def _check(row: dict[str, str], before: Sequence[Trial], folder: Path) -> Trial:
+    repeat_of = _number(row, "repeat_of") if row["repeat_of"] else None
+    trial = Trial(
+        trial=_number(row, "trial"),
+        block=_number(row, "block"),
+        design=row["design"],
+        left_image=row["left_image"],
+        right_image=row["right_image"],
+        repeat_of=repeat_of,
+    )
+    last_block = before[-1].block if before else -1
+    sides = {trial.left_image, trial.right_image}
+    if trial.trial != len(before):
+        raise BadInput(f"trial is {trial.trial}, but must be {len(before)}; number the trials from 0")
+    if trial.block not in (last_block, last_block + 1) or trial.block < 0:
+        raise BadInput(f"block is {trial.block}; number the blocks from 0 in the order of the trials")
+    if trial.design not in (RANDOM, FULL):
+        raise BadInput(f"design is '{trial.design}'; it must be {RANDOM} or {FULL}")
+    if before and trial.design != before[0].design:
+        raise BadInput(f"design is {trial.design}, but {before[0].design} above; a list has one design")
+    if len({image_path(folder, name) for name in sides}) == 1:
+        raise BadInput(f"{trial.left_image} is on both sides; show two different images")
+    if repeat_of is not None and not (
+        repeat_of < len(before) and sides == {before[repeat_of].left_image, before[repeat_of].right_image}
+    ):
+        raise BadInput(f"repeat_of is {repeat_of}, which is not an earlier trial with the same two images")
+    return trial
+
+
+def _number(row: dict[str, str], column: str) -> int:
+    text = row[column]
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise BadInput(f"{column} is '{text[:40]}', not a whole number")
+    return int(text)
+
+
+def add_list_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how many trials a list has."""
+    parser.add_argument(
+        "--images", type=positive, metavar="N", help="images to draw (default: 2000 for random, 50 for full)"
+    )
+    parser.add_argument(
+        "--trials",
+        type=positive,
+        metavar="N",
+        help="trials, repeats aside (default: 1000 for random, all pairs for full)",
+    )
+    parser.add_argument(
+        "--repeats",
+        type=non_negative,
+        metavar="K",
+        default=0,
+        help="trials shown again later with the sides swapped, in addition (default: 0)",
+    )
+    parser.add_argument(
+        "--block", type=positive, metavar="N", default=BLOCK, help=f"trials a block (default: {BLOCK})"
+    )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write a trial list."""
+    parser = Parser(
+        "python -m catpref.trials",
+        "Make the trial list of one session from a stimulus folder.",
+        "python -m catpref.trials full --stimuli stimuli/cats --images 50 --repeats 60 --out trials.csv",
+    )
+    parser.add_argument(
+        "design", choices=("random", "full"), help="random: no image twice; full: all pairs of a few images"
+    )
+    parser.add_argument("--stimuli", type=Path, required=True, metavar="DIR", help="the stimulus folder")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="where to write the list, a CSV"
+    )
+    add_list_options(parser)
+    parser.add_argument(
+        "--seed", type=non_negative, metavar="N", default=0, help="for all that is drawn (default: 0)"
+    )
+    options = parser.parse_args(arguments)
+    trials = list_trials(
+        options.stimuli,
+        RANDOM if options.design == "random" else FULL,
+        images=options.images,
+        trials=options.trials,
+        repeats=options.repeats,
+        block=options.block,
+        seed=options.seed,
+    )
+    write_trials(options.out, trials)
+    print(f"{options.out}: {len(trials)} trials, {trials[-1].block + 1} blocks")
+
+
+if __name__ == "__main__":
+    run(main)
