@@ -14,7 +14,8 @@ import math
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -45,7 +46,7 @@ class Session:
     excluded
         How many trials had no answer; they are not among `trials`.
     noise_ceiling
-        The best accuracy one could expect, if the session's own JSON knows it (a simulated observer's does).
+        The best accuracy to expect, if the session's own JSON knows it (a simulated observer's does).
     """
 
     trials: pd.DataFrame
@@ -61,9 +62,8 @@ class Session:
     @property
     def participants(self) -> int | None:
         """The number of different participant codes, or None where a trial does not say whose it is."""
-        if "participant" not in self.trials or self.trials["participant"].isna().any():
-            return None
-        return int(self.trials["participant"].nunique())
+        codes = set(self.trials["participant"]) if "participant" in self.trials else {None}
+        return len(codes) if all(isinstance(code, str) for code in codes) else None
 
 
 def read_sessions(paths: Sequence[Path], stimuli: Path | None = None) -> Session:
@@ -85,27 +85,21 @@ def read_sessions(paths: Sequence[Path], stimuli: Path | None = None) -> Session
         outside the stimulus folder; if a trial shows one image on both sides; if no trial is answered; or if
         the files do not share one stimulus folder.
     """
+    tables = [_read_table(path) for path in paths]
     folder = _stimulus_folder(paths, stimuli)
-    frames: list[pd.DataFrame] = []
-    ceilings: list[float | None] = []
-    shown = 0
     names: dict[Path, str] = {}
-    for path in paths:
-        table = _read_table(path)
-        trials = _trials(table, folder, names)
-        shown += len(trials)
-        frames.append(trials[trials["choice"].notna()])
-        ceilings.append(_noise_ceiling(path))
-    trials = pd.concat(frames, ignore_index=True)
+    answered = [_trials(table, folder, names).dropna(subset=["choice"]) for table in tables]
+    trials = pd.concat([frame for frame in answered if len(frame)] or answered, ignore_index=True)
     if trials.empty:
         raise BadInput(f"{', '.join(map(str, paths))}: no trial has an answer (0 or 1 in column choice)")
     trials["choice"] = trials["choice"].astype(int)
     for name in {"block", "trial", "repeat_of"}.intersection(trials.columns):
-        trials[name] = _whole_numbers(trials[name])
+        trials[name] = _whole_numbers(list(trials[name]))
+    ceilings = [_noise_ceiling(path) for path in paths]
     known = [ceiling for ceiling in ceilings if ceiling is not None]
-    everywhere = len(known) == len(frames)
-    ceiling = float(np.average(known, weights=[len(frame) for frame in frames])) if everywhere else None
-    return Session(trials, folder, shown - len(trials), ceiling)
+    pooled = np.average(known, weights=[len(frame) for frame in answered]) if known == ceilings else None
+    excluded = sum(len(table.rows) for table in tables) - len(trials)
+    return Session(trials, folder, excluded, None if pooled is None else float(pooled))
 
 
 def read_pairs(path: Path, stimuli: Path | None = None) -> tuple[pd.DataFrame, Path]:
@@ -131,8 +125,8 @@ def read_pairs(path: Path, stimuli: Path | None = None) -> tuple[pd.DataFrame, P
     BadInput
         As `read_sessions`, except that a choice is neither needed nor looked at.
     """
-    folder = _stimulus_folder([path], stimuli)
     table = _read_table(path)
+    folder = _stimulus_folder([path], stimuli)
     found = _find_images(table, folder)
     pairs = table.frame()
     for side in SIDES:
@@ -203,16 +197,12 @@ def _read_text(path: Path) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
-        raise BadInput(
-            f"{path}: row {_line(data, problem.start)} is not UTF-8; save it as UTF-8"
-        ) from problem
+        line = len(problem.object[: problem.start + 1].splitlines())
+        raise BadInput(f"{path}: row {line} is not UTF-8 text; save it as CSV in UTF-8") from problem
     if "\0" in text:
-        raise BadInput(f"{path}: row {_line(data, data.index(0))} has a NUL byte; it is not a text file")
+        line = len(data[: data.index(0) + 1].splitlines())
+        raise BadInput(f"{path}: row {line} has a NUL byte, so it is no text; save it as CSV in UTF-8")
     return text
-
-
-def _line(data: bytes, position: int) -> int:
-    return len(data[:position].splitlines() or [b""])
 
 
 def _read_table(path: Path) -> _Table:
@@ -271,7 +261,7 @@ def _require(table: _Table, column: str) -> None:
 
 
 def _without_repeated_columns(table: _Table) -> _Table:
-    """Refuse a name that stands for two columns, unless they say the same, as they may in PsychoPy's files."""
+    """Refuse a name that stands for two columns, unless both say the same, as in some of PsychoPy's."""
     first: dict[str, int] = {}
     keep: list[int] = []
     for place, name in enumerate(table.columns):
@@ -280,29 +270,21 @@ def _without_repeated_columns(table: _Table) -> _Table:
         elif not table.wide or any(row[place] != row[first[name]] for row in table.rows):
             raise BadInput(f"{table.path}: the header has two columns {name[:100]}; rename or remove one")
     rows = [[row[place] for place in keep] for row in table.rows]
-    return _Table(table.path, [table.columns[place] for place in keep], rows, table.lines, table.wide)
+    return replace(table, columns=[table.columns[place] for place in keep], rows=rows)
 
 
 def _only_trials(table: _Table) -> _Table:
     """Leave out the rows of routines that show no images: instructions, breaks, the end."""
     pairs = zip(table["left_image"], table["right_image"], strict=True)
-    keep = [
-        index for index, pair in enumerate(pairs) if not _NOTHING.issuperset(_plain(name) for name in pair)
-    ]
-    return _Table(
-        table.path, table.columns, [table.rows[i] for i in keep], [table.lines[i] for i in keep], table.wide
-    )
+    shows = [not _NOTHING.issuperset(_plain(name) for name in pair) for pair in pairs]
+    rows, lines = list(compress(table.rows, shows)), list(compress(table.lines, shows))
+    return replace(table, rows=rows, lines=lines)
 
 
 # ---- from cells to trials ----------------------------------------------------------------------------------
 
-_NOTHING = {
-    "",
-    "none",
-    "nan",
-    "null",
-    "undefined",
-}  # what PsychoPy, PsychoJS and spreadsheets write for no value
+# What PsychoPy, PsychoJS, R and pandas write for no value.
+_NOTHING = {"", "none", "undefined", "null", "na", "nan"}
 _KEYS = {"left": 0, "f": 0, "right": 1, "j": 1}
 _PREFIXES = ("resources", "html", "stimuli")  # folders in which an experiment keeps its copy of the set
 
@@ -328,7 +310,7 @@ def _trials(table: _Table, folder: Path, names: dict[Path, str]) -> pd.DataFrame
     for name in {"rt", "onset"}.intersection(frame.columns):
         frame[name] = [_seconds(table, index, name, cell) for index, cell in enumerate(frame[name])]
     for name in {"participant", "session", "design"}.intersection(frame.columns):
-        frame[name] = [None if _plain(cell) in _NOTHING else cell for cell in frame[name]]
+        frame[name] = [None if cell.strip() in ("", "None") else cell for cell in frame[name]]
     frame["source"] = str(table.path)
     frame["row"] = table.lines
     return frame
@@ -359,7 +341,7 @@ def _choice(table: _Table, index: int, column: str, cell: str) -> int | None:
         return _KEYS.get(key)
     keys = ", or a key: left, right, F, J" if table.wide else ""
     use = f"use 0 (left), 1 (right), empty (no answer){keys}"
-    raise BadInput(f"{table.at(index, column)}: '{cell[:40]}' is not a choice; {use}")
+    raise BadInput(f"{table.at(index, column)}: {cell[:40]!r} is not a choice; {use}")
 
 
 def _seconds(table: _Table, index: int, column: str, cell: str) -> float:
@@ -372,18 +354,18 @@ def _seconds(table: _Table, index: int, column: str, cell: str) -> float:
         seconds = math.inf
     if not math.isfinite(seconds):
         raise BadInput(
-            f"{table.at(index, column)}: '{cell[:40]}' is not a time in seconds; correct or empty it"
+            f"{table.at(index, column)}: {cell[:40]!r} is not a time in seconds; correct or empty it"
         )
     return seconds
 
 
-def _whole_numbers(column: pd.Series) -> pd.Series:
+def _whole_numbers(column: list[Any]) -> pd.Series:
     """Turn '3', '3.0' and '' into nullable integers, if the column has nothing else."""
     texts = [_plain(cell) if isinstance(cell, str) else "" for cell in column]
     if not all(text in _NOTHING or re.fullmatch(r"[0-9]{1,15}([.,]0*)?", text) for text in texts):
-        return column
+        return pd.Series(column, dtype=object)
     numbers = [None if text in _NOTHING else int(re.split("[.,]", text)[0]) for text in texts]
-    return pd.Series(numbers, dtype="Int64", index=column.index)
+    return pd.Series(numbers, dtype="Int64")
 
 
 def _find_images(table: _Table, folder: Path) -> dict[str, tuple[str, Path]]:
@@ -398,7 +380,7 @@ def _find_images(table: _Table, folder: Path) -> dict[str, tuple[str, Path]]:
                     raise BadInput(f"{table.at(index, side)}: {problem}") from problem
         left, right = pair
         if found[left][1] == found[right][1]:
-            raise BadInput(f"{table.at(index, 'right_image')}: '{right[:100]}' is also the left image")
+            raise BadInput(f"{table.at(index, 'right_image')}: {right[:100]!r} is also the left image")
     return found
 
 
@@ -427,7 +409,7 @@ def _stimulus_folder(paths: Sequence[Path], stimuli: Path | None) -> Path:
             raise BadInput(f"{path}: is given twice")
         seen.add(path.resolve())
     if stimuli is not None:
-        if not stimuli.is_dir():
+        if not _is_folder(stimuli):
             raise BadInput(f"{stimuli}: is not a folder; --stimuli names the stimulus folder")
         return stimuli
     folders = [_named_folder(path) for path in paths]
@@ -443,12 +425,19 @@ def _named_folder(path: Path) -> Path:
         named = _read_json(beside).get("stimuli")
         if named is None:
             continue
-        if not isinstance(named, str) or not (beside.parent / named).is_dir():
+        if not isinstance(named, str) or not _is_folder(beside.parent / named):
             raise BadInput(
                 f"{beside}: its stimulus folder {str(named)[:200]!r} is not there; give it with --stimuli"
             )
         return beside.parent / named
     return path.parent
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def _noise_ceiling(path: Path) -> float | None:

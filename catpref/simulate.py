@@ -1,0 +1,117 @@
+"""Let a simulated observer answer a trial list (``python -m catpref.simulate``).
+
+Beside ``NAME.csv`` it writes ``NAME.json`` (the stimulus folder, and that the session was simulated) and the
+truth: ``NAME_truth.json`` (the observer) and ``NAME_utilities.csv`` (the utility of every image of the set).
+"""
+
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from catpref import __version__
+from catpref.commands import BadInput, Parser, non_negative, run
+from catpref.files import replacing_file
+from catpref.observers import NOISE, Observer, draw_weights, read_parameters, simulate_session, utilities
+from catpref.trials import read_trials
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    parser = Parser(
+        "python -m catpref.simulate",
+        "Answer a trial list as a participant whose taste is known, and write that taste beside the session.",
+        "python -m catpref.simulate trials.csv --stimuli stimuli/faces --out data/session.csv --seed 1",
+    )
+    parser.add_argument("trials", type=Path, help="a trial list, from python -m catpref.trials")
+    parser.add_argument("--stimuli", type=Path, required=True, metavar="DIR", help="a rendered stimulus set")
+    parser.add_argument("--out", type=Path, required=True, metavar="CSV", help="the session to write")
+    parser.add_argument("--seed", type=non_negative, default=0, help="draws taste and noise (default: 0)")
+    parser.add_argument(
+        "--noise",
+        type=float,
+        default=NOISE,
+        metavar="X",
+        help="scale of the Gumbel noise (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--side-bias",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="added to the log odds of right (default: 0)",
+    )
+    parser.add_argument(
+        "--lapse", type=float, default=0.0, metavar="P", help="probability of a blind guess (default: 0)"
+    )
+    options = parser.parse_args(arguments)
+    out: Path = options.out
+    _check_out(out, options.trials)
+    weights = draw_weights(options.seed)
+    values = utilities(read_parameters(options.stimuli), weights)
+    observer = Observer(values, options.noise, options.side_bias, options.lapse)
+    trials = read_trials(options.trials, options.stimuli)
+    session = simulate_session(observer, trials, f"simulated-{options.seed}", options.seed)
+    ceiling = observer.noise_ceiling(session["left_image"], session["right_image"])
+    truth = {
+        "weights": weights,
+        "noise": observer.noise,
+        "side_bias": observer.side_bias,
+        "lapse": observer.lapse,
+        "noise_ceiling": ceiling,
+    }
+    about = {
+        "stimuli": str(options.stimuli.resolve()),
+        "simulated": True,
+        "seed": options.seed,
+        "noise_ceiling": ceiling,
+        "versions": {"catpref": __version__, "numpy": np.__version__, "python": platform.python_version()},
+    }
+    # The session comes last: as long as it is not there, the same command can be given again.
+    about_file, truth_file, utilities_file = _beside(out)
+    _write_json(about_file, about)
+    _write_json(truth_file, truth)
+    _write_csv(utilities_file, pd.DataFrame(values.items(), columns=pd.Index(["image", "utility"])))
+    _write_csv(out, session)
+    print(f"{out}: {len(session)} trials, noise ceiling {ceiling:.3f}")
+
+
+def _beside(out: Path) -> tuple[Path, Path, Path]:
+    names = (f"{out.stem}.json", f"{out.stem}_truth.json", f"{out.stem}_utilities.csv")
+    about, truth, utilities_file = (out.with_name(name) for name in names)
+    return about, truth, utilities_file
+
+
+def _check_out(out: Path, trials: Path) -> None:
+    """Refuse to write over anything but an earlier simulation: what people answered is never lost."""
+    if out.suffix.lower() != ".csv":
+        raise BadInput(f"{out}: --out must end in .csv")
+    about, *others = _beside(out)
+    for path in (out, about, *others):
+        if path.resolve() == trials.resolve() or (path.exists() and not _says_simulated(about)):
+            raise BadInput(f"{path}: is there already and was not simulated; choose another --out")
+
+
+def _says_simulated(about: Path) -> bool:
+    try:
+        return json.loads(about.read_text(encoding="utf-8"))["simulated"] is True
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with replacing_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    with replacing_file(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+if __name__ == "__main__":
+    run(main)
