@@ -14,6 +14,7 @@ import math
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path, PurePosixPath
@@ -215,8 +216,7 @@ def _read_table(path: Path) -> _Table:
         raise BadInput(f"{path}: the header is too long; give the CSV of the choices")
     separator = max(_SEPARATORS, key=lambda candidate: _fitness(header, candidate))
     wide = any(name.strip(' "').endswith(_WIDE_ENDINGS) for name in header.split(separator))
-    # PsychoPy does not double the quotes inside a quoted cell, so its files do not parse strictly.
-    rows = _rows(path, text, separator, strict=not wide)
+    rows = _rows(path, text, separator)
     _, columns = next(rows, (1, []))
     table = _Table(path, [name.strip() for name in columns], [], [], wide)
     for side in SIDES:
@@ -234,9 +234,9 @@ def _read_table(path: Path) -> _Table:
     return table
 
 
-def _rows(path: Path, text: str, separator: str, strict: bool) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
     """Give every row that is not blank, with the line on which it starts."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     line = 1
     try:
         for cells in reader:
@@ -284,7 +284,7 @@ def _only_trials(table: _Table) -> _Table:
 # ---- from cells to trials ----------------------------------------------------------------------------------
 
 # What PsychoPy, PsychoJS, R and pandas write for no value.
-_NOTHING = {"", "none", "undefined", "null", "na", "nan"}
+_NOTHING = {"", "none", "--", "undefined", "null", "na", "nan"}
 _KEYS = {"left": 0, "f": 0, "right": 1, "j": 1}
 _PREFIXES = ("resources", "html", "stimuli")  # folders in which an experiment keeps its copy of the set
 
@@ -332,13 +332,13 @@ def _answer_column(table: _Table) -> str:
 
 
 def _choice(table: _Table, index: int, column: str, cell: str) -> int | None:
-    number = re.fullmatch(r"([01])(?:[.,]0*)?", cell.strip())
-    if number:
+    text = _plain(cell) if table.wide else cell.strip()
+    if number := re.fullmatch(r"([01])(?:[.,]0*)?", text):
         return int(number[1])
-    if not cell.strip():
+    if not text:
         return None
-    if table.wide and (key := _plain(cell)) in _KEYS | dict.fromkeys(_NOTHING):
-        return _KEYS.get(key)
+    if table.wide and (text in _KEYS or text in _NOTHING):
+        return _KEYS.get(text)
     keys = ", or a key: left, right, F, J" if table.wide else ""
     use = f"use 0 (left), 1 (right), empty (no answer){keys}"
     raise BadInput(f"{table.at(index, column)}: {cell[:40]!r} is not a choice; {use}")
@@ -377,26 +377,32 @@ def _find_images(table: _Table, folder: Path) -> dict[str, tuple[str, Path]]:
                 try:
                     found[name] = _find_image(folder, name, table.wide)
                 except BadInput as problem:
-                    raise BadInput(f"{table.at(index, side)}: {problem}") from problem
+                    raise BadInput(f"{table.at(index, side)}: {problem}; check it, or --stimuli") from problem
         left, right = pair
         if found[left][1] == found[right][1]:
-            raise BadInput(f"{table.at(index, 'right_image')}: {right[:100]!r} is also the left image")
+            raise BadInput(
+                f"{table.at(index, 'right_image')}: {right[:100]!r} is the left image too; correct the row"
+            )
     return found
 
 
 def _find_image(folder: Path, name: str, wide: bool) -> tuple[str, Path]:
-    if not wide:
+    try:
         return name, image_path(folder, name)
-    parts = name.replace("\\", "/").removeprefix("./").split("/")
-    while True:
-        shorter = "/".join(parts)
-        try:
-            return shorter, image_path(folder, shorter)
-        except BadInput:
-            if len(parts) == 1 or parts[0] not in (*_PREFIXES, folder.name):
-                image_path(folder, name.replace("\\", "/"))
-                raise
-        parts = parts[1:]
+    except BadInput:
+        for shorter in _without_prefixes(name, folder.resolve().name) if wide else ():
+            with suppress(BadInput):
+                return shorter, image_path(folder, shorter)
+        raise
+
+
+def _without_prefixes(name: str, folder: str) -> Iterator[str]:
+    """Take off, one by one, the folders through which the experiment reached the set."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    yield str(path)
+    while len(path.parts) > 1 and path.parts[0] in (*_PREFIXES, folder):
+        path = PurePosixPath(*path.parts[1:])
+        yield str(path)
 
 
 # ---- the stimulus folder and the JSON beside a session -----------------------------------------------------
@@ -454,9 +460,10 @@ def _read_json(path: Path) -> dict[str, Any]:
     """Read a session's JSON; no file is as good as one that says nothing."""
     if not path.exists():
         return {}
+    text = _read_text(path)
     try:
-        content = json.loads(_read_text(path))
-    except (json.JSONDecodeError, RecursionError) as problem:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as problem:
         raise BadInput(f"{path}: is not JSON ({problem}); correct it or move it away") from problem
     if not isinstance(content, dict):
         raise BadInput(f'{path}: must hold a JSON object, such as {{"stimuli": "cats"}}')
