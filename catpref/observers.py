@@ -89,9 +89,8 @@ class Observer:
             If an image is not among `utilities`.
         """
         difference = self._utilities_of(right) - self._utilities_of(left)
-        if self.noise > 0:
-            return difference / self.noise + self.side_bias
-        return np.where(difference == 0, self.side_bias, np.copysign(np.inf, difference))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # infinite without noise
+            return np.where(difference == 0, 0.0, difference / self.noise) + self.side_bias
 
     def p_right(self, left: Iterable[str], right: Iterable[str]) -> NDArray[np.float64]:
         """Probability of choosing the right image, shape (trials,)."""
@@ -146,7 +145,8 @@ def read_parameters(folder: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype={"file": str}, encoding="utf-8-sig")
     except (OSError, ValueError) as problem:
         raise BadInput(f"{path}: cannot be read as CSV ({problem}); render the set again") from problem
-    if "file" not in table or table.empty or table["file"].duplicated().any():
+    names = list(table["file"]) if "file" in table else []
+    if not names or len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
         raise BadInput(f"{path}: must name each image once in a column file; render the set again")
     table = table.set_index("file")
     if not (all(map(is_numeric_dtype, table.dtypes)) and np.isfinite(table.to_numpy(np.float64)).all()):
