@@ -58,7 +58,7 @@ PARAMETERS: dict[str, tuple[float, float]] = {
     "coat_colour": (0.0, 1.0),  # black, blue-grey, brown, ginger, cream, white; individual
     "coat_lightness": (-1.0, 1.0),  # darker to lighter than the palette; individual
     "tabby_strength": (0.0, 1.0),  # contrast of the stripes; individual
-    "tabby_stripes": (5.0, 9.0),  # how closely they lie; individual
+    "tabby_stripes": (4.5, 9.5),  # how closely they lie; individual
     "white_area": (0.0, 1.0),  # white spotting: none, chin, chest, muzzle, blaze; individual
     "patch_area": (0.0, 1.0),  # second colour, as in calico cats: none to most of the face; individual
     "patch_side": (-1.0, 1.0),  # where the patches lie, the picture's left to right; individual
@@ -594,7 +594,7 @@ def _paint_muzzle(canvas: Array, face: Face) -> None:
     _paint(canvas, _shape([_stroke(gleam, 4 * s, 4 * s)], soften=2.2), (1, 0.95, 0.93), 0.5)
     groove = _curve((x0, low - 1), (x0, lip - 4), (x0, lip))
     _paint(canvas, _shape([_stroke(groove, 2.6, 2.2)], soften=0.8), dark * 0.8, 0.75)
-    rise = 10 * face["mouth_curve"]
+    rise = 17 * face["mouth_curve"]
     for side in (-1.0, 1.0):
         nostril = _curve((5, 11), (11, 12.5), (15.5, 6)) * (side * s, s) + NOSE
         _paint(canvas, _shape([_stroke(nostril, 4.6 * s, 1.0)], soften=1.0), dark * 0.6, 0.9)
