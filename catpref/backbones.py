@@ -70,26 +70,37 @@ class Backbone:
     network: lpips.LPIPS
 
     @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return self.network.scaling_layer.shift.device
+
+    @property
     def channel_weights(self) -> list[Tensor]:
         """The weights of LPIPS's linear layers, one tensor of shape (channels,) a layer, all non-negative."""
         return [layer.model[-1].weight.detach().flatten() for layer in self.network.lins]  # type: ignore[union-attr]
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def features(self, images: Tensor, depth: int | None = None) -> list[Tensor]:
         """Compute every layer's features, scaled to unit length over the channels as LPIPS does.
 
         Parameters
         ----------
         images
             Shape (n, 3, height, width), RGB in [-1, 1].
+        depth
+            Stop after so many layers; None computes all.
 
         Returns
         -------
         list of Tensor
             One tensor a layer, each of shape (n, channels, layer height, layer width).
         """
+        layers = []
         with torch.inference_mode():
-            layers = self.network.net(self.network.scaling_layer(images))
-            return [lpips.normalize_tensor(layer) for layer in layers]
+            activation = self.network.scaling_layer(images)
+            for part in list(self.network.net.children())[:depth]:
+                activation = part(activation)
+                layers.append(lpips.normalize_tensor(activation))
+        return layers
 
 
 def load_backbone(name: str = DEFAULT, weights: Path | None = None, device: str = "cpu") -> Backbone:

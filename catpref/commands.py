@@ -76,6 +76,6 @@ def _whole(text: str, least: int) -> int:
     return number
 
 
-def progress(items: Iterable[T], what: str, total: int | None = None, unit: str = "image") -> Iterable[T]:
-    """Iterate with a progress bar that appears after two seconds, and only on a terminal."""
+def progress(items: Iterable[T], what: str, total: int | None = None, unit: str = "image") -> "tqdm[T]":
+    """Give the items with a progress bar that appears after two seconds, and only on a terminal."""
     return tqdm(items, desc=what, total=total, unit=unit, delay=2, disable=None, leave=False)

@@ -1,0 +1,119 @@
+"""Signed embeddings: one vector an image, whose differences point from the one to the other.
+
+An LPIPS distance is the same when the sides swap. The features that it compares are not: here each layer's
+features (scaled to unit length over the channels, as in LPIPS) are averaged over the cells of a grid laid on
+the image, and φ(right) − φ(left) changes its sign with the sides.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from catpref import cache
+from catpref.backbones import Backbone, sha256_of
+from catpref.commands import progress
+from catpref.stimuli import open_image
+
+SIZE = 512
+"""Images are resized to SIZE × SIZE pixels before they are embedded."""
+
+GRIDS = {"grid8": 8, "grid4": 4, "global": 1}
+"""The embeddings by name: cells along each side of the grid on which features are averaged."""
+
+DEFAULT = "grid8"
+
+_CODE_VERSION = "1"  # raise it when the same image would be embedded differently
+_BATCH = 4
+
+
+def image_tensor(path: Path, size: int) -> Tensor:
+    """Load an image as the networks take it.
+
+    Returns
+    -------
+    Tensor
+        Shape (3, size, size), RGB in [-1, 1].
+
+    Raises
+    ------
+    BadInput
+        If the image cannot be read.
+    """
+    image = open_image(path).resize((size, size), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def embed(
+    images: Sequence[Path],
+    backbone: Backbone,
+    embedding: str = DEFAULT,
+    cache_folder: Path | None = None,
+) -> np.ndarray:
+    """Embed images, each through the network once, or not at all if it was embedded before.
+
+    Parameters
+    ----------
+    images
+        The files.
+    backbone
+        The network.
+    embedding
+        A name in `GRIDS`.
+    cache_folder
+        Where embeddings are kept by content; None keeps nothing.
+
+    Returns
+    -------
+    ndarray of float16
+        Shape (images, dimensions): for each layer in turn its channels × grid × grid.
+
+    Raises
+    ------
+    BadInput
+        If an image cannot be read, or the cache not written.
+    """
+    keys = [_key(path, backbone, embedding) for path in images] if cache_folder else []
+    found: dict[int, np.ndarray] = {}
+    if cache_folder:
+        for index, key in enumerate(keys):
+            kept = cache.read(cache_folder, key, np.float16)
+            if kept is not None:
+                found[index] = kept
+    missing = [index for index in range(len(images)) if index not in found]
+    with progress([], f"embedding with {backbone.name}", total=len(missing)) as bar:
+        for start in range(0, len(missing), _BATCH):
+            batch = missing[start : start + _BATCH]
+            tensors = torch.stack([image_tensor(images[index], SIZE) for index in batch])
+            for index, vector in zip(batch, _pooled(tensors, backbone, GRIDS[embedding]), strict=True):
+                found[index] = vector
+                if cache_folder:
+                    cache.write(cache_folder, keys[index], vector)
+            bar.update(len(batch))
+    return np.stack([found[index] for index in range(len(images))])
+
+
+def _pooled(images: Tensor, backbone: Backbone, grid: int) -> np.ndarray:
+    layers = backbone.features(images.to(backbone.device))
+    cells = [adaptive_avg_pool2d(layer, grid).flatten(1) for layer in layers]
+    return torch.cat(cells, dim=1).cpu().numpy().astype(np.float16)
+
+
+def _key(path: Path, backbone: Backbone, embedding: str) -> str:
+    return cache.key_of(_CODE_VERSION, sha256_of(path), backbone.weights_sha256, embedding, str(SIZE))
+
+
+def luminance_and_contrast(images: Sequence[Path]) -> np.ndarray:
+    """Measure what a choice might follow without looking at the cat: each image's mean luma and its spread.
+
+    Returns
+    -------
+    ndarray
+        Shape (images, 2): mean and standard deviation of the ITU-R 601 luma, in [0, 255].
+    """
+    luma = [np.asarray(open_image(path).convert("L"), np.float64) for path in progress(images, "luminance")]
+    return np.array([(image.mean(), image.std()) for image in luma])

@@ -1,0 +1,109 @@
+"""Bayesian logistic regression of choices on signed differences, by Laplace's approximation.
+
+P(right) = logistic(w · (x_right − x_left) + b), with independent Gaussian priors on w (variance `prior_variance`,
+chosen by marginal likelihood) and on the side bias b (variance `BIAS_VARIANCE`).
+
+References
+----------
+MacKay (1992). The evidence framework applied to classification networks. Neural Computation 4(5).
+Bishop (2006). Pattern Recognition and Machine Learning, section 4.5.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, log_expit
+
+BIAS_VARIANCE = 1.0
+"""Prior variance of the side bias, in squared logits: a bias of one logit (73 % to one side) is not unusual."""
+
+# Bounds of the search for the prior's strength: log of the variance of a typical trial's utility difference.
+_LOG_SPREAD = (-10.0, 8.0)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A Gaussian approximation of what the choices say.
+
+    Attributes
+    ----------
+    weights
+        Posterior mode of w, shape (dimensions,).
+    side_bias
+        Posterior mode of b, in logits; positive means that the right is chosen more often.
+    precision
+        Posterior precision of the whitened weights (w / √prior_variance, then b / √BIAS_VARIANCE), shape
+        (dimensions + 1, dimensions + 1).
+    prior_variance
+        Prior variance of each weight.
+    log_evidence
+        Log marginal likelihood of the choices at that prior.
+    """
+
+    weights: np.ndarray
+    side_bias: float
+    precision: np.ndarray
+    prior_variance: float
+    log_evidence: float
+
+    @property
+    def side_bias_sd(self) -> float:
+        """Posterior standard deviation of the side bias, in logits."""
+        last = np.zeros(len(self.precision))
+        last[-1] = 1
+        return float(np.sqrt(BIAS_VARIANCE * cho_solve(cho_factor(self.precision), last)[-1]))
+
+
+def fit(differences: np.ndarray, choices: np.ndarray, prior_variance: float | None = None) -> Posterior:
+    """Fit the weights and the side bias.
+
+    Parameters
+    ----------
+    differences
+        x_right − x_left, shape (trials, dimensions).
+    choices
+        0 = left, 1 = right, shape (trials,).
+    prior_variance
+        Variance of the prior on each weight; None takes the one with the greatest marginal likelihood.
+    """
+    if prior_variance is None:
+        typical = np.square(differences).sum(1).mean() or 1.0
+        best = minimize_scalar(
+            lambda spread: -_at(differences, choices, float(np.exp(spread)) / typical).log_evidence,
+            bounds=_LOG_SPREAD,
+            method="bounded",
+            options={"xatol": 0.1},
+        )
+        prior_variance = float(np.exp(best.x)) / typical
+    return _at(differences, choices, prior_variance)
+
+
+def _at(differences: np.ndarray, choices: np.ndarray, prior_variance: float) -> Posterior:
+    """Find the posterior's mode by Newton steps, halved while they overshoot, and its curvature there."""
+    scales = np.full(differences.shape[1] + 1, np.sqrt(prior_variance))
+    scales[-1] = np.sqrt(BIAS_VARIANCE)
+    design = np.column_stack([differences, np.ones(len(differences))]) * scales
+    signs = np.where(choices == 1, 1.0, -1.0)
+
+    def loss(point: np.ndarray) -> float:
+        return float(point @ point / 2 - log_expit(signs * (design @ point)).sum())
+
+    whitened = np.zeros(design.shape[1])
+    current = loss(whitened)
+    while True:
+        p_right = expit(design @ whitened)
+        gradient = whitened - design.T @ ((choices == 1) - p_right)
+        precision = design.T @ (design * (p_right * (1 - p_right))[:, None])
+        precision[np.diag_indices_from(precision)] += 1
+        factor = cho_factor(precision)
+        step = cho_solve(factor, gradient)
+        if gradient @ step < 1e-8:  # twice the loss still to be gained
+            break
+        while (new := loss(whitened - step)) > current:
+            step /= 2
+        whitened, current = whitened - step, new
+    log_evidence = -current - float(np.log(np.diag(factor[0])).sum())
+    weights = whitened * scales
+    return Posterior(weights[:-1], float(weights[-1]), precision, prior_variance, log_evidence)
