@@ -519,7 +519,7 @@ def _paint_ears(canvas: Array, face: Face) -> None:
     rng = np.random.default_rng(3)
     half, high = 0.5 * face["ear_size"], face["ear_size"]
     for side in (-1.0, 1.0):
-        _paint(canvas, _shape([_ear_shape(face, side, inner=True)], soften=4), SKIN, 0.6)
+        _paint(canvas, _shape([_ear_shape(face, side, inner=True)], soften=7), SKIN, 0.65)
         depth = np.array([[-0.3, 0.1], [0.35, 0.1], [0.45, 0.35], [0.1, 0.6]]) * (half, high)
         _paint(canvas, _shape([_ear_place(face, side, depth)], soften=11), 0.45 * SKIN, 0.75)
         for root, lean, length in rng.uniform((0, 0, 0.45), (1, 1, 1.15), (3, 18, 3)).transpose(0, 2, 1):
@@ -610,7 +610,7 @@ def _paint_whiskers(canvas: Array, face: Face) -> None:
     for order, opacity in ((np.arange(whole), 1.0), (np.array([whole]), face["whisker_number"] - whole)):
         row, place = order % 3, order // 3
         root = np.c_[(24 + 9 * place + 2 * row) * m, 32 + (9 * row - 3 * place) * m]
-        turn = np.radians(-20 + 14 * row + 6.5 * place - 2 * (order % 2))
+        turn = np.radians(-19 + 13 * row + 6 * place + 3.5 * np.sin(2.4 * order))
         length = (face["whisker_length"] * (1 - 0.09 * place - 0.05 * row))[:, None]
         end = root + length * np.c_[np.cos(turn), np.sin(turn)]
         bend = root + 0.5 * length * np.c_[np.cos(turn - 0.3), np.sin(turn - 0.3)]
