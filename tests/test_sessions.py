@@ -279,13 +279,16 @@ def test_sessions_of_different_participants_are_pooled(write: Write) -> None:
     assert list(session.trials["row"]) == [2, 2]
     nameless = write(HEADER + "c.png,d.png,1\n", "nameless.csv")
     assert read_sessions([first, nameless]).participants is None
+    blank = write("participant,left_image,right_image,choice\n,a.png,b.png,0\n", "blank.csv")
+    assert read_sessions([blank]).participants is None
     unanswered = write(HEADER + "c.png,d.png,\n", "unanswered.csv")
     assert read_sessions([first, unanswered]).excluded == 1
 
 
 def test_a_file_given_twice_is_refused(write: Write, tmp_path: Path) -> None:
     path = write(HEADER + ROWS)
-    assert "twice" in complaint(path, tmp_path / "." / "session.csv")
+    (tmp_path / "again.csv").symlink_to(path)
+    assert "twice" in complaint(path, tmp_path / "again.csv")
 
 
 def test_where_the_stimulus_folder_comes_from(tmp_path: Path) -> None:
@@ -406,8 +409,8 @@ def test_pairs_are_checked_as_a_session_is(write: Write) -> None:
         (HEADER + 'a.png,b.png,0\na.png,"b.png,0\nc.png,a.png,1\n', ["row 3", "CSV"]),
         (HEADER + "a" * 200_000 + ",b.png,0\n", ["row 2", "CSV"]),
         (HEADER + "a" * 5_000 + ",b.png,0\n", ["row 2, column left_image"]),
-        ("choice," + HEADER + "0,a.png,b.png,1\n", ["two columns choice"]),
-        ("x" * 100_000, ["header"]),
+        ("choice," + HEADER + "0,a.png,b.png,0\n", ["two columns choice"]),
+        ("x" * 100_000, ["header is too long"]),
         ("rt," + HEADER + "0.5,a.png,b.png,0\nfast,b.png,c.png,1\n", ["row 3, column rt", "'fast'"]),
         ("onset," + HEADER + "inf,a.png,b.png,0\n", ["row 2, column onset", "'inf'"]),
         (HEADER.replace("choice", "key_resp.keys") + "a.png,b.png,f\nb.png,a.png,q\n", ["row 3", "'q'"]),

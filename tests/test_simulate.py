@@ -89,6 +89,9 @@ def test_a_simulation_may_be_replaced_but_nothing_else(study: Path) -> None:
     before = out.read_bytes()
     simulate(study, "--seed", "2")
     assert out.read_bytes() != before
+    (study / "trials.json").write_text('{"simulated": true}')
+    with pytest.raises(BadInput, match=r"trials\.csv"):
+        simulate(study, out="trials.csv")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -139,7 +142,7 @@ def test_as_a_command(study: Path) -> None:
     done = subprocess.run(command, cwd=study, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("session.csv: 76 trials, noise ceiling 0.")
-    assert read_sessions([study / "session.csv"]).stimuli == study / "faces"
+    assert json.loads((study / "session.json").read_text())["stimuli"] == str(study / "faces")
     (study / "faces" / "cat_3.png").unlink()
     refused = subprocess.run(command, cwd=study, capture_output=True, text=True)
     assert refused.returncode == 2
