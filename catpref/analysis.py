@@ -1,0 +1,267 @@
+"""From a session to everything that a report says of it: models, their evaluation, the ranking of the images."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from catpref import evaluation, lpips_maps
+from catpref.backbones import Backbone
+from catpref.commands import BadInput, progress
+from catpref.embeddings import DEFAULT, GRIDS, embed, luminance_and_contrast
+from catpref.evaluation import NoiseCeiling, Scores
+from catpref.models import bradley_terry, laplace, study_cnn, utility
+from catpref.models.study_cnn import StudyCNN
+from catpref.models.utility import Utility
+from catpref.sessions import Session, check_both_sides_chosen
+from catpref.splits import Fold, split
+from catpref.stimuli import image_path
+
+MODELS = ("utility", "study_cnn")
+
+_MAP_SIZES = (512, 256, 128, 96, 64, 48, 40, 32)
+_TRAINING_BUDGET = 2.5e12  # multiplications and additions: about twenty seconds on two cores
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a fit is asked for; see ``python -m catpref.fit --help``."""
+
+    models: Sequence[str] = MODELS
+    embedding: str | None = None
+    map_size: int | None = None
+    split: str = "images"
+    folds: int = 5
+    seed: int = 0
+    device: str = "cpu"
+    cache: Path | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one model did on held-out trials."""
+
+    model: str
+    embedding: str | None
+    n_train: int
+    n_test: int
+    scores: Scores
+    fit_seconds: float
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything that was learned from a session.
+
+    Attributes
+    ----------
+    session, backbone, settings
+        What it was learned from, and how.
+    noise_ceiling
+        The best accuracy to expect.
+    results, baselines
+        One entry a model.
+    predictions
+        One row for each model and held-out trial.
+    ranking
+        Columns image, utility, utility_sd; most preferred first.
+    utility, cnn
+        The models fitted to all trials; None where not asked for.
+    histories
+        The training history of each fold's network.
+    map_size, map_name
+        Side of the distance maps that the network was trained on, and which maps; None without a network.
+    embed_seconds, fit_seconds
+        What the time went to.
+    """
+
+    session: Session
+    backbone: Backbone
+    settings: Settings
+    noise_ceiling: NoiseCeiling
+    results: list[Result]
+    baselines: list[Result]
+    predictions: pd.DataFrame
+    ranking: pd.DataFrame
+    utility: Utility | None
+    cnn: StudyCNN | None
+    histories: list[list[study_cnn.Epoch]]
+    map_size: int | None
+    map_name: str | None
+    embed_seconds: float
+    fit_seconds: float
+
+
+Predictor = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Learns from the training trials and gives P(right) of the test trials, both as indices."""
+
+
+def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysis:
+    """Fit and evaluate the models on a session.
+
+    Raises
+    ------
+    BadInput
+        If only one side was ever chosen, there is too little data for the split, an image cannot be read, or
+        the settings contradict each other.
+    """
+    check_both_sides_chosen(session)
+    signed, map_name, map_layer = _choose_inputs(settings, backbone)
+    images = session.images
+    sides = session.trials[["left_image", "right_image"]].to_numpy()
+    pairs = np.searchsorted(images, sides)
+    choices = session.trials["choice"].to_numpy()
+    folds = split(pairs, settings.split, settings.folds, settings.seed)
+    paths = [image_path(session.stimuli, image) for image in images]
+    map_size = _map_size(settings, [len(train) for train, _ in folds] + [len(pairs)])
+
+    started = time.perf_counter()
+    looks = luminance_and_contrast(paths)
+    embeddings = maps = None
+    if "utility" in settings.models:
+        embeddings = embed(paths, backbone, signed, settings.cache)
+    if "study_cnn" in settings.models:
+        maps = lpips_maps.distance_maps(paths, pairs, backbone, map_size, map_layer)
+    embedded = time.perf_counter()
+
+    histories: list[list[study_cnn.Epoch]] = []
+
+    def predict_with_utility(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        assert embeddings is not None
+        model = utility.fit(embeddings, pairs[train], choices[train], settings.seed)
+        return model.p_right(embeddings, pairs[test])
+
+    def predict_with_cnn(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        assert maps is not None
+        held_out = maps[test], choices[test]
+        model = study_cnn.fit(maps[train], choices[train], held_out, settings.seed, settings.device)
+        histories.append(model.history)
+        return model.p_right(maps[test])
+
+    def predict_majority(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        rate = (choices[train].sum() + 1) / (len(train) + 2)
+        return np.full(len(test), rate)
+
+    def predict_with_number(number: np.ndarray) -> Predictor:
+        differences = (number[pairs[:, 1]] - number[pairs[:, 0]])[:, None]
+
+        def predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+            posterior = laplace.fit(differences[train], choices[train])
+            return expit(differences[test] @ posterior.weights + posterior.side_bias)
+
+        return predict
+
+    def predict_with_bradley_terry(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        return bradley_terry.fit_and_predict(pairs[train], choices[train], pairs[test])
+
+    models: dict[str, tuple[str | None, Predictor]] = {
+        "utility": (signed, predict_with_utility),
+        "study_cnn": (f"{map_name} {map_size}", predict_with_cnn),
+        "majority_side": (None, predict_majority),
+        "luminance": (None, predict_with_number(looks[:, 0])),
+        "contrast": (None, predict_with_number(looks[:, 1])),
+        "bradley_terry": (None, predict_with_bradley_terry),
+    }
+    chosen = [name for name in models if name not in MODELS or name in settings.models]
+    results, predictions = [], []
+    for name in progress(chosen, "fitting", unit="model"):
+        embedding, predictor = models[name]
+        result, held_out = _cross_validate(name, embedding, predictor, folds, pairs, choices)
+        results.append(result)
+        predictions.append(held_out.join(session.trials.drop(columns="choice"), on="row_index"))
+
+    fitted_utility = fitted_cnn = None
+    if embeddings is not None:
+        fitted_utility = utility.fit(embeddings, pairs, choices, settings.seed)
+    if maps is not None:
+        fitted_cnn = study_cnn.fit(maps, choices, None, settings.seed, settings.device)
+    return Analysis(
+        session=session,
+        backbone=backbone,
+        settings=settings,
+        noise_ceiling=evaluation.noise_ceiling(pairs, choices, session.noise_ceiling),
+        results=[result for result in results if result.model in MODELS],
+        baselines=[result for result in results if result.model not in MODELS],
+        predictions=_in_order(pd.concat(predictions)),
+        ranking=rank(images, fitted_utility, embeddings),
+        utility=fitted_utility,
+        cnn=fitted_cnn,
+        histories=histories,
+        map_size=None if maps is None else map_size,
+        map_name=None if maps is None else map_name,
+        embed_seconds=embedded - started,
+        fit_seconds=time.perf_counter() - embedded,
+    )
+
+
+def rank(images: Sequence[str], model: Utility | None, embeddings: np.ndarray | None) -> pd.DataFrame:
+    """Rank images by utility, most preferred first; without a model their utilities are unknown (NaN)."""
+    mean = sd = np.full(len(images), np.nan)
+    if model is not None and embeddings is not None:
+        mean, sd = model.utilities(embeddings)
+    table = pd.DataFrame({"image": list(images), "utility": mean, "utility_sd": sd})
+    return table.sort_values("utility", ascending=False, kind="stable", ignore_index=True)
+
+
+def _choose_inputs(settings: Settings, backbone: Backbone) -> tuple[str, str, int | None]:
+    """Read ``--embedding``: the signed embedding, the map's name, and the map's layer (None = mean map)."""
+    maps = {"mean-map": None}
+    maps |= {f"layer-{layer + 1}-map": layer for layer in range(len(backbone.channel_weights))}
+    asked = settings.embedding
+    if asked is None:
+        return DEFAULT, "mean-map", None
+    if asked in GRIDS and "utility" in settings.models:
+        return asked, "mean-map", None
+    if asked in maps and "study_cnn" in settings.models:
+        return DEFAULT, asked, maps[asked]
+    known = f"{', '.join(GRIDS)} (for utility), {', '.join(maps)} (for study_cnn)"
+    raise BadInput(f"--embedding {asked}: not one that --model {' '.join(settings.models)} uses; choose from {known}")
+
+
+def _map_size(settings: Settings, training_trials: Sequence[int]) -> int:
+    """Take the size asked for, else the largest with which all the training keeps within its budget."""
+    if settings.map_size is not None:
+        if settings.map_size < study_cnn.LEAST_SIZE:
+            least = study_cnn.LEAST_SIZE
+            raise BadInput(f"--map-size {settings.map_size}: the study's network needs at least {least} pixels")
+        return settings.map_size
+    passes = 3 * study_cnn.EPOCHS * sum(training_trials)  # a step costs about three forward passes
+    affordable = [size for size in _MAP_SIZES if passes * study_cnn.operations(size) <= _TRAINING_BUDGET]
+    return max(affordable, default=min(_MAP_SIZES))
+
+
+def _cross_validate(
+    name: str,
+    embedding: str | None,
+    predictor: Predictor,
+    folds: Sequence[Fold],
+    pairs: np.ndarray,
+    choices: np.ndarray,
+) -> tuple[Result, pd.DataFrame]:
+    parts, seconds = [], 0.0
+    for number, (train, test) in enumerate(folds):
+        started = time.perf_counter()
+        p_right = predictor(train, test)
+        seconds += time.perf_counter() - started
+        parts.append(pd.DataFrame({
+            "model": name, "fold": number, "row_index": test, "p_right": p_right, "choice": choices[test],
+        }))  # fmt: skip
+    held_out = pd.concat(parts, ignore_index=True)
+    scores = evaluation.score(
+        held_out["p_right"].to_numpy(),
+        held_out["choice"].to_numpy(),
+        pairs[held_out["row_index"]],
+        held_out["fold"].to_numpy(),
+    )
+    n_train = round(np.mean([len(train) for train, _ in folds]))
+    return Result(name, embedding, n_train, len(held_out), scores, seconds), held_out
+
+
+def _in_order(predictions: pd.DataFrame) -> pd.DataFrame:
+    first = ["model", "fold", "left_image", "right_image", "choice", "p_right"]
+    rest = [column for column in predictions.columns if column not in {*first, "row_index"}]
+    return predictions[first + rest]

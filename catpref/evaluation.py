@@ -1,0 +1,194 @@
+"""How good predictions are, how sure one can be of that, and how good they could be."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_factor, solve_triangular
+from scipy.special import expit
+from scipy.stats import binomtest
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+
+from catpref.models import laplace
+
+_BOOTSTRAPS = 2000
+_LEAST_REPEATS = 10
+_BINS = 10
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How predictions did on held-out trials.
+
+    Attributes
+    ----------
+    accuracy
+        Part of the choices foreseen; a prediction of exactly one half counts as half a hit.
+    accuracy_ci95
+        95 % interval of the accuracy.
+    log_loss
+        Mean −log P(what was chosen), in nats.
+    brier
+        Mean squared difference of P(right) and the choice.
+    ece
+        Expected calibration error over ten bins of P(right).
+    auc
+        Area under the ROC curve; None if only one side was chosen.
+    collapsed
+        Whether in most folds the model gave all trials the same answer.
+    """
+
+    accuracy: float
+    accuracy_ci95: tuple[float, float]
+    log_loss: float
+    brier: float
+    ece: float
+    auc: float | None
+    collapsed: bool
+
+
+def score(p_right: np.ndarray, choices: np.ndarray, pairs: np.ndarray, folds: np.ndarray, seed: int = 0) -> Scores:
+    """Score predictions of held-out trials.
+
+    Parameters
+    ----------
+    p_right
+        Predicted P(right), shape (trials,).
+    choices
+        0 = left, 1 = right, shape (trials,).
+    pairs
+        The images of each trial as indices, shape (trials, 2).
+    folds
+        Which fold each trial was held out in, shape (trials,).
+    seed
+        Seed of the bootstrap.
+    """
+    hits = np.where(p_right == 0.5, 0.5, (p_right > 0.5) == (choices == 1))
+    sides = [np.unique(p_right[folds == fold] > 0.5).size for fold in np.unique(folds)]
+    both = np.unique(choices).size == 2
+    return Scores(
+        accuracy=float(hits.mean()),
+        accuracy_ci95=accuracy_interval(hits, pairs, seed),
+        log_loss=float(log_loss(choices, np.clip(p_right, 1e-12, 1 - 1e-12), labels=[0, 1])),
+        brier=float(brier_score_loss(choices, p_right)),
+        ece=calibration_error(p_right, choices),
+        auc=float(roc_auc_score(choices, p_right)) if both else None,
+        collapsed=bool(np.mean(np.array(sides) == 1) > 0.5),
+    )
+
+
+def accuracy_interval(hits: np.ndarray, pairs: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """Give the 95 % interval of an accuracy.
+
+    Where every image is in one trial only, trials are independent: Wilson's interval. Otherwise trials that
+    share an image rise and fall together, and counting them as independent would flatter: then images are
+    resampled, and each trial counts as often as both its images were drawn (the node bootstrap of dyadic
+    data, Snijders & Borgatti 1999).
+
+    Parameters
+    ----------
+    hits
+        1 for a hit, 0 for a miss, shape (trials,).
+    pairs
+        The images of each trial as indices, shape (trials, 2).
+    seed
+        Seed of the bootstrap.
+    """
+    images, indices = np.unique(pairs, return_inverse=True)
+    if len(images) == 2 * len(pairs):
+        interval = binomtest(round(float(hits.sum())), len(hits)).proportion_ci(method="wilson")
+        return float(interval.low), float(interval.high)
+    left, right = indices.reshape(-1, 2).T
+    random = np.random.default_rng(seed)
+    accuracies = []
+    for _ in range(_BOOTSTRAPS):
+        drawn = np.bincount(random.integers(len(images), size=len(images)), minlength=len(images))
+        weights = drawn[left] * drawn[right]
+        if weights.any():
+            accuracies.append(np.average(hits, weights=weights))
+    low, high = np.quantile(accuracies, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def reliability(p_right: np.ndarray, choices: np.ndarray) -> np.ndarray:
+    """Bin predictions by P(right) into tenths.
+
+    Returns
+    -------
+    ndarray
+        Shape (occupied bins, 3): mean P(right), part of right choices, number of trials.
+    """
+    bins = np.minimum((p_right * _BINS).astype(int), _BINS - 1)
+    return np.array([
+        (p_right[bins == one].mean(), choices[bins == one].mean(), (bins == one).sum()) for one in np.unique(bins)
+    ])
+
+
+def calibration_error(p_right: np.ndarray, choices: np.ndarray) -> float:
+    """Give the expected calibration error: the bins' |predicted − observed|, weighted by their trials."""
+    predicted, observed, count = reliability(p_right, choices).T
+    return float(np.average(np.abs(predicted - observed), weights=count))
+
+
+@dataclass(frozen=True)
+class NoiseCeiling:
+    """The best accuracy to expect of any model, and how it was found; both None when unknown."""
+
+    accuracy: float | None
+    method: str | None
+
+
+def noise_ceiling(pairs: np.ndarray, choices: np.ndarray, known: float | None = None) -> NoiseCeiling:
+    """Find how well the observer's choices could be predicted at all.
+
+    In this order: what a simulated observer says of itself; the observer's agreement with itself on pairs shown
+    twice; a Bradley–Terry model of a session that shows each image often; unknown.
+
+    Parameters
+    ----------
+    pairs
+        Left and right image of each trial as indices, shape (trials, 2).
+    choices
+        0 = left, 1 = right, shape (trials,).
+    known
+        What the session says of its own ceiling.
+    """
+    if known is not None:
+        return NoiseCeiling(known, "known (simulated observer)")
+    agreements = _agreements(pairs, choices)
+    if len(agreements) >= _LEAST_REPEATS:
+        # An observer who prefers one image with probability q agrees with themselves with q² + (1 − q)².
+        agreement = max(float(agreements.mean()), 0.5)
+        accuracy = (1 + np.sqrt(2 * agreement - 1)) / 2
+        return NoiseCeiling(float(accuracy), f"self-agreement on {len(agreements)} repeated trials (upper bound)")
+    images = int(pairs.max()) + 1
+    if len(pairs) >= 5 * images and images <= 500:
+        return NoiseCeiling(_bradley_terry_ceiling(pairs, choices), "Bradley–Terry model of these images")
+    return NoiseCeiling(None, None)
+
+
+def _agreements(pairs: np.ndarray, choices: np.ndarray) -> np.ndarray:
+    """Say for each pair shown at least twice whether the first two answers named the same image."""
+    preferred = pairs[np.arange(len(pairs)), choices]
+    first: dict[tuple[int, int], int] = {}
+    agreements, compared = [], set()
+    for (low, high), image in zip(np.sort(pairs, axis=1).tolist(), preferred.tolist(), strict=True):
+        couple = (low, high)
+        if couple in first and couple not in compared:
+            agreements.append(first[couple] == image)
+            compared.add(couple)
+        first.setdefault(couple, image)
+    return np.array(agreements)
+
+
+def _bradley_terry_ceiling(pairs: np.ndarray, choices: np.ndarray, draws: int = 200) -> float:
+    """Average max(P, 1 − P) over the trials and over the posterior of one utility an image."""
+    trials = np.arange(len(pairs))
+    differences = np.zeros((len(pairs), int(pairs.max()) + 1))
+    differences[trials, pairs[:, 1]] += 1
+    differences[trials, pairs[:, 0]] -= 1
+    posterior = laplace.fit(differences, choices)
+    factor, _ = cho_factor(posterior.precision)
+    noise = np.random.default_rng(0).standard_normal((len(factor), draws))
+    drawn = solve_triangular(factor, noise)[:-1] * np.sqrt(posterior.prior_variance)
+    logits = differences @ (posterior.weights[:, None] + drawn)
+    return float(expit(np.abs(logits)).mean())

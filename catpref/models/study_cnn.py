@@ -1,0 +1,162 @@
+"""The study's network (2021): a small CNN that reads one LPIPS distance map a trial.
+
+A distance map is the same when the sides swap, and the choice is not; with counterbalanced sides no training can
+make this network predict choices between new images. It is here as the study had it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from catpref.commands import BadInput
+
+LEAST_SIZE = 32
+"""Side of the smallest map, in pixels, that the three convolutions and poolings leave something of."""
+
+EPOCHS = 10
+_CHANNELS = ((1, 32), (32, 64), (64, 128))
+_BATCH = 32
+_LEARNING_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """How the network did after one pass over its training trials: mean cross-entropy (nats) and accuracy."""
+
+    loss: float
+    accuracy: float
+    test_loss: float | None
+    test_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class StudyCNN:
+    """A trained network and the history of its training."""
+
+    network: nn.Sequential
+    history: list[Epoch]
+
+    def p_right(self, maps: np.ndarray) -> np.ndarray:
+        """Predict choices from distance maps of shape (trials, size, size); returns P(right), shape (trials,)."""
+        return torch.softmax(_logits(self.network, maps), dim=1)[:, 1].double().numpy()
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return the network's weights by name."""
+        return {name: tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}
+
+
+def restore(tensors: Mapping[str, np.ndarray], size: int, device: str) -> StudyCNN:
+    """Restore what `StudyCNN.tensors` returned, without its history."""
+    network = build(size)
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
+    return StudyCNN(network.to(device).eval(), [])
+
+
+def build(size: int) -> nn.Sequential:
+    """Build the untrained network for maps of size × size pixels.
+
+    Three 3 × 3 convolutions (32, 64, 128 channels), each followed by 2 × 2 max-pooling and by no activation, then
+    dense layers of 128, 64 and 32 units with ReLU and dropout 0.2, and two outputs: left and right.
+    """
+    side = size
+    for _ in range(3):
+        side = (side - 2) // 2
+    layers: list[nn.Module] = []
+    for channels_in, channels_out in _CHANNELS:
+        layers += [nn.Conv2d(channels_in, channels_out, 3), nn.MaxPool2d(2)]
+    layers.append(nn.Flatten())
+    for units_in, units_out in ((128 * side * side, 128), (128, 64), (64, 32)):
+        layers += [nn.Linear(units_in, units_out), nn.ReLU(), nn.Dropout(0.2)]
+    return nn.Sequential(*layers, nn.Linear(32, 2))
+
+
+def operations(size: int) -> float:
+    """Count the multiplications and additions of the convolutions in one forward pass of one map."""
+    total, side = 0.0, size
+    for channels_in, channels_out in _CHANNELS:
+        side -= 2
+        total += 2 * 9 * channels_in * channels_out * side**2
+        side //= 2
+    return total
+
+
+def fit(
+    maps: np.ndarray,
+    choices: np.ndarray,
+    test: tuple[np.ndarray, np.ndarray] | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> StudyCNN:
+    """Train the network.
+
+    Parameters
+    ----------
+    maps
+        Distance maps, shape (trials, size, size).
+    choices
+        0 = left, 1 = right, shape (trials,).
+    test
+        Maps and choices to follow during training, for the history alone: nothing is chosen by them.
+    seed
+        Seed of the initial weights, the order of the trials and the dropout.
+    device
+        Where to train.
+
+    Raises
+    ------
+    BadInput
+        If the maps are smaller than `LEAST_SIZE`.
+    """
+    size = maps.shape[1]
+    if size < LEAST_SIZE:
+        raise BadInput(f"--map-size {size}: the study's network needs maps of at least {LEAST_SIZE} pixels")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build(size).to(device, memory_format=torch.channels_last)
+        optimiser = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
+        inputs = torch.from_numpy(maps)[:, None]
+        targets = torch.from_numpy(choices).long()
+        history = []
+        for _ in range(EPOCHS):
+            network.train()
+            loss_sum, right = 0.0, 0
+            for batch in torch.randperm(len(targets)).split(_BATCH):
+                goal = targets[batch].to(device)
+                logits = network(inputs[batch].to(device, memory_format=torch.channels_last))
+                loss = cross_entropy(logits, goal)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                loss_sum += loss.item() * len(batch)
+                right += int((logits.argmax(1) == goal).sum())
+            history.append(_epoch(network, loss_sum / len(targets), right / len(targets), test))
+    return StudyCNN(network.eval(), history)
+
+
+def _epoch(
+    network: nn.Sequential, loss: float, accuracy: float, test: tuple[np.ndarray, np.ndarray] | None
+) -> Epoch:
+    if test is None:
+        return Epoch(loss, accuracy, None, None)
+    logits, targets = _logits(network, test[0]), torch.from_numpy(test[1]).long()
+    return Epoch(
+        loss,
+        accuracy,
+        cross_entropy(logits, targets).item(),
+        (logits.argmax(1) == targets).double().mean().item(),
+    )
+
+
+def _logits(network: nn.Sequential, maps: np.ndarray) -> Tensor:
+    network.eval()
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        parts = [
+            network(part[:, None].to(device, memory_format=torch.channels_last)).cpu()
+            for part in torch.from_numpy(maps).split(_BATCH)
+        ]
+    return torch.cat(parts)
