@@ -1,4 +1,4 @@
-"""From a session to everything that a report says of it: models, their evaluation, the ranking of the images."""
+"""From a session to all that a report says of it: models, their evaluation, the ranking of the images."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -42,6 +42,15 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Inputs:
+    """What the models read: the signed embedding's name, the map's name and its layer (None = the mean map)."""
+
+    embedding: str
+    map_name: str
+    map_layer: int | None
+
+
+@dataclass(frozen=True)
 class Result:
     """How one model did on held-out trials."""
 
@@ -73,8 +82,10 @@ class Analysis:
         The models fitted to all trials; None where not asked for.
     histories
         The training history of each fold's network.
-    map_size, map_name
-        Side of the distance maps that the network was trained on, and which maps; None without a network.
+    inputs
+        Which embedding and which distance maps the models read.
+    map_size
+        Side of the distance maps that the network was trained on; None without a network.
     embed_seconds, fit_seconds
         What the time went to.
     """
@@ -90,8 +101,8 @@ class Analysis:
     utility: Utility | None
     cnn: StudyCNN | None
     histories: list[list[study_cnn.Epoch]]
+    inputs: Inputs
     map_size: int | None
-    map_name: str | None
     embed_seconds: float
     fit_seconds: float
 
@@ -110,7 +121,7 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
         the settings contradict each other.
     """
     check_both_sides_chosen(session)
-    signed, map_name, map_layer = _choose_inputs(settings, backbone)
+    inputs = _choose_inputs(settings, backbone)
     images = session.images
     sides = session.trials[["left_image", "right_image"]].to_numpy()
     pairs = np.searchsorted(images, sides)
@@ -123,9 +134,9 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
     looks = luminance_and_contrast(paths)
     embeddings = maps = None
     if "utility" in settings.models:
-        embeddings = embed(paths, backbone, signed, settings.cache)
+        embeddings = embed(paths, backbone, inputs.embedding, settings.cache)
     if "study_cnn" in settings.models:
-        maps = lpips_maps.distance_maps(paths, pairs, backbone, map_size, map_layer)
+        maps = lpips_maps.distance_maps(paths, pairs, backbone, map_size, inputs.map_layer)
     embedded = time.perf_counter()
 
     histories: list[list[study_cnn.Epoch]] = []
@@ -159,8 +170,8 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
         return bradley_terry.fit_and_predict(pairs[train], choices[train], pairs[test])
 
     models: dict[str, tuple[str | None, Predictor]] = {
-        "utility": (signed, predict_with_utility),
-        "study_cnn": (f"{map_name} {map_size}", predict_with_cnn),
+        "utility": (inputs.embedding, predict_with_utility),
+        "study_cnn": (f"{inputs.map_name} {map_size}", predict_with_cnn),
         "majority_side": (None, predict_majority),
         "luminance": (None, predict_with_number(looks[:, 0])),
         "contrast": (None, predict_with_number(looks[:, 1])),
@@ -191,8 +202,8 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
         utility=fitted_utility,
         cnn=fitted_cnn,
         histories=histories,
+        inputs=inputs,
         map_size=None if maps is None else map_size,
-        map_name=None if maps is None else map_name,
         embed_seconds=embedded - started,
         fit_seconds=time.perf_counter() - embedded,
     )
@@ -207,19 +218,21 @@ def rank(images: Sequence[str], model: Utility | None, embeddings: np.ndarray | 
     return table.sort_values("utility", ascending=False, kind="stable", ignore_index=True)
 
 
-def _choose_inputs(settings: Settings, backbone: Backbone) -> tuple[str, str, int | None]:
-    """Read ``--embedding``: the signed embedding, the map's name, and the map's layer (None = mean map)."""
-    maps = {"mean-map": None}
+def _choose_inputs(settings: Settings, backbone: Backbone) -> Inputs:
+    """Read ``--embedding``, which names a signed embedding or a distance map."""
+    maps: dict[str, int | None] = {"mean-map": None}
     maps |= {f"layer-{layer + 1}-map": layer for layer in range(len(backbone.channel_weights))}
     asked = settings.embedding
     if asked is None:
-        return DEFAULT, "mean-map", None
+        return Inputs(DEFAULT, "mean-map", None)
     if asked in GRIDS and "utility" in settings.models:
-        return asked, "mean-map", None
+        return Inputs(asked, "mean-map", None)
     if asked in maps and "study_cnn" in settings.models:
-        return DEFAULT, asked, maps[asked]
+        return Inputs(DEFAULT, asked, maps[asked])
     known = f"{', '.join(GRIDS)} (for utility), {', '.join(maps)} (for study_cnn)"
-    raise BadInput(f"--embedding {asked}: not one that --model {' '.join(settings.models)} uses; choose from {known}")
+    raise BadInput(
+        f"--embedding {asked}: not one that --model {' '.join(settings.models)} uses; choose from {known}"
+    )
 
 
 def _map_size(settings: Settings, training_trials: Sequence[int]) -> int:
@@ -227,7 +240,9 @@ def _map_size(settings: Settings, training_trials: Sequence[int]) -> int:
     if settings.map_size is not None:
         if settings.map_size < study_cnn.LEAST_SIZE:
             least = study_cnn.LEAST_SIZE
-            raise BadInput(f"--map-size {settings.map_size}: the study's network needs at least {least} pixels")
+            raise BadInput(
+                f"--map-size {settings.map_size}: the study's network needs at least {least} pixels"
+            )
         return settings.map_size
     passes = 3 * study_cnn.EPOCHS * sum(training_trials)  # a step costs about three forward passes
     affordable = [size for size in _MAP_SIZES if passes * study_cnn.operations(size) <= _TRAINING_BUDGET]

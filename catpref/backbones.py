@@ -123,7 +123,9 @@ def load_backbone(name: str = DEFAULT, weights: Path | None = None, device: str 
     """
     if name == DEFAULT:
         if weights is not None:
-            raise BadInput(f"--weights {weights}: {DEFAULT} brings its own weights; name squeeze, alex or vgg")
+            raise BadInput(
+                f"--weights {weights}: {DEFAULT} brings its own weights; name squeeze, alex or vgg"
+            )
         path = _embedded_weights()
         state = _torchvision_state(_read_caffe_weights(path))
         net = "squeeze"

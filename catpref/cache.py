@@ -60,4 +60,6 @@ def write(folder: Path, key: str, array: np.ndarray) -> None:
                 Path(temporary).unlink()
             raise
     except OSError as problem:
-        raise BadInput(f"{folder}: the cache cannot be written ({problem.strerror}); free some space") from problem
+        raise BadInput(
+            f"{folder}: the cache cannot be written ({problem.strerror}); free some space"
+        ) from problem

@@ -46,7 +46,9 @@ class Scores:
     collapsed: bool
 
 
-def score(p_right: np.ndarray, choices: np.ndarray, pairs: np.ndarray, folds: np.ndarray, seed: int = 0) -> Scores:
+def score(
+    p_right: np.ndarray, choices: np.ndarray, pairs: np.ndarray, folds: np.ndarray, seed: int = 0
+) -> Scores:
     """Score predictions of held-out trials.
 
     Parameters
@@ -118,9 +120,12 @@ def reliability(p_right: np.ndarray, choices: np.ndarray) -> np.ndarray:
         Shape (occupied bins, 3): mean P(right), part of right choices, number of trials.
     """
     bins = np.minimum((p_right * _BINS).astype(int), _BINS - 1)
-    return np.array([
-        (p_right[bins == one].mean(), choices[bins == one].mean(), (bins == one).sum()) for one in np.unique(bins)
-    ])
+    return np.array(
+        [
+            (p_right[bins == one].mean(), choices[bins == one].mean(), (bins == one).sum())
+            for one in np.unique(bins)
+        ]
+    )
 
 
 def calibration_error(p_right: np.ndarray, choices: np.ndarray) -> float:
@@ -159,7 +164,9 @@ def noise_ceiling(pairs: np.ndarray, choices: np.ndarray, known: float | None = 
         # An observer who prefers one image with probability q agrees with themselves with q² + (1 − q)².
         agreement = max(float(agreements.mean()), 0.5)
         accuracy = (1 + np.sqrt(2 * agreement - 1)) / 2
-        return NoiseCeiling(float(accuracy), f"self-agreement on {len(agreements)} repeated trials (upper bound)")
+        return NoiseCeiling(
+            float(accuracy), f"self-agreement on {len(agreements)} repeated trials (upper bound)"
+        )
     images = int(pairs.max()) + 1
     if len(pairs) >= 5 * images and images <= 500:
         return NoiseCeiling(_bradley_terry_ceiling(pairs, choices), "Bradley–Terry model of these images")

@@ -81,6 +81,8 @@ def check_replaceable(path: Path, marker: str) -> None:
     """Refuse an output folder that exists, has content and was not written by catpref."""
     if path.is_dir() and not path.is_symlink():
         if any(path.iterdir()) and not (path / marker).is_file():
-            raise BadInput(f"{path}: not empty and not written by catpref (no {marker}); choose another --out")
+            raise BadInput(
+                f"{path}: not empty and not written by catpref (no {marker}); choose another --out"
+            )
     elif path.exists() or path.is_symlink():
         raise BadInput(f"{path}: is not a folder; choose another --out")

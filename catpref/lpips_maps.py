@@ -93,7 +93,9 @@ def layer_maps(left: Path, right: Path, backbone: Backbone, size: int) -> np.nda
     ndarray of float32
         Shape (layers, size, size); their mean over the first axis is the mean map.
     """
-    first, second = (backbone.features(image_tensor(path, size)[None].to(backbone.device)) for path in (left, right))
+    first, second = (
+        backbone.features(image_tensor(path, size)[None].to(backbone.device)) for path in (left, right)
+    )
     with torch.inference_mode():
         maps = [
             _resized(((a - b).square() * weight[:, None, None]).sum(1, keepdim=True), size)[0, 0]

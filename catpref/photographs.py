@@ -36,8 +36,8 @@ SMALLEST = 128
 
 MARGIN = 0.3
 RAISED = 0.05
-"""A detected square is widened by `MARGIN` on each side and moved up by `RAISED`, in units of its width, so that
-ears and chin are inside."""
+"""A detected square is widened by `MARGIN` on each side and moved up by `RAISED`, in units of its width, so
+that ears and chin are inside."""
 
 QUALITY = 95
 """JPEG quality of the stimuli, without chroma subsampling."""

@@ -105,10 +105,12 @@ class Utility:
     def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> "Utility":
         """Restore what `tensors` returned; raises KeyError if a part is missing."""
         numbers = {"prior_variance", "side_bias", "side_bias_sd", "gain"}
-        return cls(**{
-            field.name: float(tensors[field.name][0]) if field.name in numbers else tensors[field.name]
-            for field in fields(cls)
-        })
+        return cls(
+            **{
+                field.name: float(tensors[field.name][0]) if field.name in numbers else tensors[field.name]
+                for field in fields(cls)
+            }
+        )
 
     def _posterior(
         self, embeddings: np.ndarray, pairs: np.ndarray | None, bias_scale: float
@@ -156,10 +158,12 @@ def fit(embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray, seed: in
 
     vectors, shrinkage = _learned_directions(posterior)
     onto = np.column_stack([span @ posterior.weights, span @ vectors[:-1]])
-    projected = np.concatenate([
-        part.T @ onto.astype(np.float32)
-        for _, part in _standardised(embeddings, centre, scale, len(embeddings))
-    ])
+    projected = np.concatenate(
+        [
+            part.T @ onto.astype(np.float32)
+            for _, part in _standardised(embeddings, centre, scale, len(embeddings))
+        ]
+    )
     return Utility(
         centre=centre,
         scale=scale,

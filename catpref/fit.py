@@ -1,0 +1,127 @@
+"""``python -m catpref.fit session.csv``: learn one person's taste from a session, and report how well."""
+
+import dataclasses
+import json
+import platform
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from catpref import __version__, cache, report, store
+from catpref.analysis import MODELS, Analysis, Result, Settings, analyse
+from catpref.backbones import DEFAULT, NAMES, load_backbone
+from catpref.commands import Parser, non_negative, positive, run
+from catpref.devices import DEVICES, choose_device
+from catpref.embeddings import SIZE
+from catpref.files import check_replaceable, replacing_folder
+from catpref.sessions import read_sessions
+
+_MARKER = "metrics.json"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    parser = Parser(
+        "python -m catpref.fit",
+        "Learn a person's taste from their 2AFC choices, and report how well it predicts choices never seen.",
+        "python -m catpref.fit sessions/p01/session.csv --stimuli stimuli/cats",
+    )
+    parser.add_argument("sessions", nargs="+", type=Path, metavar="session.csv", help="the choices; all are pooled")
+    parser.add_argument("--stimuli", type=Path, metavar="DIR", help="folder that the image paths start from")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: session_fit/ beside it)")
+    parser.add_argument("--model", nargs="+", choices=MODELS, default=list(MODELS), metavar="NAME", help=(
+        f"which models to fit: {', '.join(MODELS)} (default: all)"))  # fmt: skip
+    parser.add_argument("--backbone", default=DEFAULT, metavar="NAME|FILE", help=(
+        f"network: {', '.join(NAMES)} or a torchvision checkpoint of one (default: {DEFAULT})"))  # fmt: skip
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="read an official backbone's weights from here")
+    parser.add_argument("--embedding", metavar="NAME", help=(
+        "grid8 (default), grid4 or global for utility; mean-map (default) or layer-1-map … for study_cnn"))  # fmt: skip
+    parser.add_argument("--map-size", type=positive, metavar="N", help=(
+        "side of the network's distance maps in pixels; the study's was 512 (default: what time allows)"))  # fmt: skip
+    parser.add_argument("--split", choices=("images", "trials"), default="images", help=(
+        "hold out images never trained on (default), or trials of known images"))  # fmt: skip
+    parser.add_argument("--folds", type=positive, default=5, metavar="K", help="of cross-validation (default: 5)")
+    parser.add_argument("--seed", type=non_negative, default=0, metavar="N", help="of every random draw (default: 0)")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where networks run (default: auto)")
+    options = parser.parse_args(arguments)
+
+    started = time.perf_counter()
+    first = options.sessions[0]
+    out = options.out or first.parent / f"{first.stem}_fit"
+    check_replaceable(out, _MARKER)
+    session = read_sessions(options.sessions, options.stimuli)
+    device = choose_device(options.device)
+    settings = Settings(
+        models=options.model,
+        embedding=options.embedding,
+        map_size=options.map_size,
+        split=options.split,
+        folds=options.folds,
+        seed=options.seed,
+        device=device,
+        cache=cache.default_folder(),
+    )
+    analysis = analyse(session, load_backbone(options.backbone, options.weights, device), settings)
+    with replacing_folder(out, _MARKER) as folder:
+        report.write(analysis, folder)
+        store.save(analysis, folder / "model")
+        analysis.predictions.to_csv(folder / "predictions.csv", index=False)
+        analysis.ranking.to_csv(folder / "ranking.csv", index=False)
+        metrics = _metrics(analysis, time.perf_counter() - started)
+        (folder / _MARKER).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    print(report.text_table(analysis))
+    print(f"report: {out / 'report.html'}")
+
+
+def _metrics(analysis: Analysis, total_seconds: float) -> dict[str, Any]:
+    session, settings = analysis.session, analysis.settings
+    return {
+        "schema_version": 1,
+        "data": {
+            "trials": len(session.trials),
+            "images": len(session.images),
+            "participants": session.participants,
+            "choice_right": float(session.trials["choice"].mean()),
+            "excluded": session.excluded,
+        },
+        "noise_ceiling": dataclasses.asdict(analysis.noise_ceiling),
+        "embedding": {
+            "backbone": analysis.backbone.name,
+            "weights_sha256": analysis.backbone.weights_sha256,
+            "size": SIZE,
+        },
+        "results": [_entry(result, settings.split) for result in analysis.results],
+        "baselines": {result.model: _entry(result, settings.split) for result in analysis.baselines},
+        "side_bias": None
+        if analysis.utility is None
+        else {"logit": analysis.utility.side_bias, "sd": analysis.utility.side_bias_sd},
+        "seconds": {
+            "embed": analysis.embed_seconds,
+            "fit": analysis.fit_seconds,
+            "total": total_seconds,
+        },
+        "versions": {
+            "catpref": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "lpips", "numpy", "scipy", "scikit-learn", "choix")},
+        },
+        "seed": settings.seed,
+    }
+
+
+def _entry(result: Result, split: str) -> dict[str, Any]:
+    return {
+        "model": result.model,
+        "embedding": result.embedding,
+        "split": split,
+        "n_train": result.n_train,
+        "n_test": result.n_test,
+        **dataclasses.asdict(result.scores),
+        "fit_seconds": result.fit_seconds,
+    }
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,90 @@
+"""``python -m catpref.predict DIR/model IMAGES…``: rank new images, or predict the choice between pairs of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from catpref import cache, lpips_maps
+from catpref.analysis import rank
+from catpref.commands import BadInput, Parser, run
+from catpref.devices import DEVICES, choose_device
+from catpref.embeddings import embed
+from catpref.files import replacing_file
+from catpref.sessions import SIDES, read_pairs
+from catpref.stimuli import find_images, image_path
+from catpref.store import FittedModels, load
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    parser = Parser(
+        "python -m catpref.predict",
+        "Rank images by the utility that a fitted model predicts, or predict the choice between pairs of images.",
+        "python -m catpref.predict sessions/p01/session_fit/model new_cats/ --out ranking.csv",
+    )
+    parser.add_argument("model", type=Path, metavar="DIR/model", help="the folder model/ that catpref.fit wrote")
+    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGES", help="images, or folders of images, to rank")
+    parser.add_argument("--pairs", type=Path, metavar="pairs.csv", help="columns left_image, right_image")
+    parser.add_argument("--stimuli", type=Path, metavar="DIR", help="folder that the paths in --pairs start from")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write (default: to the terminal)")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where networks run (default: auto)")
+    options = parser.parse_args(arguments)
+    if bool(options.images) == (options.pairs is not None):
+        parser.error("give either images to rank or --pairs")
+    if options.stimuli is not None and options.pairs is None:
+        parser.error("--stimuli goes with --pairs")
+
+    table = (
+        _rank(options.model, options.images, options.device)
+        if options.pairs is None
+        else _predict_pairs(options.model, options.pairs, options.stimuli, options.device)
+    )
+    text = table.to_csv(index=False)
+    if options.out is None:
+        print(text, end="")
+    else:
+        with replacing_file(options.out) as path:
+            path.write_text(text, encoding="utf-8")
+        print(options.out)
+
+
+def _rank(model: Path, images: Sequence[Path], device: str) -> pd.DataFrame:
+    paths = {str(path): path for place in images for path in _images_in(place)}
+    fitted = load(model, choose_device(device))
+    if fitted.utility is None:
+        raise BadInput(f"{model}: study_cnn compares pairs and cannot rank; fit with --model utility")
+    embeddings = embed(list(paths.values()), fitted.backbone, fitted.embedding, cache.default_folder())
+    return rank(list(paths), fitted.utility, embeddings)
+
+
+def _images_in(place: Path) -> list[Path]:
+    if place.is_dir():
+        return [place / name for name in find_images(place)]
+    if not place.is_file():
+        raise BadInput(f"{place}: there is no such image or folder")
+    return [place]
+
+
+def _predict_pairs(model: Path, path: Path, stimuli: Path | None, device: str) -> pd.DataFrame:
+    table, folder = read_pairs(path, stimuli)
+    images, indices = np.unique(table[list(SIDES)].to_numpy(), return_inverse=True)
+    pairs = indices.reshape(-1, 2)
+    paths = [image_path(folder, image) for image in images]
+    fitted = load(model, choose_device(device))
+    table["p_right"] = _p_right(fitted, paths, pairs)
+    return table
+
+
+def _p_right(fitted: FittedModels, paths: Sequence[Path], pairs: np.ndarray) -> np.ndarray:
+    if fitted.utility is not None:
+        embeddings = embed(paths, fitted.backbone, fitted.embedding, cache.default_folder())
+        return fitted.utility.p_right(embeddings, pairs)
+    assert fitted.cnn is not None and fitted.map_size is not None
+    maps = lpips_maps.distance_maps(paths, pairs, fitted.backbone, fitted.map_size, fitted.map_layer)
+    return fitted.cnn.p_right(maps)
+
+
+if __name__ == "__main__":
+    run(main)
