@@ -119,7 +119,7 @@ def fit(
         network = build(size).to(device, memory_format=torch.channels_last)
         optimiser = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
         inputs = torch.from_numpy(maps)[:, None]
-        targets = torch.from_numpy(choices).long()
+        targets = torch.tensor(choices)
         history = []
         for _ in range(EPOCHS):
             network.train()
@@ -142,7 +142,7 @@ def _epoch(
 ) -> Epoch:
     if test is None:
         return Epoch(loss, accuracy, None, None)
-    logits, targets = _logits(network, test[0]), torch.from_numpy(test[1]).long()
+    logits, targets = _logits(network, test[0]), torch.tensor(test[1])
     return Epoch(
         loss,
         accuracy,

@@ -1,0 +1,96 @@
+"""What a fit shows: a table for the terminal, the figures, and one page that opens offline."""
+
+import base64
+import io
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+from PIL import Image
+
+from catpref import __version__, figures
+from catpref.analysis import Analysis, Result
+from catpref.embeddings import SIZE
+from catpref.stimuli import image_path
+
+_FACES = 12
+
+
+def text_table(analysis: Analysis) -> str:
+    """Lay the results out for a terminal: a line a model, then chance and the noise ceiling."""
+    header = ("model", "reads", "accuracy", "95 % interval", "log loss", "ECE", "AUC")
+    rows = [header, *(_cells(result) for result in [*analysis.results, *analysis.baselines])]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.insert(1, "─" * (sum(widths) + 2 * len(widths) - 2))
+    trials = analysis.results[0].n_test
+    lines.append(f"{trials} held-out trials, {_held_out(analysis)}; chance 0.500; noise ceiling {_ceiling(analysis)}")
+    return "\n".join(lines)
+
+
+def write(analysis: Analysis, folder: Path) -> None:
+    """Write ``report.html`` and ``figures/*.png``."""
+    drawn = figures.draw_all(analysis)
+    (folder / "figures").mkdir()
+    for name, figure in drawn.items():
+        figure.savefig(folder / "figures" / f"{name}.png")
+    page = Environment(
+        loader=PackageLoader("catpref", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    ).get_template("report.html")
+    html = page.render(
+        analysis=analysis,
+        best=max(analysis.results, key=lambda result: result.scores.accuracy),
+        ceiling=_ceiling(analysis),
+        faces=_faces(analysis),
+        figures={name: _data_url(figure) for name, figure in drawn.items()},
+        held_out=_held_out(analysis),
+        size=SIZE,
+        titles=figures.TITLES,
+        version=__version__,
+    )
+    (folder / "report.html").write_text(html, encoding="utf-8")
+
+
+def _cells(result: Result) -> tuple[str, ...]:
+    scores = result.scores
+    low, high = scores.accuracy_ci95
+    return (
+        result.model,
+        result.embedding or "",
+        f"{scores.accuracy:.3f}" + (" (collapsed)" if scores.collapsed and result.embedding else ""),
+        f"{low:.3f} to {high:.3f}",
+        f"{scores.log_loss:.3f}",
+        f"{scores.ece:.3f}",
+        "" if scores.auc is None else f"{scores.auc:.3f}",
+    )
+
+
+def _held_out(analysis: Analysis) -> str:
+    what = {"images": "of images never trained on", "trials": "of known images"}[analysis.settings.split]
+    return f"{what} ({analysis.settings.folds} folds)"
+
+
+def _ceiling(analysis: Analysis) -> str:
+    ceiling = analysis.noise_ceiling
+    return "unknown" if ceiling.accuracy is None else f"{ceiling.accuracy:.3f}, {ceiling.method}"
+
+
+def _faces(analysis: Analysis) -> list[tuple[str, str, float]]:
+    if analysis.utility is None:
+        return []
+    return [
+        (name, _jpeg_url(figures.thumbnail(image_path(analysis.session.stimuli, name))), utility)
+        for name, utility in figures.spread(analysis, _FACES)
+    ]
+
+
+def _data_url(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _jpeg_url(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
