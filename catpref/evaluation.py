@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, solve_triangular
 from scipy.special import expit
 from scipy.stats import binomtest
@@ -111,7 +112,7 @@ def accuracy_interval(hits: np.ndarray, pairs: np.ndarray, seed: int = 0) -> tup
     return float(low), float(high)
 
 
-def reliability(p_right: np.ndarray, choices: np.ndarray) -> np.ndarray:
+def reliability(p_right: ArrayLike, choices: ArrayLike) -> np.ndarray:
     """Bin predictions by P(right) into tenths.
 
     Returns
@@ -119,6 +120,7 @@ def reliability(p_right: np.ndarray, choices: np.ndarray) -> np.ndarray:
     ndarray
         Shape (occupied bins, 3): mean P(right), part of right choices, number of trials.
     """
+    p_right, choices = np.asarray(p_right), np.asarray(choices)
     bins = np.minimum((p_right * _BINS).astype(int), _BINS - 1)
     return np.array(
         [

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy.stats import binomtest
 
 from catpref.analysis import Analysis, Result
 from catpref.evaluation import reliability
@@ -83,13 +84,15 @@ def calibration(analysis: Analysis) -> Figure:
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
     for result in analysis.results:
         held_out = analysis.predictions[analysis.predictions["model"] == result.model]
-        curve = reliability(held_out["p_right"].to_numpy(), held_out["choice"].to_numpy())
+        predicted, observed, count = reliability(held_out["p_right"], held_out["choice"]).T
         colour = COLOURS[result.model]
-        axes.plot(curve[:, 0], curve[:, 1], color=colour, label=TITLES[result.model])
-        axes.scatter(curve[:, 0], curve[:, 1], s=12 + 200 * curve[:, 2] / curve[:, 2].sum(), color=colour)
+        axes.scatter(predicted, observed, s=20 + 200 * count / count.sum(), color=colour, label=TITLES[result.model])
+        for x, part, trials in zip(predicted, observed, count, strict=True):
+            interval = binomtest(round(part * trials), round(trials)).proportion_ci(method="wilson")
+            axes.plot([x, x], [interval.low, interval.high], color=colour, linewidth=1.2)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.set(xlabel="predicted P(right)", ylabel="part of right choices")
-    axes.legend(frameon=False, loc="upper left")
+    axes.legend(frameon=False, loc="upper left", borderpad=0)
     return figure
 
 

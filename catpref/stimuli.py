@@ -272,10 +272,8 @@ def parallel(
     pool: Executor, function: Callable[[Item], Result], items: Sequence[Item], what: str
 ) -> Iterator[Result]:
     """Map in a pool, in order, with a progress bar; Ctrl-C or an error drops what has not begun."""
-    try:
+    with pool:
         yield from progress(pool.map(function, items), what, total=len(items))
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _load(path: Path, least: int | None) -> Image.Image:
