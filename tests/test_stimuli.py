@@ -219,6 +219,14 @@ def test_the_same_shape_in_other_colours_is_another_picture(faces):
     assert same_pictures(greys) == [(0, 1)]
 
 
+def test_the_same_light_on_other_detail_is_another_picture():
+    rng = np.random.default_rng(1)
+    light = np.linspace(40, 215, 480)[:, None]
+    walls = [light + np.kron(rng.normal(0, 12, (48, 48)), np.ones((10, 10))) for _ in range(2)]
+    pictures = [Image.fromarray(np.clip(wall, 0, 255).astype(np.uint8)).convert("RGB") for wall in walls]
+    assert same_pictures([look(picture) for picture in pictures]) == []
+
+
 def test_near_duplicates_gives_the_names(tmp_path, faces):
     for name, face in zip(("a.png", "b.png", "c.png"), faces, strict=False):
         face.save(tmp_path / name)
