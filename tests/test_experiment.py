@@ -134,12 +134,16 @@ def test_a_session_of_20_trials(start, stimuli):
     assert "Geometry: 1280x1024" in size
     keys = ["Left", "Right", "f", "j", "Right", "j", "Left", "f", "j", "Left"] * 2
     session.press("Left")  # no answer: the instructions are still there
+    next_trial()
+    session.press("Left")
     session.press("space")
     pressed = []
     for number, key in enumerate(keys):
         if number in (8, 16):
             time.sleep(0.3)
             session.press("Right")  # no answer: this is a break
+            next_trial()
+            session.press("Right")
             session.press("space")
         if number == 3:
             time.sleep(0.2)
@@ -199,6 +203,56 @@ def make_trials_of(session: Session) -> list:
 
     folder = Path(session.description()["stimuli"])
     return list_trials(folder, RANDOM, trials=18, repeats=2, block=8, seed=5)
+
+
+STAGE_SCRIPT = """
+import sys, time
+from experiments.stage import Stage, Stopped
+
+def say(*words):
+    print(*words, flush=True)
+    sys.stdin.readline()
+
+stage = Stage(["escape"])
+nothing = lambda: None
+say("pressed before the onset")
+say("it is", stage.show(nothing, ["f", "j"], seconds=0.3).key or "ignored")
+shown = stage.show(nothing, ["f", "j"], seconds=9, meanwhile=lambda: say("pressed and released while busy"))
+say("it is", shown.key, 0 < shown.pressed - shown.onset < 5)
+say("stop before the onset")
+try:
+    stage.show(nothing, ["f"], seconds=9)
+except Stopped:
+    say("it is stopped")
+"""
+
+
+def test_early_keys_are_ignored_and_quick_keys_are_not(display):
+    environment = os.environ | {"DISPLAY": display}
+    stage = subprocess.Popen(
+        [sys.executable, "-c", STAGE_SCRIPT],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert stage.stdin and stage.stdout
+    for expected, key in [
+        ("pressed before the onset", "j"),
+        ("it is ignored", ""),
+        ("pressed and released while busy", "f"),
+        ("it is f True", ""),
+        ("stop before the onset", "Escape"),
+        ("it is stopped", ""),
+    ]:
+        assert stage.stdout.readline().strip() == expected
+        if key:
+            subprocess.run(["xdotool", "key", key], env=environment, check=True)
+            time.sleep(0.2)
+        stage.stdin.write("\n")
+        stage.stdin.flush()
+    stage.communicate(timeout=30)
+    assert stage.returncode == 0
 
 
 def test_escape_keeps_what_was_answered(start, stimuli, tmp_path):
