@@ -1,8 +1,12 @@
 """What every command shares: one-line errors with exit code 2, and a progress bar that stays out of logs."""
 
 import argparse
+import contextlib
+import io
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
@@ -42,13 +46,33 @@ class Parser(argparse.ArgumentParser):
 
 def run(command: Callable[[Sequence[str]], None]) -> NoReturn:
     """Run a command on ``sys.argv`` and exit: 0 when it worked, 2 after bad input, 130 after Ctrl-C."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that know no "─"
     try:
         command(sys.argv[1:])
+        sys.stdout.flush()  # here, where it can still be told that nobody reads or the disk is full
     except BadInput as problem:
         sys.exit(_complain(str(problem)))
+    except BrokenPipeError:  # such as "| head", which has read all that it wants
+        _drop_output()
+        sys.exit(141)
+    except OSError as problem:  # such as a path that is too long
+        _drop_output()
+        sys.exit(_complain(f"{problem.filename or 'output'}: {problem.strerror or problem}"))
+    except UnicodeEncodeError as problem:  # a file name that is no UTF-8
+        name = problem.object[max(0, problem.start - 40) : problem.end + 40]
+        sys.exit(_complain(f"{name!a}: is not plain text; rename the file or folder"))
+    except MemoryError as problem:
+        sys.exit(_complain(f"not enough memory ({problem}); use fewer or smaller images or maps"))
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
+
+
+def _drop_output() -> None:
+    """Forget what could not be printed, or Python tries it again on its way out and complains."""
+    with contextlib.suppress(OSError), Path(os.devnull).open("w") as nothing:
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 def _complain(message: str) -> int:

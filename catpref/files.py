@@ -64,17 +64,26 @@ def replacing_folder(path: Path, marker: str) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-            path.replace(old)
-            temporary.replace(path)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(path)
+        _swap(temporary, path)
     except OSError as problem:
         raise BadInput(f"{path}: cannot be written ({problem.strerror})") from problem
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Put `new` in the place of `path`; whatever happens, one of the two is there."""
+    if not path.exists():
+        new.replace(path)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+    try:
+        path.replace(old)
+        new.replace(path)
+    finally:
+        if not path.exists():
+            old.replace(path)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def check_replaceable(path: Path, marker: str) -> None:
