@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import KFold
 
 from catpref.commands import BadInput
 
@@ -13,6 +12,7 @@ Fold = tuple[np.ndarray, np.ndarray]
 """Indices of the training trials and of the test trials."""
 
 _LEAST_TRAINING_TRIALS = 10
+_ATTEMPTS = 100  # at an assignment in which every fold has something to train on and to test
 
 
 def split(pairs: np.ndarray, by: str, folds: int, seed: int) -> list[Fold]:
@@ -40,37 +40,52 @@ def split(pairs: np.ndarray, by: str, folds: int, seed: int) -> list[Fold]:
     BadInput
         If there are too few trials or images for so many folds.
     """
-    made = list(_by_images(pairs, folds, seed) if by == "images" else _by_trials(pairs, folds, seed))
-    least = min((len(train) for train, _ in made), default=0)
-    if len(made) < folds or least < _LEAST_TRAINING_TRIALS or not all(len(test) for _, test in made):
-        raise BadInput(
-            f"{len(pairs)} trials of {len(np.unique(pairs))} images are too few for {folds} folds split by {by}; "
-            "collect more trials or ask for fewer --folds"
-        )
-    return made
+    if folds < 2:
+        raise BadInput(f"--folds {folds}: cross-validation needs at least 2")
+    assign = {"images": _by_images, "trials": _by_trials}[by]
+    random = np.random.default_rng(seed)
+    for _ in range(_ATTEMPTS if folds <= len(pairs) else 0):
+        made = []
+        for train, test in assign(pairs, folds, random):
+            if len(train) < _LEAST_TRAINING_TRIALS or not len(test):
+                break
+            made.append((train, test))
+        else:
+            return made
+    raise BadInput(
+        f"{len(pairs)} trials of {len(np.unique(pairs))} images are too few for {folds} folds split by {by}; "
+        "collect more trials or ask for fewer --folds"
+    )
 
 
-def _by_images(pairs: np.ndarray, folds: int, seed: int) -> Iterator[Fold]:
+def _by_images(pairs: np.ndarray, folds: int, random: np.random.Generator) -> Iterator[Fold]:
     images = int(pairs.max()) + 1
-    if images < folds:
-        return
-    # Images that no chain of trials connects can be told apart without losing a trial. Where everything is
+    # Images that no chain of trials connects can be told apart without losing a trial. Where most are
     # connected, as when all pairs are shown, trials between training and test images have to go.
     links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(images, images))
     groups, group_of = connected_components(links, directed=False)
-    trials_in_group = np.bincount(group_of[pairs[:, 0]], minlength=groups)
-    if groups < folds or trials_in_group.max() > len(pairs) / folds:
-        group_of = np.arange(images)
-        groups = images
-    for _, test_groups in KFold(folds, shuffle=True, random_state=seed).split(np.arange(groups)):
-        is_test = np.isin(group_of, test_groups)[pairs]
+    sizes = np.bincount(group_of[pairs[:, 0]], minlength=groups)
+    if sizes.max() > len(pairs) / 2:
+        group_of, sizes = np.arange(images), np.ones(images)
+    fold_of = _balanced(sizes, folds, random)[group_of]
+    for fold in range(folds):
+        is_test = (fold_of == fold)[pairs]
         yield np.flatnonzero(~is_test.any(1)), np.flatnonzero(is_test.all(1))
 
 
-def _by_trials(pairs: np.ndarray, folds: int, seed: int) -> Iterator[Fold]:
+def _by_trials(pairs: np.ndarray, folds: int, random: np.random.Generator) -> Iterator[Fold]:
     _, couple_of = np.unique(np.sort(pairs, axis=1), axis=0, return_inverse=True)
-    couples = int(couple_of.max()) + 1
-    if couples < folds:
-        return
-    for train, test in KFold(folds, shuffle=True, random_state=seed).split(np.arange(couples)):
-        yield np.flatnonzero(np.isin(couple_of, train)), np.flatnonzero(np.isin(couple_of, test))
+    fold_of = _balanced(np.ones(int(couple_of.max()) + 1), folds, random)[couple_of]
+    for fold in range(folds):
+        yield np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
+
+
+def _balanced(sizes: np.ndarray, folds: int, random: np.random.Generator) -> np.ndarray:
+    """Deal groups out to folds of about the same size: in random order, large ones first, to the smallest fold."""
+    order = random.permutation(len(sizes))
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    fold_of, load = np.empty(len(sizes), int), np.zeros(folds)
+    for group in order:
+        fold_of[group] = load.argmin()
+        load[fold_of[group]] += sizes[group]
+    return fold_of
