@@ -183,7 +183,7 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
         embedding, predictor = models[name]
         result, held_out = _cross_validate(name, embedding, predictor, folds, pairs, choices)
         results.append(result)
-        predictions.append(held_out.join(session.trials.drop(columns="choice"), on="row_index"))
+        predictions.append(_with_session(held_out, session.trials))
 
     fitted_utility = fitted_cnn = None
     if embeddings is not None:
@@ -238,10 +238,10 @@ def _choose_inputs(settings: Settings, backbone: Backbone) -> Inputs:
 def _map_size(settings: Settings, training_trials: Sequence[int]) -> int:
     """Take the size asked for, else the largest with which all the training keeps within its budget."""
     if settings.map_size is not None:
-        if settings.map_size < study_cnn.LEAST_SIZE:
-            least = study_cnn.LEAST_SIZE
+        if settings.map_size not in study_cnn.SIZES:
+            least, most = study_cnn.SIZES[0], study_cnn.SIZES[-1]
             raise BadInput(
-                f"--map-size {settings.map_size}: the study's network needs at least {least} pixels"
+                f"--map-size {settings.map_size}: the study's network takes maps of {least} to {most} pixels"
             )
         return settings.map_size
     passes = 3 * study_cnn.EPOCHS * sum(training_trials)  # a step costs about three forward passes
@@ -274,6 +274,17 @@ def _cross_validate(
     )
     n_train = round(np.mean([len(train) for train, _ in folds]))
     return Result(name, embedding, n_train, len(held_out), scores, seconds), held_out
+
+
+def _with_session(held_out: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    """Add the session's columns; those whose name is taken get a longer one."""
+    columns = trials.drop(columns="choice").iloc[held_out["row_index"]].reset_index(drop=True)
+    names = list(held_out.columns)
+    for name in columns.columns:
+        while name in names:
+            name += "_in_session"
+        names.append(name)
+    return pd.concat([held_out, columns], axis=1).set_axis(names, axis=1)
 
 
 def _in_order(predictions: pd.DataFrame) -> pd.DataFrame:

@@ -133,6 +133,8 @@ def load_backbone(name: str = DEFAULT, weights: Path | None = None, device: str 
         path = weights or _official_weights(name)
         state = _read_checkpoint(path)
         net = name
+    elif weights is not None:
+        raise BadInput(f"--weights {weights}: goes with squeeze, alex or vgg, not with --backbone {name}")
     elif Path(name).is_file():
         path = Path(name)
         state = _read_checkpoint(path)
@@ -194,9 +196,11 @@ def _read_checkpoint(path: Path) -> Mapping[str, Tensor]:
         raise BadInput(f"--weights {path}: there is no such file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as problem:
+    except Exception as problem:  # the decoder raises anything on a damaged file
         raise BadInput(f"{path}: not a PyTorch checkpoint of plain tensors") from problem
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
+    ):
         raise BadInput(f"{path}: not a state dict (a mapping of names to tensors)")
     return state
 

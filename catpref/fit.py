@@ -12,13 +12,14 @@ from typing import Any
 from catpref import __version__, cache, report, store
 from catpref.analysis import MODELS, Analysis, Result, Settings, analyse
 from catpref.backbones import DEFAULT, NAMES, load_backbone
-from catpref.commands import Parser, non_negative, positive, run
+from catpref.commands import BadInput, Parser, non_negative, positive, run
 from catpref.devices import DEVICES, choose_device
 from catpref.embeddings import SIZE
 from catpref.files import check_replaceable, replacing_folder
 from catpref.sessions import read_sessions
 
-_MARKER = "metrics.json"
+_METRICS = "metrics.json"
+_MARKER = "model/model.json"  # others write a metrics.json, too
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -52,6 +53,9 @@ def main(arguments: Sequence[str]) -> None:
     out = options.out or first.parent / f"{first.stem}_fit"
     check_replaceable(out, _MARKER)
     session = read_sessions(options.sessions, options.stimuli)
+    for path in (*options.sessions, session.stimuli):
+        if path.resolve().is_relative_to(out.resolve()):
+            raise BadInput(f"{out}: would be replaced whole, and {path} is in it; choose another --out")
     device = choose_device(options.device)
     settings = Settings(
         models=options.model,
@@ -70,7 +74,7 @@ def main(arguments: Sequence[str]) -> None:
         analysis.predictions.to_csv(folder / "predictions.csv", index=False)
         analysis.ranking.to_csv(folder / "ranking.csv", index=False)
         metrics = _metrics(analysis, time.perf_counter() - started)
-        (folder / _MARKER).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        (folder / _METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     print(report.text_table(analysis))
     print(f"report: {out / 'report.html'}")
 

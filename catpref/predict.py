@@ -1,6 +1,7 @@
 """``python -m catpref.predict DIR/model IMAGES…``: rank new images, or predict the choice between pairs of them."""
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--pairs", type=Path, metavar="pairs.csv", help="columns left_image, right_image")
     parser.add_argument("--stimuli", type=Path, metavar="DIR", help="folder that the paths in --pairs start from")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write (default: to the terminal)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="read the backbone's weights from here")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where networks run (default: auto)")
     options = parser.parse_args(arguments)
     if bool(options.images) == (options.pairs is not None):
@@ -36,11 +38,14 @@ def main(arguments: Sequence[str]) -> None:
     if options.stimuli is not None and options.pairs is None:
         parser.error("--stimuli goes with --pairs")
 
-    table = (
-        _rank(options.model, options.images, options.device)
-        if options.pairs is None
-        else _predict_pairs(options.model, options.pairs, options.stimuli, options.device)
-    )
+    if options.pairs is None:
+        paths = {str(path): path for place in options.images for path in _images_in(place)}
+        _check_out(options.out, paths.values())
+        table = _rank(_load(options), paths)
+    else:
+        pairs, folder = read_pairs(options.pairs, options.stimuli)
+        _check_out(options.out, [options.pairs])
+        table = _predict_pairs(_load(options), pairs, folder)
     text = table.to_csv(index=False)
     if options.out is None:
         print(text, end="")
@@ -50,11 +55,18 @@ def main(arguments: Sequence[str]) -> None:
         print(options.out)
 
 
-def _rank(model: Path, images: Sequence[Path], device: str) -> pd.DataFrame:
-    paths = {str(path): path for place in images for path in _images_in(place)}
-    fitted = load(model, choose_device(device))
+def _load(options: argparse.Namespace) -> FittedModels:
+    return load(options.model, choose_device(options.device), options.weights)
+
+
+def _check_out(out: Path | None, read: Iterable[Path]) -> None:
+    if out is not None and out.resolve() in {path.resolve() for path in read}:
+        raise BadInput(f"--out {out}: would overwrite what is to be read; choose another")
+
+
+def _rank(fitted: FittedModels, paths: Mapping[str, Path]) -> pd.DataFrame:
     if fitted.utility is None:
-        raise BadInput(f"{model}: study_cnn compares pairs and cannot rank; fit with --model utility")
+        raise BadInput("study_cnn compares pairs and cannot rank; fit with --model utility, or give --pairs")
     embeddings = embed(list(paths.values()), fitted.backbone, fitted.embedding, cache.default_folder())
     return rank(list(paths), fitted.utility, embeddings)
 
@@ -67,14 +79,11 @@ def _images_in(place: Path) -> list[Path]:
     return [place]
 
 
-def _predict_pairs(model: Path, path: Path, stimuli: Path | None, device: str) -> pd.DataFrame:
-    table, folder = read_pairs(path, stimuli)
+def _predict_pairs(fitted: FittedModels, table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     images, indices = np.unique(table[list(SIDES)].to_numpy(), return_inverse=True)
     pairs = indices.reshape(-1, 2)
     paths = [image_path(folder, image) for image in images]
-    fitted = load(model, choose_device(device))
-    table["p_right"] = _p_right(fitted, paths, pairs)
-    return table
+    return table.assign(p_right=_p_right(fitted, paths, pairs))
 
 
 def _p_right(fitted: FittedModels, paths: Sequence[Path], pairs: np.ndarray) -> np.ndarray:

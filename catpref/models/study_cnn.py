@@ -14,8 +14,9 @@ from torch.nn.functional import cross_entropy
 
 from catpref.commands import BadInput
 
-LEAST_SIZE = 32
-"""Side of the smallest map, in pixels, that the three convolutions and poolings leave something of."""
+SIZES = range(32, 2049)
+"""Sides of maps, in pixels: of the smallest, three convolutions and poolings leave something; larger than the
+largest is no stimulus."""
 
 EPOCHS = 10
 _CHANNELS = ((1, 32), (32, 64), (64, 128))
@@ -109,11 +110,13 @@ def fit(
     Raises
     ------
     BadInput
-        If the maps are smaller than `LEAST_SIZE`.
+        If the maps' side is not in `SIZES`.
     """
     size = maps.shape[1]
-    if size < LEAST_SIZE:
-        raise BadInput(f"--map-size {size}: the study's network needs maps of at least {LEAST_SIZE} pixels")
+    if size not in SIZES:
+        raise BadInput(
+            f"--map-size {size}: the study's network takes maps of {SIZES[0]} to {SIZES[-1]} pixels"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build(size).to(device, memory_format=torch.channels_last)
