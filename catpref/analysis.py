@@ -12,7 +12,7 @@ from scipy.special import expit
 from catpref import evaluation, lpips_maps
 from catpref.backbones import Backbone
 from catpref.commands import BadInput, progress
-from catpref.embeddings import DEFAULT, GRIDS, embed, luminance_and_contrast
+from catpref.embeddings import DEFAULT, GRIDS, blocks, embed, luminance_and_contrast
 from catpref.evaluation import NoiseCeiling, Scores
 from catpref.models import bradley_terry, laplace, study_cnn, utility
 from catpref.models.study_cnn import StudyCNN
@@ -139,11 +139,12 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
         maps = lpips_maps.distance_maps(paths, pairs, backbone, map_size, inputs.map_layer)
     embedded = time.perf_counter()
 
+    parts = blocks(backbone, inputs.embedding)
     histories: list[list[study_cnn.Epoch]] = []
 
     def predict_with_utility(train: np.ndarray, test: np.ndarray) -> np.ndarray:
         assert embeddings is not None
-        model = utility.fit(embeddings, pairs[train], choices[train], settings.seed)
+        model = utility.fit(embeddings, pairs[train], choices[train], parts, settings.seed)
         return model.p_right(embeddings, pairs[test])
 
     def predict_with_cnn(train: np.ndarray, test: np.ndarray) -> np.ndarray:
@@ -187,7 +188,7 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
 
     fitted_utility = fitted_cnn = None
     if embeddings is not None:
-        fitted_utility = utility.fit(embeddings, pairs, choices, settings.seed)
+        fitted_utility = utility.fit(embeddings, pairs, choices, parts, settings.seed)
     if maps is not None:
         fitted_cnn = study_cnn.fit(maps, choices, None, settings.seed, settings.device)
     return Analysis(

@@ -6,6 +6,7 @@ the image, and φ(right) − φ(left) changes its sign with the sides.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,43 @@ def embed(
                     cache.write(cache_folder, keys[index], vector)
             bar.update(len(batch))
     return np.stack([found[index] for index in range(len(images))])
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Which dimensions of an embedding belong together: those of one layer in one region of the image.
+
+    Attributes
+    ----------
+    of_dimension
+        The block of each dimension, shape (dimensions,).
+    factors
+        1 where a block has a factor, shape (blocks, factors): its layer, and its region.
+    """
+
+    of_dimension: np.ndarray
+    factors: np.ndarray
+
+
+def blocks(backbone: Backbone, embedding: str) -> Blocks:
+    """Tell the blocks of an embedding: each layer in each of the regions of a 4 × 4 grid.
+
+    A region counts as one with its mirror image: faces are symmetric, and so, mostly, is what one likes in them.
+    """
+    grid = GRIDS[embedding]
+    bands = min(4, grid)
+    band = np.arange(grid) * bands // grid
+    column = np.minimum(band, bands - 1 - band)
+    columns = -(-bands // 2)
+    region = (band[:, None] * columns + column).ravel()
+    layers = len(backbone.channel_weights)
+    regions = bands * columns
+    of_dimension = np.concatenate([
+        layer * regions + np.tile(region, len(weights))
+        for layer, weights in enumerate(backbone.channel_weights)
+    ])
+    layer, place = np.divmod(np.arange(layers * regions), regions)
+    return Blocks(of_dimension, np.hstack([np.eye(layers)[layer], np.eye(regions)[place]]))
 
 
 def _pooled(images: Tensor, backbone: Backbone, grid: int) -> np.ndarray:

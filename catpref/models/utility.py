@@ -16,13 +16,15 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit
 
 from catpref.commands import BadInput
-from catpref.models import laplace
+from catpref.embeddings import Blocks
+from catpref.models import laplace, relevance
 from catpref.splits import split
 
 _CHUNK = 1 << 25  # numbers standardised at a time, to keep memory low
 _DIRECTIONS = 64  # of the posterior that a model keeps; along all others it is as unsure as the prior
 _LOG_GAIN_SD = 1.0  # prior of the calibration: a gain between 1/7 and 7 is not unusual
 _CALIBRATION_FOLDS = 5
+_RELEVANCE_TRIALS = 400  # enough to tell the relevant blocks where each image is seen once
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Utility:
     Attributes
     ----------
     centre, scale
-        Mean and standard deviation of each dimension over the training images, shape (dimensions,).
+        Mean of each dimension over the training images, and its standard deviation divided by what its block
+        matters, shape (dimensions,): embeddings are standardised with them.
     weights
         Posterior mode, logits for each standardised dimension, shape (dimensions,).
     weight_directions, bias_directions
@@ -129,11 +132,17 @@ class Utility:
         return mean, np.maximum(prior - np.square(along) @ self.shrinkage, 0)
 
 
-def fit(embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray, seed: int = 0) -> Utility:
+def fit(
+    embeddings: np.ndarray,
+    pairs: np.ndarray,
+    choices: np.ndarray,
+    blocks: Blocks | None = None,
+    seed: int = 0,
+) -> Utility:
     """Fit a utility to choices.
 
-    The prior's strength is the one with the greatest marginal likelihood; the gain is the one under which
-    choices between training images left out in turn are most likely.
+    The prior's strength, overall and for each block of dimensions, is the one with the greatest marginal
+    likelihood; the gain is the one under which choices between training images left out in turn are most likely.
 
     Parameters
     ----------
@@ -144,13 +153,15 @@ def fit(embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray, seed: in
         play no part.
     choices
         0 = left, 1 = right, shape (trials,).
+    blocks
+        Which dimensions share their relevance; None takes all for equally relevant.
     seed
-        Seed of the folds that the calibration uses.
+        Seed of the folds that the calibration uses, and of the trials that tell the relevant blocks.
     """
-    shown, pairs = np.unique(pairs, return_inverse=True)
-    pairs = pairs.reshape(-1, 2)
-    embeddings = embeddings[shown]
+    embeddings, pairs = _shown(embeddings, pairs)
     centre, scale = _moments(embeddings)
+    if blocks is not None:
+        scale = scale / np.sqrt(_relevance(embeddings, pairs, choices, centre, scale, blocks, seed))
     gram = _gram(embeddings, centre, scale)
     span = _span(gram, pairs)
     posterior = laplace.fit(_differences(gram @ span, pairs), choices)
@@ -176,6 +187,38 @@ def fit(embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray, seed: in
         side_bias_sd=posterior.side_bias_sd,
         gain=gain,
     )
+
+
+def _shown(embeddings: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Leave out the images that are in no pair."""
+    shown, indices = np.unique(pairs, return_inverse=True)
+    return embeddings[shown], indices.reshape(-1, 2)
+
+
+def _relevance(
+    embeddings: np.ndarray,
+    pairs: np.ndarray,
+    choices: np.ndarray,
+    centre: np.ndarray,
+    scale: np.ndarray,
+    blocks: Blocks,
+    seed: int,
+) -> np.ndarray:
+    """Find each dimension's prior variance, up to a common factor, by the relevance of its block."""
+    if len(pairs) < len(embeddings) and len(pairs) > _RELEVANCE_TRIALS:
+        some = np.random.default_rng(seed).choice(len(pairs), _RELEVANCE_TRIALS, replace=False)
+        embeddings, pairs, choices = *_shown(embeddings, pairs[some]), choices[some]
+    by_images = len(embeddings) <= len(pairs)
+    items = len(embeddings) if by_images else len(pairs)
+    grams = np.zeros((len(blocks.factors), items, items))
+    sizes = np.bincount(blocks.of_dimension, minlength=len(blocks.factors))
+    for block, size in enumerate(sizes):
+        dimensions = np.flatnonzero(blocks.of_dimension == block)
+        gram = _gram(embeddings[:, dimensions], centre[dimensions], scale[dimensions]) / size
+        grams[block] = gram if by_images else _differences(_differences(gram, pairs).T, pairs)
+    incidence = _differences(np.eye(items), pairs) if by_images else np.eye(items)
+    variances = relevance.block_variances(grams, blocks.factors, incidence, choices)
+    return (variances / sizes)[blocks.of_dimension].astype(np.float32)
 
 
 def _moments(embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
