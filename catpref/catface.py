@@ -32,6 +32,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
+from scipy.special import ndtr
 
 Array = NDArray[Any]
 Face = dict[str, float]
@@ -67,6 +68,18 @@ PARAMETERS: dict[str, tuple[float, float]] = {
     "background": (0.35, 0.9),  # grey level behind the cat; not the cat's
 }
 
+# Which way a kitten's face differs from an adult's, and how much of such a feature's variance maturity is.
+INFANTILE = {
+    "eye_size": 1,
+    "eye_height": -1,
+    "face_roundness": 1,
+    "cheek_fullness": 1,
+    "forehead_height": 1,
+    "muzzle_size": -1,
+    "nose_size": -1,
+}
+MATURITY_SHARE = 0.5
+
 SIZE = 512
 MIDLINE = 256.0
 HEAD = (MIDLINE, 292.0)  # centre of the head's outline
@@ -91,7 +104,10 @@ INK = (0.11, 0.085, 0.08)
 
 
 def sample_parameters(n: int, seed: int) -> pd.DataFrame:
-    """Draw the parameters of `n` faces, each uniformly within its range and independently of the others.
+    """Draw the parameters of `n` faces, each uniformly within its range.
+
+    Features of the baby schema go together, as they do from kitten to adult cat: any two of them correlate
+    with ±0.5 (a Gaussian copula with one factor, maturity). All else is independent.
 
     Parameters
     ----------
@@ -106,8 +122,12 @@ def sample_parameters(n: int, seed: int) -> pd.DataFrame:
         A row for each face, a column for each of `PARAMETERS`.
     """
     low, high = np.array(list(PARAMETERS.values())).T
-    draws = np.random.default_rng(seed).uniform(low, high, (n, len(PARAMETERS)))
-    return pd.DataFrame(draws, columns=pd.Index(PARAMETERS))
+    infantile = np.array([INFANTILE.get(name, 0) for name in PARAMETERS])
+    normal = np.random.default_rng(seed).standard_normal((n, len(PARAMETERS) + 1))
+    own, maturity = normal[:, :-1], normal[:, -1:]
+    shared = MATURITY_SHARE * np.abs(infantile)
+    mixed = np.sqrt(1 - shared) * own - np.sqrt(shared) * infantile * maturity
+    return pd.DataFrame(low + (high - low) * ndtr(mixed), columns=pd.Index(PARAMETERS))
 
 
 def draw(parameters: Mapping[str, float], size: int = SIZE) -> Image.Image:

@@ -22,8 +22,8 @@ from scipy.special import expit
 from catpref.commands import BadInput
 from catpref.trials import Trial
 
-NOISE = 0.42
-"""Gives a noise ceiling of about 0.85 on pairs drawn from a set whose utilities have unit variance."""
+NOISE = 0.8
+"""Gives a noise ceiling of about 0.85 on pairs of drawn faces, whose utilities have a deviation of about 1.8."""
 
 BABY_SCHEMA = {
     "eye_size": 1.0,

@@ -80,7 +80,7 @@ def test_an_observer_that_always_lapses_flips_a_coin() -> None:
 
 
 def test_easy_pairs_are_answered_faster() -> None:
-    observer = Observer({"a": 0.0, "b": 0.01, "z": 3.0})
+    observer = Observer({"a": 0.0, "b": 0.01, "z": 6.0})
     rng = np.random.default_rng(0)
     hard = observer.reaction_times(["a"] * 5000, ["b"] * 5000, rng)
     easy = observer.reaction_times(["z"] * 5000, ["a"] * 5000, rng)
