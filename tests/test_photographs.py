@@ -44,7 +44,7 @@ def seen_whole(face: Image.Image) -> bool:
 
 @pytest.fixture(scope="module")
 def faces() -> list[Image.Image]:
-    drawn = (draw(row) for row in sample_parameters(60, seed=1).to_dict("records"))
+    drawn = (draw(row) for row in sample_parameters(60, seed=4).to_dict("records"))
     seen = list(itertools.islice(filter(seen_whole, drawn), 6))
     assert len(seen) == 6
     return seen

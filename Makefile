@@ -1,0 +1,52 @@
+# Python 3.11 or newer with venv is all that must be there; the rest is installed here.
+PYTHON ?= python3
+VENV := .venv
+DEMO := demo
+RUN := $(VENV)/bin/python
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+# A screen that nobody sees, keys pressed by a program, OpenGL, and what PsychoPy's keyboard and dialog load.
+DEBIAN := xvfb xdotool libjack-jackd2-0 libgl1 libgl1-mesa-dri libglu1-mesa libegl1 libglib2.0-0 libdbus-1-3 \
+	libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-render-util0 \
+	libxcb-shape0 libxcb-xinerama0 libasound2 libportaudio2 libusb-1.0-0 libsndfile1
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/demo-installed
+	rm -rf $(DEMO)
+	$(RUN) -m catpref.stimuli render --n 50 --seed 1 $(DEMO)/stimuli
+	$(RUN) -m catpref.trials full --stimuli $(DEMO)/stimuli --out $(DEMO)/trials.csv --seed 1
+	$(RUN) -m catpref.simulate $(DEMO)/trials.csv --stimuli $(DEMO)/stimuli --out $(DEMO)/session.csv --seed 1
+	$(RUN) -m catpref.fit $(DEMO)/session.csv
+
+test: $(VENV)/test-installed $(VENV)/debian-installed
+	$(RUN) -m pytest
+
+lint: $(VENV)/dev-installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright --pythonpath $(RUN)
+
+clean:
+	rm -rf $(VENV) $(DEMO)
+
+$(VENV)/created:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/demo-installed: pyproject.toml | $(VENV)/created
+	$(RUN) -m pip install -q -e .
+	touch $@
+
+$(VENV)/test-installed: pyproject.toml | $(VENV)/created
+	$(RUN) -m pip install -q -e '.[test]'
+	touch $@
+
+$(VENV)/dev-installed: pyproject.toml | $(VENV)/created
+	$(RUN) -m pip install -q -e '.[dev]'
+	touch $@
+
+$(VENV)/debian-installed: Makefile | $(VENV)/created
+	$(SUDO) apt-get update -qq
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN) >/dev/null
+	touch $@
