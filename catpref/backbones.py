@@ -195,7 +195,9 @@ def _read_checkpoint(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
         raise BadInput(f"--weights {path}: there is no such file")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd files, which then cannot be read or turn out well
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:  # the decoder raises anything on a damaged file
         raise BadInput(f"{path}: not a PyTorch checkpoint of plain tensors") from problem
     if not isinstance(state, dict) or not all(
