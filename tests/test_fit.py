@@ -1,0 +1,451 @@
+import base64
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+from support import call, listing, refusal, scratch, shell, small_study, use_own_cache
+from test_backbones import random_trunk, save_trunk
+
+from catpref.fit import main
+
+QUICK = ("--folds", "3", "--map-size", "32")
+SCORES = {"accuracy", "accuracy_ci95", "log_loss", "brier", "ece", "auc", "collapsed"}
+ENTRY = {"model", "embedding", "split", "n_train", "n_test", "fit_seconds"} | SCORES
+MODELS = ["utility", "study_cnn"]
+BASELINES = ["majority_side", "luminance", "contrast", "bradley_terry"]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_own_cache(monkeypatch)
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Path:
+    return small_study(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study that was fitted by ``python -m catpref.fit`` with both models."""
+    folder = tmp_path_factory.mktemp("study")
+    small_study(folder)
+    done = shell("catpref.fit", "session.csv", *QUICK, "--seed", 3, cwd=folder)
+    assert (done.code, done.err) == (0, ""), "a plain run warns of nothing"
+    lines = done.out.splitlines()
+    assert lines[0].split()[:3] == ["model", "reads", "accuracy"]
+    assert [line.split()[0] for line in lines[2:8]] == [*MODELS, *BASELINES]
+    assert lines[-1] == "report: session_fit/report.html"
+    return folder
+
+
+def test_every_file_is_there_and_nothing_else(fitted: Path) -> None:
+    assert sorted(path.name for path in fitted.iterdir()) == [
+        "cats",
+        "session.csv",
+        "session.json",
+        "session_fit",
+    ]
+    written = {name for name, content in listing(fitted / "session_fit").items() if content is not None}
+    figures = {
+        f"figures/{name}.png" for name in ("accuracy", "calibration", "ranking", "training", "layer_maps")
+    }
+    model = {"model/model.json", "model/utility.safetensors", "model/study_cnn.safetensors"}
+    assert written == {"metrics.json", "predictions.csv", "ranking.csv", "report.html"} | figures | model
+    for path in (fitted / "session_fit").rglob("*.*"):
+        assert path.stat().st_mode & 0o044 == 0o044, "others may read it"
+
+
+def test_the_metrics_have_the_schema(fitted: Path) -> None:
+    text = (fitted / "session_fit" / "metrics.json").read_text()
+    metrics = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert metrics["schema_version"] == 1 and metrics["seed"] == 3
+    table = pd.read_csv(fitted / "session.csv")
+    assert metrics["data"] == {
+        "trials": 66, "images": 12, "participants": None, "choice_right": table["choice"].mean(), "excluded": 0,
+    }  # fmt: skip
+    assert set(metrics["noise_ceiling"]) == {"accuracy", "method"}
+    assert metrics["embedding"]["backbone"] == "squeeze-caffe" and metrics["embedding"]["size"] == 512
+    assert re.fullmatch("[0-9a-f]{64}", metrics["embedding"]["weights_sha256"])
+    assert [entry["model"] for entry in metrics["results"]] == MODELS
+    assert list(metrics["baselines"]) == BASELINES
+    for entry in [*metrics["results"], *metrics["baselines"].values()]:
+        assert set(entry) == ENTRY
+        assert (entry["split"], entry["n_train"], entry["n_test"]) == ("images", 28, 18)
+        low, high = entry["accuracy_ci95"]
+        assert 0 <= low <= entry["accuracy"] <= high <= 1
+    assert set(metrics["seconds"]) == {"embed", "fit", "total"}
+    assert {"catpref", "python", "torch", "lpips", "numpy"} <= set(metrics["versions"])
+
+
+def test_the_predictions_are_those_that_were_scored(fitted: Path) -> None:
+    predictions = pd.read_csv(fitted / "session_fit" / "predictions.csv")
+    first = ["model", "fold", "left_image", "right_image", "choice", "p_right"]
+    assert list(predictions.columns[:6]) == first and {"trial", "mood", "source", "row"} < set(
+        predictions.columns
+    )
+    metrics = json.loads((fitted / "session_fit" / "metrics.json").read_text())
+    entries = {entry["model"]: entry for entry in [*metrics["results"], *metrics["baselines"].values()]}
+    session = pd.read_csv(fitted / "session.csv")
+    for name, rows in predictions.groupby("model"):
+        assert len(rows) == 18 and sorted(rows["fold"].unique()) == [0, 1, 2]
+        hits = np.where(rows["p_right"] == 0.5, 0.5, (rows["p_right"] > 0.5) == rows["choice"])
+        assert hits.mean() == pytest.approx(entries[name]["accuracy"])
+        shown = session.iloc[rows["row"] - 2]
+        for column in ("left_image", "right_image", "choice", "trial"):
+            assert (shown[column].to_numpy() == rows[column].to_numpy()).all()
+        for fold, held_out in rows.groupby("fold"):
+            others = rows[rows["fold"] != fold]
+            mine, theirs = ({*each["left_image"], *each["right_image"]} for each in (held_out, others))
+            assert not mine & theirs
+
+
+def test_the_ranking_names_every_image_once(fitted: Path) -> None:
+    ranking = pd.read_csv(fitted / "session_fit" / "ranking.csv")
+    assert list(ranking.columns) == ["image", "utility", "utility_sd"]
+    assert sorted(ranking["image"]) == sorted(path.name for path in (fitted / "cats").iterdir())
+    assert ranking["utility"].is_monotonic_decreasing and (ranking["utility_sd"] > 0).all()
+
+
+def test_the_models_are_plain_numbers(fitted: Path) -> None:
+    model = fitted / "session_fit" / "model"
+    description = json.loads((model / "model.json").read_text())
+    assert description["schema_version"] == 1 and description["map_size"] == 32
+    for name in MODELS:
+        assert load_file(model / f"{name}.safetensors")
+    for path in (fitted / "session_fit").rglob("*"):
+        assert path.suffix in {"", ".json", ".csv", ".html", ".png", ".safetensors"}
+
+
+class References(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.found += [
+            value or "" for name, value in attrs if name in {"src", "href", "srcset", "action", "data"}
+        ]
+
+
+def test_the_report_opens_offline(fitted: Path) -> None:
+    html = (fitted / "session_fit" / "report.html").read_text(encoding="utf-8")
+    page = References()
+    page.feed(html)
+    assert len(page.found) == 12 + 4, "faces and figures"
+    for reference in page.found:
+        kind, content = reference.split(";base64,")
+        assert kind in {"data:image/png", "data:image/jpeg"}
+        base64.b64decode(content, validate=True)
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert not re.search(r"url\(|@import|https?:", html.split("</style>")[0])
+    for said in ("chance is 50 %", "32 ×", "squeeze-caffe", "66", "noise ceiling"):
+        assert said in html
+
+
+def test_figures_are_pictures(fitted: Path) -> None:
+    for path in (fitted / "session_fit" / "figures").iterdir():
+        with Image.open(path) as image:
+            image.load()
+            assert min(image.size) > 150
+
+
+def test_a_second_fit_is_the_same_and_replaces_the_first_as_a_whole(session: Path, fitted: Path) -> None:
+    out = session.parent / "out"
+    shutil.copytree(fitted / "session_fit", out)
+    (out / "old.txt").write_text("x")
+    done = call(main, session, "--out", out, *QUICK, "--model", "study_cnn", "utility", "--seed", 3)
+    assert (done.code, done.err) == (0, "") and done.out.endswith(f"report: {out / 'report.html'}\n")
+    assert not (out / "old.txt").exists()
+    for name in ("predictions.csv", "ranking.csv"):
+        ours, theirs = (pd.read_csv(folder / name) for folder in (out, fitted / "session_fit"))
+        drop = [column for column in ("source",) if column in ours]
+        pd.testing.assert_frame_equal(
+            ours.drop(columns=drop), theirs.drop(columns=drop), rtol=1e-4, atol=1e-4
+        )
+    assert {path.name for path in session.parent.iterdir()} == {"cats", "out", "session.csv", "session.json"}
+
+
+def test_one_model_by_trials(session: Path) -> None:
+    done = call(
+        main, session, "--model", "study_cnn", "--split", "trials", "--embedding", "layer-1-map", *QUICK
+    )
+    assert (done.code, done.err) == (0, "")
+    out = session.parent / "session_fit"
+    metrics = json.loads((out / "metrics.json").read_text())
+    (entry,) = metrics["results"]
+    assert (entry["model"], entry["split"], entry["n_train"], entry["n_test"]) == (
+        "study_cnn",
+        "trials",
+        44,
+        66,
+    )
+    assert entry["embedding"] == "layer-1-map 32"
+    ranking = pd.read_csv(out / "ranking.csv")
+    assert len(ranking) == 12 and ranking["utility"].isna().all(), "unknown is not made up"
+    assert sorted(path.name for path in (out / "model").iterdir()) == ["model.json", "study_cnn.safetensors"]
+    assert "From least to most preferred" not in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_columns_like_those_of_the_predictions_are_kept(session: Path) -> None:
+    table = pd.read_csv(session).assign(model="x", model_in_session="z", fold=7, p_right="y", row_index=5)
+    table.to_csv(session, index=False)
+    assert call(main, session, "--model", "utility", "--folds", 3).code == 0
+    predictions = pd.read_csv(session.parent / "session_fit" / "predictions.csv")
+    utility = predictions[predictions["model"] == "utility"]
+    assert len(utility) == 18 and set(utility["fold"]) == {0, 1, 2}
+    for name, value in {
+        "model": "x",
+        "model_in_session": "z",
+        "fold": 7,
+        "p_right": "y",
+        "row_index": 5,
+    }.items():
+        assert any(
+            (utility[column] == value).all() for column in utility if column.startswith(f"{name}_in_session")
+        )
+
+
+def test_odd_names_and_pictures_are_no_trouble(session: Path) -> None:
+    folder = session.parent / "Süße Kätzchen"
+    session.parent.joinpath("cats").rename(folder)
+    (session.parent / "session.json").unlink()
+    names = {path.name: f'"{path.stem}" <b> ä, ü 🐱.png' for path in folder.iterdir()}
+    for name, new in names.items():
+        (folder / name).rename(folder / new)
+    images = sorted(folder.iterdir())
+    for image, mode in zip(images, ("L", "P", "1", "RGBA", "LA"), strict=False):
+        with Image.open(image) as picture:
+            picture.convert(mode).save(image)
+    Image.new("RGB", (1, 1), (200, 100, 0)).save(images[6])
+    odd = folder / "Antworten einer Teilnehmerin.csv"
+    pd.read_csv(session).replace(names).to_csv(odd, index=False)
+    done = call(main, odd, "--model", "utility", "--folds", 3)
+    assert (done.code, done.err) == (0, "")
+    html = (folder / "Antworten einer Teilnehmerin_fit" / "report.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;" in html and "<b>" not in html
+
+
+def test_a_session_of_copies_of_one_picture_says_nothing(session: Path) -> None:
+    first, *others = sorted((session.parent / "cats").iterdir())
+    for path in others:
+        shutil.copy(first, path)
+    done = call(main, session, *QUICK)
+    assert (done.code, done.err) == (0, "")
+
+
+def test_the_smallest_sessions_can_be_fitted(session: Path) -> None:
+    table = pd.read_csv(session)
+    table.iloc[:20].to_csv(session, index=False)
+    done = call(main, session, "--split", "trials", "--map-size", 32)
+    assert (done.code, done.err) == (0, "")
+    metrics = json.loads((session.parent / "session_fit" / "metrics.json").read_text())
+    assert metrics["noise_ceiling"] == {"accuracy": None, "method": None}
+    assert "20 trials of" in refusal(main, session, "--folds", 19, "--out", session.parent / "other")
+
+
+def test_a_backbone_from_a_checkpoint(session: Path, tmp_path: Path) -> None:
+    path = save_trunk(random_trunk("squeeze"), tmp_path / "trunk.pth")
+    assert call(main, session, "--backbone", path, "--model", "utility", "--folds", 3).code == 0
+    out = session.parent / "session_fit"
+    assert json.loads((out / "metrics.json").read_text())["embedding"]["backbone"] == str(path)
+
+
+# ---- bad input: code 2, one line, nothing changed ----------------------------------------------------------
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Path:
+    """A study with what bad input needs, and an earlier result."""
+    session = small_study(tmp_path)
+    out = tmp_path / "session_fit"
+    (out / "model").mkdir(parents=True)
+    (out / "model" / "model.json").write_text("an earlier fit")
+    (tmp_path / "outside.png").write_bytes((tmp_path / "cats" / "cat_0001.png").read_bytes())
+    (tmp_path / "text.pth").write_text("no checkpoint")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "metrics.json").write_text("of another program")
+    save_trunk(random_trunk("squeeze"), tmp_path / "trunk.pth")
+    return session
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    (["--folds", "1"], "--folds 1"),
+    (["--folds", "0"], "--folds"),
+    (["--folds", "1000"], "1000 folds"),
+    (["--folds", "4294967295"], "too few"),
+    (["--map-size", "31"], "--map-size 31"),
+    (["--map-size", "4000000000"], "--map-size 4000000000"),
+    (["--seed", "-1"], "--seed"),
+    (["--seed", "x"], "--seed"),
+    (["--model", "nonsense"], "nonsense"),
+    (["--split", "nonsense"], "nonsense"),
+    (["--device", "nonsense"], "nonsense"),
+    (["--embedding", "nonsense"], "grid8, grid4, global"),
+    (["--embedding", "layer-8-map"], "layer-7-map"),
+    (["--embedding", "grid4", "--model", "study_cnn"], "--model study_cnn"),
+    (["--embedding", "mean-map", "--model", "utility"], "--model utility"),
+    (["--backbone", "nonsense"], "neither a file nor one of"),
+    (["--backbone", "x" * 300], "File name too long"),
+    (["--backbone", "text.pth"], "text.pth"),
+    (["--backbone", "cats"], "neither a file nor one of"),
+    (["--backbone", "alex"], "alexnet-owt-7be5be79.pth"),
+    (["--backbone", "vgg"], "397923af"),
+    (["--backbone", "squeeze", "--weights", "nowhere.pth"], "nowhere.pth"),
+    (["--backbone", "alex", "--weights", "trunk.pth"], "alex"),
+    (["--weights", "trunk.pth"], "--weights trunk.pth"),
+    (["--stimuli", "nowhere"], "nowhere"),
+    (["--stimuli", "photos"], "row 2"),
+    (["--out", "session.csv"], "session.csv"),
+    (["--out", "session.csv/deeper", *QUICK, "--model", "utility"], "cannot be written"),
+    (["--out", "photos"], "photos"),
+    (["--out", "x" * 300], "File name too long"),
+    (["--out", "."], "not written by catpref"),
+    (["nowhere.csv"], "nowhere.csv"),
+    (["session.csv"], "given twice"),
+    (["--nonsense"], "--nonsense"),
+])  # fmt: skip
+def test_odd_options_are_refused(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], said: str
+) -> None:
+    monkeypatch.chdir(prepared.parent)
+    monkeypatch.setenv("TORCH_HOME", "no-weights-here")
+    before = listing(prepared.parent)
+    assert said in refusal(main, "session.csv", *options)
+    assert listing(prepared.parent) == before
+
+
+def change(folder: Path, what: str) -> None:
+    """Spoil a study in one way."""
+    session, cats = folder / "session.csv", folder / "cats"
+    table = pd.read_csv(session, dtype=str)
+    image = cats / table.loc[3, "left_image"]
+    match what:
+        case "missing session":
+            session.unlink()
+        case "empty session":
+            session.write_text("")
+        case "no choice column":
+            table = table.drop(columns="choice")
+        case "no image column":
+            table = table.drop(columns="left_image")
+        case "odd choice":
+            table.loc[3, "choice"] = "2"
+        case "no answers":
+            table["choice"] = ""
+        case "one side":
+            table["choice"] = "1"
+        case "few trials":
+            table = table.iloc[:5]
+        case "missing image":
+            image.rename(image.with_name("renamed.png"))
+        case "a folder for an image":
+            image.unlink()
+            image.mkdir()
+        case "truncated image":
+            image.write_bytes(image.read_bytes()[:3000])
+        case "text for an image":
+            image.write_text("a cat")
+        case "empty image":
+            image.write_bytes(b"")
+        case "bomb":
+            Image.new("1", (9000, 9000)).save(image)
+        case "dots":
+            table.loc[3, "left_image"] = "../outside.png"
+        case "absolute":
+            table.loc[3, "left_image"] = str(folder / "outside.png")
+        case "link out":
+            image.unlink()
+            image.symlink_to(folder / "outside.png")
+        case "same image":
+            table.loc[3, "left_image"] = table.loc[3, "right_image"]
+        case "bad json":
+            (folder / "session.json").write_text("{")
+    if session.exists() and session.stat().st_size:
+        table.to_csv(session, index=False)
+
+
+@pytest.mark.parametrize(("what", "said"), [
+    ("missing session", "session.csv"),
+    ("empty session", "session.csv"),
+    ("no choice column", "choice"),
+    ("no image column", "left_image"),
+    ("odd choice", "row 5, column choice"),
+    ("no answers", "no trial has an answer"),
+    ("one side", "only the right side"),
+    ("few trials", "5 trials"),
+    ("missing image", "row 5, column left_image"),
+    ("a folder for an image", "row 5, column left_image"),
+    ("truncated image", ".png"),
+    ("text for an image", ".png"),
+    ("empty image", ".png"),
+    ("bomb", "megapixels"),
+    ("dots", "row 5, column left_image"),
+    ("absolute", "row 5, column left_image"),
+    ("link out", "leads outside"),
+    ("same image", "row 5"),
+    ("bad json", "session.json"),
+])  # fmt: skip
+def test_bad_sessions_are_refused(prepared: Path, what: str, said: str) -> None:
+    change(prepared.parent, what)
+    before = listing(prepared.parent)
+    assert said in refusal(main, prepared)
+    assert listing(prepared.parent) == before
+
+
+def test_what_is_read_is_never_replaced(session: Path) -> None:
+    """An earlier result into which the user has put the session, or the stimuli."""
+    out = session.parent / "session_fit"
+    (out / "model").mkdir(parents=True)
+    (out / "model" / "model.json").write_text("an earlier fit")
+    shutil.copy(session, out / "session.csv")
+    shutil.copytree(session.parent / "cats", out / "cats")
+    before = listing(session.parent)
+    cats = session.parent / "cats"
+    assert "session.csv" in refusal(main, out / "session.csv", "--stimuli", cats, "--out", out)
+    assert "cats" in refusal(main, session, "--stimuli", out / "cats", "--out", out)
+    assert listing(session.parent) == before
+
+
+def test_bad_input_in_a_fresh_process(prepared: Path) -> None:
+    change(prepared.parent, "odd choice")
+    before = listing(prepared.parent)
+    done = shell("catpref.fit", "session.csv", cwd=prepared.parent)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        "catpref: session.csv: row 5, column choice: '2' is not a choice;"
+        " use 0 (left), 1 (right), empty (no answer)\n"
+    )
+    assert listing(prepared.parent) == before
+
+
+def test_ctrl_c_leaves_nothing_behind(prepared: Path) -> None:
+    before = listing(prepared.parent)
+    environment = os.environ | {"XDG_CACHE_HOME": str(scratch() / "cache"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", "import catpref.fit, catpref.commands; print('ready', flush=True);"
+               "catpref.commands.run(catpref.fit.main)", "session.csv", "--map-size", "128"]  # fmt: skip
+    running = subprocess.Popen(
+        command, cwd=prepared.parent, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert running.stdout is not None
+    assert running.stdout.readline() == b"ready\n"
+    time.sleep(1.5)
+    assert running.poll() is None, "it is still at work"
+    running.send_signal(signal.SIGINT)
+    assert running.communicate(timeout=60) == (b"", b"")
+    assert running.returncode == 130
+    assert listing(prepared.parent) == before
