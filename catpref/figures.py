@@ -57,7 +57,7 @@ def draw_all(analysis: Analysis) -> dict[str, Figure]:
 def accuracy(analysis: Analysis) -> Figure:
     """Draw every model's held-out accuracy with its 95 % interval, beside chance and the noise ceiling."""
     results: list[Result] = [*analysis.results, *analysis.baselines][::-1]
-    figure = Figure(figsize=(7, 0.42 * len(results) + 1.1))
+    figure = Figure(figsize=(5.8, 0.4 * len(results) + 1))
     axes = figure.subplots()
     axes.axvline(0.5, color=GREY, linestyle=":")
     axes.text(0.5, len(results) - 0.3, "chance", ha="center", va="bottom", color=GREY)
