@@ -79,15 +79,15 @@ class Backbone:
         """The weights of LPIPS's linear layers, one tensor of shape (channels,) a layer, all non-negative."""
         return [layer.model[-1].weight.detach().flatten() for layer in self.network.lins]  # type: ignore[union-attr]
 
-    def features(self, images: Tensor, depth: int | None = None) -> list[Tensor]:
-        """Compute every layer's features, scaled to unit length over the channels as LPIPS does.
+    def raw_features(self, images: Tensor, depth: int | None = None) -> list[Tensor]:
+        """Compute the trunk's activations at the end of every layer.
 
         Parameters
         ----------
         images
             Shape (n, 3, height, width), RGB in [-1, 1].
         depth
-            Stop after so many layers; None computes all.
+            Stop the network after so many layers; None computes all.
 
         Returns
         -------
@@ -99,8 +99,13 @@ class Backbone:
             activation = self.network.scaling_layer(images)
             for part in list(self.network.net.children())[:depth]:
                 activation = part(activation)
-                layers.append(lpips.normalize_tensor(activation))
+                layers.append(activation)
         return layers
+
+    def features(self, images: Tensor, depth: int | None = None) -> list[Tensor]:
+        """Compute `raw_features` scaled to unit length over the channels, as LPIPS does."""
+        with torch.inference_mode():
+            return [lpips.normalize_tensor(activation) for activation in self.raw_features(images, depth)]
 
 
 def load_backbone(name: str = DEFAULT, weights: Path | None = None, device: str = "cpu") -> Backbone:
