@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
-from support import call, listing, refusal, scratch, shell, small_study, use_own_cache
+from support import call, listing, refusal, scratch, shell, small_study, true_utilities, use_own_cache
 from test_backbones import random_trunk, save_trunk
 
 from catpref.fit import main
@@ -199,6 +199,22 @@ def test_one_model_by_trials(session: Path) -> None:
     assert len(ranking) == 12 and ranking["utility"].isna().all(), "unknown is not made up"
     assert sorted(path.name for path in (out / "model").iterdir()) == ["model.json", "study_cnn.safetensors"]
     assert "From least to most preferred" not in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_noise_free_taste_is_found(tmp_path: Path) -> None:
+    session = small_study(tmp_path, images=24)
+    worth = true_utilities()
+    table = pd.read_csv(session)
+    left, right = (table[side].str[4:8].astype(int).to_numpy() - 1 for side in ("left_image", "right_image"))
+    table.assign(choice=(worth[right] > worth[left]).astype(int)).to_csv(session, index=False)
+    assert call(main, session, "--model", "utility", "--split", "trials").code == 0
+    metrics = json.loads((tmp_path / "session_fit" / "metrics.json").read_text())
+    assert metrics["results"][0]["accuracy"] > 0.75 and metrics["results"][0]["auc"] > 0.8
+    assert metrics["baselines"]["bradley_terry"]["accuracy"] > 0.85
+    assert metrics["noise_ceiling"]["accuracy"] > 0.85
+    ranking = pd.read_csv(tmp_path / "session_fit" / "ranking.csv")
+    true = worth[ranking["image"].str[4:8].astype(int) - 1]
+    assert np.corrcoef(ranking["utility"], true)[0, 1] > 0.8
 
 
 def test_columns_like_those_of_the_predictions_are_kept(session: Path) -> None:
@@ -403,8 +419,9 @@ def change(folder: Path, what: str) -> None:
 def test_bad_sessions_are_refused(prepared: Path, what: str, said: str) -> None:
     change(prepared.parent, what)
     before = listing(prepared.parent)
-    assert said in refusal(main, prepared)
-    assert listing(prepared.parent) == before
+    for out in ((), ("--out", prepared.parent / "new" / "fit")):
+        assert said in refusal(main, prepared, *out)
+        assert listing(prepared.parent) == before
 
 
 def test_what_is_read_is_never_replaced(session: Path) -> None:

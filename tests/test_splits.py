@@ -58,6 +58,24 @@ def test_disjoint_pairs_lose_no_trial() -> None:
     assert {len(test) for _, test in made} == {23}
 
 
+def test_repeats_stay_together_by_trials_whatever_their_sides() -> None:
+    pairs = np.concatenate([all_pairs(12), all_pairs(12)[:, ::-1]])
+    for train, test in split(pairs, "trials", 5, 0):
+        assert not {frozenset(pair) for pair in pairs[train].tolist()} & {
+            frozenset(pair) for pair in pairs[test].tolist()
+        }
+        assert len(test) % 2 == 0
+
+
+def test_images_that_are_connected_stay_together_and_lose_no_trial() -> None:
+    # Chains of 8, 4, 3, 2, 2 and 1 trials.
+    chains = np.cumsum([0, 9, 5, 4, 3, 3, 2])
+    pairs = np.array([(k, k + 1) for k in range(chains[-1] - 1) if k + 1 not in chains])
+    made = split(pairs, "images", 2, 0)
+    assert sorted(len(test) for _, test in made) == [10, 10]
+    assert all(len(train) + len(test) == 20 for train, test in made)
+
+
 def test_a_fully_sampled_session_is_split_as_its_images_are() -> None:
     pairs = all_pairs(50)
     made = split(pairs, "images", 5, 0)
