@@ -2,25 +2,46 @@
 
 An entry is one file: the sha256 of the array's bytes, then the bytes. It is written under a temporary name and
 renamed, so a run that is killed leaves the old entry or none, and two runs at a time do no harm. An entry that
-does not match its own sha256 is made again.
+does not match its own sha256 is made again. What was used longest ago goes first when the folder grows too large.
 """
 
+import argparse
 import contextlib
 import hashlib
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 
 from catpref.commands import BadInput
 
+LIMIT = 8 << 30
+"""Bytes that the folder may hold: the embeddings of about 30,000 images."""
+
 _DIGEST = 32  # bytes of a sha256
+_ABANDONED = 3600.0  # seconds after which a temporary file is no longer being written
 
 
 def default_folder() -> Path:
     """Return the folder for caches that the XDG base directory specification names, with ours inside it."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "catpref"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Let a command's user say where embeddings are kept, or that they are not."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--cache-dir",
+        type=Path,
+        metavar="DIR",
+        default=default_folder(),
+        help="where embeddings are kept (default: %(default)s)",
+    )
+    where.add_argument(
+        "--no-cache", dest="cache_dir", action="store_const", const=None, help="compute and keep nothing"
+    )
 
 
 def key_of(*parts: str) -> str:
@@ -30,8 +51,10 @@ def key_of(*parts: str) -> str:
 
 def read(folder: Path, key: str, dtype: type[np.generic]) -> np.ndarray | None:
     """Return the flat array kept under a key, or None if there is none or it is damaged."""
+    path = folder / key[:2] / key
     try:
-        content = (folder / key[:2] / key).read_bytes()
+        content = path.read_bytes()
+        os.utime(path)  # used now: see `prune`
     except OSError:
         return None
     digest, array = content[:_DIGEST], content[_DIGEST:]
@@ -63,3 +86,23 @@ def write(folder: Path, key: str, array: np.ndarray) -> None:
         raise BadInput(
             f"{folder}: the cache cannot be written ({problem.strerror}); free some space"
         ) from problem
+
+
+def prune(folder: Path, limit: int = LIMIT) -> None:
+    """Remove what was used longest ago until at most `limit` bytes are left, and what killed runs left behind."""
+    entries = []
+    for path in folder.glob("??/*"):
+        with contextlib.suppress(OSError):  # another run may have removed it
+            status = path.stat()
+            if path.name.startswith("."):
+                if time.time() - status.st_mtime > _ABANDONED:
+                    path.unlink()
+            else:
+                entries.append((status.st_mtime, status.st_size, path))
+    total = sum(size for _, size, _ in entries)
+    for _, size, path in sorted(entries):
+        if total <= limit:
+            break
+        with contextlib.suppress(OSError):
+            path.unlink()
+        total -= size

@@ -5,6 +5,8 @@ features (scaled to unit length over the channels, as in LPIPS) are averaged ove
 the image, and φ(right) − φ(left) changes its sign with the sides.
 """
 
+import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,7 @@ GRIDS = {"grid8": 8, "grid4": 4, "global": 1}
 
 DEFAULT = "grid8"
 
+_LOG = logging.getLogger(__name__)
 _CODE_VERSION = "1"  # raise it when the same image would be embedded differently
 _BATCH = 4
 
@@ -78,6 +81,7 @@ def embed(
     BadInput
         If an image cannot be read, or the cache not written.
     """
+    started = time.perf_counter()
     keys = [_key(path, backbone, embedding) for path in images] if cache_folder else []
     found: dict[int, np.ndarray] = {}
     if cache_folder:
@@ -95,6 +99,10 @@ def embed(
                 if cache_folder:
                     cache.write(cache_folder, keys[index], vector)
             bar.update(len(batch))
+    if cache_folder and missing:
+        cache.prune(cache_folder)
+    counts = f"{len(images) - len(missing)} cached, {len(missing)} computed"
+    _LOG.info("embeddings of %d images: %s, %.1f s", len(images), counts, time.perf_counter() - started)
     return np.stack([found[index] for index in range(len(images))])
 
 

@@ -32,6 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write (default: to the terminal)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="read the backbone's weights from here")
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where networks run (default: auto)")
+    cache.add_options(parser)
     options = parser.parse_args(arguments)
     if bool(options.images) == (options.pairs is not None):
         parser.error("give either images to rank or --pairs")
@@ -41,11 +42,11 @@ def main(arguments: Sequence[str]) -> None:
     if options.pairs is None:
         paths = {str(path): path for place in options.images for path in _images_in(place)}
         _check_out(options.out, paths.values())
-        table = _rank(_load(options), paths)
+        table = _rank(_load(options), paths, options.cache_dir)
     else:
         pairs, folder = read_pairs(options.pairs, options.stimuli)
         _check_out(options.out, [options.pairs])
-        table = _predict_pairs(_load(options), pairs, folder)
+        table = _predict_pairs(_load(options), pairs, folder, options.cache_dir)
     text = table.to_csv(index=False)
     if options.out is None:
         print(text, end="")
@@ -64,10 +65,10 @@ def _check_out(out: Path | None, read: Iterable[Path]) -> None:
         raise BadInput(f"--out {out}: would overwrite what is to be read; choose another")
 
 
-def _rank(fitted: FittedModels, paths: Mapping[str, Path]) -> pd.DataFrame:
+def _rank(fitted: FittedModels, paths: Mapping[str, Path], kept: Path | None) -> pd.DataFrame:
     if fitted.utility is None:
         raise BadInput("study_cnn compares pairs and cannot rank; fit with --model utility, or give --pairs")
-    embeddings = embed(list(paths.values()), fitted.backbone, fitted.embedding, cache.default_folder())
+    embeddings = embed(list(paths.values()), fitted.backbone, fitted.embedding, kept)
     return rank(list(paths), fitted.utility, embeddings)
 
 
@@ -79,16 +80,20 @@ def _images_in(place: Path) -> list[Path]:
     return [place]
 
 
-def _predict_pairs(fitted: FittedModels, table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+def _predict_pairs(
+    fitted: FittedModels, table: pd.DataFrame, folder: Path, kept: Path | None
+) -> pd.DataFrame:
     images, indices = np.unique(table[list(SIDES)].to_numpy(), return_inverse=True)
     pairs = indices.reshape(-1, 2)
     paths = [image_path(folder, image) for image in images]
-    return table.assign(p_right=_p_right(fitted, paths, pairs))
+    return table.assign(p_right=_p_right(fitted, paths, pairs, kept))
 
 
-def _p_right(fitted: FittedModels, paths: Sequence[Path], pairs: np.ndarray) -> np.ndarray:
+def _p_right(
+    fitted: FittedModels, paths: Sequence[Path], pairs: np.ndarray, kept: Path | None
+) -> np.ndarray:
     if fitted.utility is not None:
-        embeddings = embed(paths, fitted.backbone, fitted.embedding, cache.default_folder())
+        embeddings = embed(paths, fitted.backbone, fitted.embedding, kept)
         return fitted.utility.p_right(embeddings, pairs)
     assert fitted.cnn is not None and fitted.map_size is not None
     maps = lpips_maps.distance_maps(paths, pairs, fitted.backbone, fitted.map_size, fitted.map_layer)
