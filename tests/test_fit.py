@@ -274,13 +274,6 @@ def test_the_smallest_sessions_can_be_fitted(session: Path) -> None:
     assert "20 trials of" in refusal(main, session, "--folds", 19, "--out", session.parent / "other")
 
 
-def test_a_backbone_from_a_checkpoint(session: Path, tmp_path: Path) -> None:
-    path = save_trunk(random_trunk("squeeze"), tmp_path / "trunk.pth")
-    assert call(main, session, "--backbone", path, "--model", "utility", "--folds", 3).code == 0
-    out = session.parent / "session_fit"
-    assert json.loads((out / "metrics.json").read_text())["embedding"]["backbone"] == str(path)
-
-
 # ---- bad input: code 2, one line, nothing changed ----------------------------------------------------------
 
 

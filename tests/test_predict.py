@@ -129,6 +129,8 @@ def test_a_model_on_ones_own_weights_finds_them_or_asks(study: Path, tmp_path: P
         out = study / name
         done = call(fit, study / "session.csv", *options, "--out", out, "--model", "utility", "--folds", 3)
         assert (done.code, done.err) == (0, "")
+        named = json.loads((out / "metrics.json").read_text())["embedding"]["backbone"]
+        assert named == str(options[1])
         ranked = call(main, out / "model", image, "--weights", weights)
         assert (ranked.code, ranked.err) == (0, "")
         assert "not the weights that" in refusal(main, out / "model", image, "--weights", other)
