@@ -69,7 +69,7 @@ def _measure(net: str, what: str, weights: Path, images: Sequence[Path]) -> dict
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     floor = _floor(backbone, used, len(pairs), layer)
 
-    network = backbone.network
+    network = backbone.network.to(memory_format=torch.contiguous_format)  # as lpips itself makes it
     network.spatial = True
     sample = np.random.default_rng(0).choice(len(pairs), SAMPLE[net], replace=False)
     difference, started = 0.0, time.perf_counter()
