@@ -1,4 +1,4 @@
-"""Distance maps against the plain ``lpips`` loop and against the machine's floor (``python -m benchmarks.lpips_maps``).
+"""Distance maps against the plain ``lpips`` loop and the machine's floor (``python -m benchmarks.lpips_maps``).
 
 Weights are random (``pnet_rand=True``), which changes neither the arithmetic nor the exactness. Each case runs in a
 process of its own, so that its peak memory is its own. The plain loop is what users write: for each trial, load two
@@ -61,7 +61,9 @@ def _measure(net: str, what: str, weights: Path, images: Sequence[Path]) -> dict
     used = images[: FULL if full else RANDOM[net]]
     pairs = np.array(list(combinations(range(FULL), 2))) if full else np.arange(len(used)).reshape(-1, 2)
     backbone = load_backbone(net, weights)
-    distance_maps(used, pairs[:1], backbone, SIZE, layer)  # the first call pays for what every call needs once
+    distance_maps(
+        used, pairs[:1], backbone, SIZE, layer
+    )  # the first call pays for what every call needs once
 
     started = time.perf_counter()
     maps = distance_maps(used, pairs, backbone, SIZE, layer)
@@ -69,7 +71,8 @@ def _measure(net: str, what: str, weights: Path, images: Sequence[Path]) -> dict
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     floor = _floor(backbone, used, len(pairs), layer)
 
-    network = backbone.network.to(memory_format=torch.contiguous_format)  # as lpips itself makes it
+    network: Any = backbone.network
+    network.to(memory_format=torch.contiguous_format)  # as lpips itself makes it
     network.spatial = True
     sample = np.random.default_rng(0).choice(len(pairs), SAMPLE[net], replace=False)
     difference, started = 0.0, time.perf_counter()
@@ -100,9 +103,9 @@ def _measure(net: str, what: str, weights: Path, images: Sequence[Path]) -> dict
 def _floor(backbone: Any, images: Sequence[Path], pairs: int, layer: int | None) -> float:
     """Seconds for the trunk on every image, one read of all its features, and one write of the maps."""
     depth = None if layer is None else layer + 1
-    tensors = [image_tensor(path, SIZE)[None] for path in images[:4]]
-    times = []
-    for tensor in tensors:
+    layers, times = [], []
+    for path in images[:6]:
+        tensor = image_tensor(path, SIZE)[None]
         started = time.perf_counter()
         layers = backbone.raw_features(tensor, depth)
         times.append(time.perf_counter() - started)

@@ -126,6 +126,8 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
     sides = session.trials[["left_image", "right_image"]].to_numpy()
     pairs = np.searchsorted(images, sides)
     choices = session.trials["choice"].to_numpy()
+    trials = session.trials
+    observers = trials["participant"].to_numpy() if "participant" in trials else None
     folds = split(pairs, settings.split, settings.folds, settings.seed)
     paths = [image_path(session.stimuli, image) for image in images]
     map_size = _map_size(settings, [len(train) for train, _ in folds] + [len(pairs)])
@@ -195,7 +197,7 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
         session=session,
         backbone=backbone,
         settings=settings,
-        noise_ceiling=evaluation.noise_ceiling(pairs, choices, session.noise_ceiling),
+        noise_ceiling=evaluation.noise_ceiling(pairs, choices, session.noise_ceiling, observers),
         results=[result for result in results if result.model in MODELS],
         baselines=[result for result in results if result.model not in MODELS],
         predictions=_in_order(pd.concat(predictions)),
@@ -291,4 +293,4 @@ def _with_session(held_out: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
 def _in_order(predictions: pd.DataFrame) -> pd.DataFrame:
     first = ["model", "fold", "left_image", "right_image", "choice", "p_right"]
     rest = [column for column in predictions.columns if column not in {*first, "row_index"}]
-    return predictions[first + rest]
+    return predictions.loc[:, first + rest]

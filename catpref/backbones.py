@@ -209,7 +209,8 @@ def load_backbone(name: str = DEFAULT, weights: Path | None = None, device: str 
         state = read_checkpoint(path)
         network = _lpips_network(name if name in OFFICIAL_FILES else _recognise(state, path), state, path)
     # With each pixel's channels side by side the convolutions run up to three times as fast.
-    network = network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.eval().requires_grad_(False)
     return Backbone(name, sha256_of(path), network)
 
 
@@ -270,7 +271,10 @@ def _recognise(state: Mapping[str, Tensor], path: Path) -> str:
     try:
         return _FIRST_KERNEL[first][has_fire]
     except KeyError:
-        raise BadInput(f"{path}: not a checkpoint of torchvision's squeezenet1_1, alexnet or vgg16") from None
+        raise BadInput(
+            f"{path}: not a checkpoint of torchvision's squeezenet1_1, alexnet or vgg16; "
+            "for a network of your own name its JSON file"
+        ) from None
 
 
 def _embedded_weights() -> Path:

@@ -135,10 +135,12 @@ def blocks(backbone: Backbone, embedding: str) -> Blocks:
     region = (band[:, None] * columns + column).ravel()
     layers = len(backbone.channel_weights)
     regions = bands * columns
-    of_dimension = np.concatenate([
-        layer * regions + np.tile(region, len(weights))
-        for layer, weights in enumerate(backbone.channel_weights)
-    ])
+    of_dimension = np.concatenate(
+        [
+            layer * regions + np.tile(region, len(weights))
+            for layer, weights in enumerate(backbone.channel_weights)
+        ]
+    )
     layer, place = np.divmod(np.arange(layers * regions), regions)
     return Blocks(of_dimension, np.hstack([np.eye(layers)[layer], np.eye(regions)[place]]))
 

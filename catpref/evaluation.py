@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, solve_triangular
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 from scipy.stats import binomtest
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
@@ -12,6 +14,7 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 from catpref.models import laplace
 
 _BOOTSTRAPS = 2000
+_LEAST_GROUPS = 20
 _LEAST_REPEATS = 10
 _BINS = 10
 
@@ -83,10 +86,10 @@ def accuracy_interval(hits: np.ndarray, pairs: np.ndarray, seed: int = 0) -> tup
     """Give the 95 % interval of an accuracy.
 
     Where every image is in one trial only, trials are independent: Wilson's interval. Otherwise trials that
-    share an image rise and fall together, and counting them as independent would flatter: then images are
-    resampled, and each trial counts as often as both its images were drawn (the node bootstrap of dyadic
-    data, Snijders & Borgatti 1999). The interval is never narrower than Wilson's, which knows that a few
-    trials without a miss are no proof.
+    share an image rise and fall together, and counting them as independent would flatter. Where trials fall
+    into many groups that share no image, groups are resampled. Else images are, and each trial counts as often
+    as both its images were drawn (the node bootstrap of dyadic data, Snijders & Borgatti 1999). The interval is
+    never narrower than Wilson's, which knows that a few trials without a miss are no proof.
 
     Parameters
     ----------
@@ -102,11 +105,14 @@ def accuracy_interval(hits: np.ndarray, pairs: np.ndarray, seed: int = 0) -> tup
     if len(images) == 2 * len(pairs):
         return float(wilson.low), float(wilson.high)
     left, right = indices.reshape(-1, 2).T
+    links = coo_array((np.ones(len(pairs)), (left, right)), shape=(len(images), len(images)))
+    groups, group = connected_components(links, directed=False)
+    units = groups if groups >= _LEAST_GROUPS else len(images)
     random = np.random.default_rng(seed)
     accuracies = []
     for _ in range(_BOOTSTRAPS):
-        drawn = np.bincount(random.integers(len(images), size=len(images)), minlength=len(images))
-        weights = drawn[left] * drawn[right]
+        drawn = np.bincount(random.integers(units, size=units), minlength=units)
+        weights = drawn[group[left]] if units == groups else drawn[left] * drawn[right]
         if weights.any():
             accuracies.append(np.average(hits, weights=weights))
     low, high = np.quantile(accuracies, [0.025, 0.975])
@@ -145,7 +151,9 @@ class NoiseCeiling:
     method: str | None
 
 
-def noise_ceiling(pairs: np.ndarray, choices: np.ndarray, known: float | None = None) -> NoiseCeiling:
+def noise_ceiling(
+    pairs: np.ndarray, choices: np.ndarray, known: float | None = None, observers: np.ndarray | None = None
+) -> NoiseCeiling:
     """Find how well the observer's choices could be predicted at all.
 
     In this order: what a simulated observer says of itself; the observer's agreement with itself on pairs shown
@@ -159,10 +167,12 @@ def noise_ceiling(pairs: np.ndarray, choices: np.ndarray, known: float | None = 
         0 = left, 1 = right, shape (trials,).
     known
         What the session says of its own ceiling.
+    observers
+        Who answered each trial, shape (trials,); None means one observer.
     """
     if known is not None:
         return NoiseCeiling(known, "known (simulated observer)")
-    agreements = _agreements(pairs, choices)
+    agreements = _agreements(pairs, choices, np.zeros(len(pairs), int) if observers is None else observers)
     if len(agreements) >= _LEAST_REPEATS:
         # An observer who prefers one image with probability q agrees with themselves with q² + (1 − q)².
         agreement = max(float(agreements.mean()), 0.5)
@@ -176,13 +186,14 @@ def noise_ceiling(pairs: np.ndarray, choices: np.ndarray, known: float | None = 
     return NoiseCeiling(None, None)
 
 
-def _agreements(pairs: np.ndarray, choices: np.ndarray) -> np.ndarray:
-    """Say for each pair shown at least twice whether the first two answers named the same image."""
+def _agreements(pairs: np.ndarray, choices: np.ndarray, observers: np.ndarray) -> np.ndarray:
+    """Say for each pair that an observer saw at least twice whether the first two answers named the same image."""
     preferred = pairs[np.arange(len(pairs)), choices]
-    first: dict[tuple[int, int], int] = {}
+    first: dict[tuple[object, int, int], int] = {}
     agreements, compared = [], set()
-    for (low, high), image in zip(np.sort(pairs, axis=1).tolist(), preferred.tolist(), strict=True):
-        couple = (low, high)
+    couples = np.sort(pairs, axis=1).tolist()
+    for observer, (low, high), image in zip(observers.tolist(), couples, preferred.tolist(), strict=True):
+        couple = (observer, low, high)
         if couple in first and couple not in compared:
             agreements.append(first[couple] == image)
             compared.add(couple)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -28,7 +29,7 @@ TITLES = {
 }
 THUMBNAIL = 144  # pixels
 
-_STYLE = {
+_STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -86,7 +87,9 @@ def calibration(analysis: Analysis) -> Figure:
         held_out = analysis.predictions[analysis.predictions["model"] == result.model]
         predicted, observed, count = reliability(held_out["p_right"], held_out["choice"]).T
         colour = COLOURS[result.model]
-        axes.scatter(predicted, observed, s=20 + 200 * count / count.sum(), color=colour, label=TITLES[result.model])
+        axes.scatter(
+            predicted, observed, s=20 + 200 * count / count.sum(), color=colour, label=TITLES[result.model]
+        )
         for x, part, trials in zip(predicted, observed, count, strict=True):
             interval = binomtest(round(part * trials), round(trials)).proportion_ci(method="wilson")
             axes.plot([x, x], [interval.low, interval.high], color=colour, linewidth=1.2)
@@ -112,7 +115,8 @@ def spread(analysis: Analysis, shown: int) -> list[tuple[str, float]]:
     """Pick images evenly along the ranking, from the least to the most preferred, with their utilities."""
     table = analysis.ranking
     rows = np.unique(np.linspace(len(table) - 1, 0, min(shown, len(table))).round().astype(int))[::-1]
-    return [(str(table["image"][row]), float(table["utility"][row])) for row in rows]
+    names, utilities = table["image"].to_list(), table["utility"].to_numpy()
+    return [(names[row], float(utilities[row])) for row in rows]
 
 
 def thumbnail(path: Path) -> Image.Image:

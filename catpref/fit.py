@@ -29,23 +29,60 @@ def main(arguments: Sequence[str]) -> None:
         "Learn a person's taste from their 2AFC choices, and report how well it predicts choices never seen.",
         "python -m catpref.fit sessions/p01/session.csv --stimuli stimuli/cats",
     )
-    parser.add_argument("sessions", nargs="+", type=Path, metavar="session.csv", help="the choices; all are pooled")
+    parser.add_argument(
+        "sessions", nargs="+", type=Path, metavar="session.csv", help="the choices; all are pooled"
+    )
     parser.add_argument("--stimuli", type=Path, metavar="DIR", help="folder that the image paths start from")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: session_fit/ beside it)")
-    parser.add_argument("--model", nargs="+", choices=MODELS, default=list(MODELS), metavar="NAME", help=(
-        f"which models to fit: {', '.join(MODELS)} (default: all)"))  # fmt: skip
-    parser.add_argument("--backbone", default=DEFAULT, metavar="NAME|FILE", help=(
-        f"network: {', '.join(NAMES)}, a checkpoint, or your own network's JSON (default: {DEFAULT})"))  # fmt: skip
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="read an official backbone's weights from here")
-    parser.add_argument("--embedding", metavar="NAME", help=(
-        "grid8 (default), grid4 or global for utility; mean-map (default) or layer-1-map … for study_cnn"))  # fmt: skip
-    parser.add_argument("--map-size", type=positive, metavar="N", help=(
-        "side of the network's distance maps in pixels; the study's was 512 (default: what time allows)"))  # fmt: skip
-    parser.add_argument("--split", choices=("images", "trials"), default="images", help=(
-        "hold out images never trained on (default), or trials of known images"))  # fmt: skip
-    parser.add_argument("--folds", type=positive, default=5, metavar="K", help="of cross-validation (default: 5)")
-    parser.add_argument("--seed", type=non_negative, default=0, metavar="N", help="of every random draw (default: 0)")
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="where networks run (default: auto)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where to write (default: session_fit/ beside it)"
+    )
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        choices=MODELS,
+        default=list(MODELS),
+        metavar="NAME",
+        help=(f"which models to fit: {', '.join(MODELS)} (default: all)"),
+    )
+    parser.add_argument(
+        "--backbone",
+        default=DEFAULT,
+        metavar="NAME|FILE",
+        help=(f"network: {', '.join(NAMES)}, a checkpoint, or your own network's JSON (default: {DEFAULT})"),
+    )
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="read an official backbone's weights from here"
+    )
+    parser.add_argument(
+        "--embedding",
+        metavar="NAME",
+        help=(
+            "grid8 (default), grid4 or global for utility; mean-map (default) or layer-1-map … for study_cnn"
+        ),
+    )
+    parser.add_argument(
+        "--map-size",
+        type=positive,
+        metavar="N",
+        help=(
+            "side of the network's distance maps in pixels; the study's was 512 (default: what time allows)"
+        ),
+    )
+    parser.add_argument(
+        "--split",
+        choices=("images", "trials"),
+        default="images",
+        help=("hold out images never trained on (default), or trials of known images"),
+    )
+    parser.add_argument(
+        "--folds", type=positive, default=5, metavar="K", help="of cross-validation (default: 5)"
+    )
+    parser.add_argument(
+        "--seed", type=non_negative, default=0, metavar="N", help="of every random draw (default: 0)"
+    )
+    parser.add_argument(
+        "--device", choices=DEVICES, default="auto", help="where networks run (default: auto)"
+    )
     options = parser.parse_args(arguments)
 
     started = time.perf_counter()
@@ -87,7 +124,7 @@ def _metrics(analysis: Analysis, total_seconds: float) -> dict[str, Any]:
             "trials": len(session.trials),
             "images": len(session.images),
             "participants": session.participants,
-            "choice_right": float(session.trials["choice"].mean()),
+            "choice_right": float(session.trials["choice"].to_numpy().mean()),
             "excluded": session.excluded,
         },
         "noise_ceiling": dataclasses.asdict(analysis.noise_ceiling),

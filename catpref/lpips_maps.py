@@ -168,9 +168,8 @@ class _Features:
         self.in_memory = images <= _BATCH
         self.shapes: dict[int, tuple[int, int, int]] = {}
         self.kept: dict[int, Tensor] = {}
-        self.files = {}
-        if not self.in_memory:
-            self.files = {layer: files.enter_context(tempfile.TemporaryFile()) for layer in layers}
+        in_files = [] if self.in_memory else layers
+        self.files = {layer: files.enter_context(tempfile.TemporaryFile()) for layer in in_files}  # noqa: SIM115
         self.layers = layers
 
     def rows(self, layer: int) -> int:
@@ -196,10 +195,12 @@ class _Features:
                         strip = np.ascontiguousarray(image[top : top + rows])
                         place = top * self.images + number * len(strip)
                         self.files[layer].seek(4 * width * channels * place)
-                        self.files[layer].write(strip)
+                        self.files[layer].write(strip.data)
             except OSError as problem:
                 folder = tempfile.gettempdir()
-                raise BadInput(f"{folder}: cannot hold the features ({problem.strerror}); free space") from problem
+                raise BadInput(
+                    f"{folder}: cannot hold the features ({problem.strerror}); free space"
+                ) from problem
 
     def strip(self, layer: int, top: int) -> Tensor:
         """Read the strip whose first row is `top`: shape (images, pixels, channels)."""
@@ -209,7 +210,7 @@ class _Features:
             return self.kept[layer][:, top : top + rows].reshape(self.images, -1, channels)
         self.files[layer].seek(4 * width * channels * top * self.images)
         content = torch.empty(self.images, rows * width, channels)
-        self.files[layer].readinto(content.numpy())
+        self.files[layer].readinto(content.numpy().data)
         return content
 
 
@@ -243,7 +244,9 @@ def _products(unit: Tensor, left: Tensor, right: Tensor) -> Tensor:
 def _differences(unit: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """Squared distances from each pair's difference: shape (pairs, pixels)."""
     ones = torch.ones(unit.shape[2])
-    return torch.stack([
-        (unit[first] - unit[second]).square_() @ ones
-        for first, second in zip(left.tolist(), right.tolist(), strict=True)
-    ])
+    return torch.stack(
+        [
+            (unit[first] - unit[second]).square_() @ ones
+            for first, second in zip(left.tolist(), right.tolist(), strict=True)
+        ]
+    )

@@ -233,7 +233,7 @@ def _torchvision_trunk(about: Description, device: str) -> Trunk:
     for module in network.modules():
         if hasattr(module, "inplace"):
             module.inplace = False  # type: ignore[assignment]  # or it would change the layer that it follows
-    _, nodes = get_graph_node_names(network, suppress_diff_warning=True)
+    nodes = get_graph_node_names(network, suppress_diff_warning=True)[1]
     for layer in about.layers:
         if not any(node == layer or node.startswith(f"{layer}.") for node in nodes):
             parts = dict.fromkeys(node.split(".")[0] for node in nodes)
@@ -243,10 +243,7 @@ def _torchvision_trunk(about: Description, device: str) -> Trunk:
 
     @functools.cache
     def first(depth: int) -> nn.Module:
-        try:
-            return create_feature_extractor(network, about.layers[:depth], suppress_diff_warning=True)
-        except ValueError as problem:  # such as a layer within another
-            raise BadInput(f"{about.path}: layers: {_last_line(problem)}; name others") from problem
+        return create_feature_extractor(network, about.layers[:depth], suppress_diff_warning=True)
 
     _fill(network, first(len(about.layers)), about)
     network.to(device)

@@ -25,13 +25,21 @@ def main(arguments: Sequence[str]) -> None:
         "Rank images by the utility that a fitted model predicts, or predict the choice between pairs of images.",
         "python -m catpref.predict sessions/p01/session_fit/model new_cats/ --out ranking.csv",
     )
-    parser.add_argument("model", type=Path, metavar="DIR/model", help="the folder model/ that catpref.fit wrote")
-    parser.add_argument("images", nargs="*", type=Path, metavar="IMAGES", help="images, or folders of images, to rank")
+    parser.add_argument(
+        "model", type=Path, metavar="DIR/model", help="the folder model/ that catpref.fit wrote"
+    )
+    parser.add_argument(
+        "images", nargs="*", type=Path, metavar="IMAGES", help="images, or folders of images, to rank"
+    )
     parser.add_argument("--pairs", type=Path, metavar="pairs.csv", help="columns left_image, right_image")
-    parser.add_argument("--stimuli", type=Path, metavar="DIR", help="folder that the paths in --pairs start from")
+    parser.add_argument(
+        "--stimuli", type=Path, metavar="DIR", help="folder that the paths in --pairs start from"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write (default: to the terminal)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="read the backbone's weights from here")
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="where networks run (default: auto)")
+    parser.add_argument(
+        "--device", choices=DEVICES, default="auto", help="where networks run (default: auto)"
+    )
     cache.add_options(parser)
     options = parser.parse_args(arguments)
     if bool(options.images) == (options.pairs is not None):
@@ -89,9 +97,7 @@ def _predict_pairs(
     return table.assign(p_right=_p_right(fitted, paths, pairs, kept))
 
 
-def _p_right(
-    fitted: FittedModels, paths: Sequence[Path], pairs: np.ndarray, kept: Path | None
-) -> np.ndarray:
+def _p_right(fitted: FittedModels, paths: Sequence[Path], pairs: np.ndarray, kept: Path | None) -> np.ndarray:
     if fitted.utility is not None:
         embeddings = embed(paths, fitted.backbone, fitted.embedding, kept)
         return fitted.utility.p_right(embeddings, pairs)

@@ -21,10 +21,14 @@ def text_table(analysis: Analysis) -> str:
     header = ("model", "reads", "accuracy", "95 % interval", "log loss", "ECE", "AUC")
     rows = [header, *(_cells(result) for result in [*analysis.results, *analysis.baselines])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
     lines.insert(1, "─" * (sum(widths) + 2 * len(widths) - 2))
     trials = analysis.results[0].n_test
-    lines.append(f"{trials} held-out trials, {_held_out(analysis)}; chance 0.500; noise ceiling {_ceiling(analysis)}")
+    lines.append(
+        f"{trials} held-out trials, {_held_out(analysis)}; chance 0.500; noise ceiling {_ceiling(analysis)}"
+    )
     return "\n".join(lines)
 
 

@@ -79,7 +79,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:  # the decoder raises anything on a damaged file
         raise BadInput(
-            f"{path}: not a PyTorch checkpoint of plain tensors (a network of your own needs a JSON file beside it)"
+            f"{path}: not a PyTorch checkpoint of plain tensors; for a network of your own name its JSON file"
         ) from problem
     if not isinstance(state, dict) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()

@@ -153,3 +153,20 @@ def test_what_is_not_known_is_not_made_up() -> None:
 def test_what_a_simulation_says_of_itself_counts_first() -> None:
     ceiling = noise_ceiling(*repeated_session(0.9, 100), known=0.8)
     assert (ceiling.accuracy, ceiling.method) == (0.8, "known (simulated observer)")
+
+
+def test_two_people_who_disagree_are_not_one_who_wavers() -> None:
+    pairs = np.array([(i, i + 1) for i in range(0, 60, 2)])
+    choices = np.concatenate([np.zeros(30, int), np.ones(30, int)])
+    twice = np.concatenate([pairs, pairs])
+    assert noise_ceiling(twice, choices).accuracy == pytest.approx(0.5)
+    assert noise_ceiling(twice, choices, observers=np.repeat(["p1", "p2"], 30)).accuracy is None
+
+
+def test_a_few_repeats_of_separate_pairs_hardly_widen_the_interval() -> None:
+    pairs = np.array([(i, i + 1) for i in range(0, 600, 2)])
+    hits = np.random.default_rng(0).random(300) < 0.7
+    low, high = accuracy_interval(hits, pairs)
+    repeated = np.concatenate([pairs, pairs[:15]]), np.concatenate([hits, hits[:15]])
+    wider_low, wider_high = accuracy_interval(repeated[1], repeated[0])
+    assert wider_high - wider_low == pytest.approx(high - low, rel=0.15)

@@ -68,16 +68,16 @@ def fit(differences: np.ndarray, choices: np.ndarray, prior_variance: float | No
     prior_variance
         Variance of the prior on each weight; None takes the one with the greatest marginal likelihood.
     """
-    if prior_variance is None:
-        typical = np.square(differences).sum(1).mean() or 1.0
-        best = minimize_scalar(
-            lambda spread: -_at(differences, choices, float(np.exp(spread)) / typical).log_evidence,
-            bounds=_LOG_SPREAD,
-            method="bounded",
-            options={"xatol": 0.1},
-        )
-        prior_variance = float(np.exp(best.x)) / typical
-    return _at(differences, choices, prior_variance)
+    if prior_variance is not None:
+        return _at(differences, choices, prior_variance)
+    typical = float(np.square(differences).sum(1).mean()) or 1.0
+    best = minimize_scalar(
+        lambda spread: -_at(differences, choices, float(np.exp(spread)) / typical).log_evidence,
+        bounds=_LOG_SPREAD,
+        method="bounded",
+        options={"xatol": 0.1},
+    )
+    return _at(differences, choices, float(np.exp(best.x)) / typical)
 
 
 def _at(differences: np.ndarray, choices: np.ndarray, prior_variance: float) -> Posterior:

@@ -58,16 +58,18 @@ def block_variances(
     for _ in range(_ROUNDS):
         gram = (variances(logs) @ flat).reshape(items, items)
         utilities = _mode(gram, incidence, choices, utilities)
-        evidence = _observe(incidence, choices, utilities)
+        observed = _observe(incidence, choices, utilities)
 
-        def loss(logs: np.ndarray, evidence: "_Evidence" = evidence) -> tuple[float, np.ndarray]:
-            block = variances(logs)
-            value, outer = evidence.log_likelihood((block @ flat).reshape(items, items))
+        def loss(point: np.ndarray, observed: "_Evidence" = observed) -> tuple[float, np.ndarray]:
+            block = variances(point)
+            value, outer = observed.log_likelihood((block @ flat).reshape(items, items))
             slope = factors.T @ (block * (flat @ outer.ravel()) / 2)
-            return np.square(logs / _FACTOR_SD).sum() / 2 - value, logs / _FACTOR_SD**2 - slope
+            return np.square(point / _FACTOR_SD).sum() / 2 - value, point / _FACTOR_SD**2 - slope
 
         bounds = [(-_LIMIT, _LIMIT)] * len(logs)
-        found = minimize(loss, logs, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _STEPS}).x
+        found = minimize(
+            loss, logs, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _STEPS}
+        ).x
         moved = np.abs(found - logs).max()
         logs = found
         if moved < 0.1:
@@ -102,9 +104,7 @@ def _observe(incidence: np.ndarray, choices: np.ndarray, utilities: np.ndarray) 
     return _Evidence(information, root, information @ utilities + incidence.T @ (choices - p_right))
 
 
-def _mode(
-    gram: np.ndarray, incidence: np.ndarray, choices: np.ndarray, utilities: np.ndarray
-) -> np.ndarray:
+def _mode(gram: np.ndarray, incidence: np.ndarray, choices: np.ndarray, utilities: np.ndarray) -> np.ndarray:
     """Find the most probable utilities by Newton steps (Rasmussen & Williams, algorithm 3.1)."""
     for _ in range(20):
         seen = _observe(incidence, choices, utilities)

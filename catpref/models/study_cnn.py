@@ -119,7 +119,7 @@ def fit(
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build(size).to(device, memory_format=torch.channels_last)
+        network = build(size).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimiser = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
         inputs = torch.from_numpy(maps)[:, None]
         targets = torch.tensor(choices)

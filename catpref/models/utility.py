@@ -8,6 +8,7 @@ there.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,13 +108,11 @@ class Utility:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> "Utility":
         """Restore what `tensors` returned; raises KeyError if a part is missing."""
-        numbers = {"prior_variance", "side_bias", "side_bias_sd", "gain"}
-        return cls(
-            **{
-                field.name: float(tensors[field.name][0]) if field.name in numbers else tensors[field.name]
-                for field in fields(cls)
-            }
-        )
+        arrays = ("centre", "scale", "weights", "weight_directions", "bias_directions", "shrinkage")
+        numbers = ("prior_variance", "side_bias", "side_bias_sd", "gain")
+        parts: dict[str, Any] = {name: tensors[name] for name in arrays}
+        parts |= {name: float(tensors[name][0]) for name in numbers}
+        return cls(**parts)
 
     def _posterior(
         self, embeddings: np.ndarray, pairs: np.ndarray | None, bias_scale: float
