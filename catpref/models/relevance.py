@@ -53,8 +53,8 @@ def block_variances(
     def variances(logs: np.ndarray) -> np.ndarray:
         return np.exp(factors @ logs) / blocks
 
-    logs = np.zeros(factors.shape[1])
-    utilities = np.zeros(items)
+    logs: np.ndarray = np.zeros(factors.shape[1])
+    utilities: np.ndarray = np.zeros(items)
     for _ in range(_ROUNDS):
         gram = (variances(logs) @ flat).reshape(items, items)
         utilities = _mode(gram, incidence, choices, utilities)
