@@ -53,22 +53,28 @@ def block_variances(
     def variances(logs: np.ndarray) -> np.ndarray:
         return np.exp(factors @ logs) / blocks
 
-    logs: np.ndarray = np.zeros(factors.shape[1])
-    utilities: np.ndarray = np.zeros(items)
+    def loss(point: np.ndarray, observed: "_Evidence") -> tuple[float, np.ndarray]:
+        block = variances(point)
+        value, outer = observed.log_likelihood((block @ flat).reshape(items, items))
+        slope = factors.T @ (block * (flat @ outer.ravel()) / 2)
+        return np.square(point / _FACTOR_SD).sum() / 2 - value, point / _FACTOR_SD**2 - slope
+
+    logs = np.zeros(factors.shape[1])
+    utilities = np.zeros(items)
     for _ in range(_ROUNDS):
         gram = (variances(logs) @ flat).reshape(items, items)
         utilities = _mode(gram, incidence, choices, utilities)
         observed = _observe(incidence, choices, utilities)
 
-        def loss(point: np.ndarray, observed: "_Evidence" = observed) -> tuple[float, np.ndarray]:
-            block = variances(point)
-            value, outer = observed.log_likelihood((block @ flat).reshape(items, items))
-            slope = factors.T @ (block * (flat @ outer.ravel()) / 2)
-            return np.square(point / _FACTOR_SD).sum() / 2 - value, point / _FACTOR_SD**2 - slope
-
         bounds = [(-_LIMIT, _LIMIT)] * len(logs)
         found = minimize(
-            loss, logs, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _STEPS}
+            loss,
+            logs,
+            args=(observed,),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options={"maxiter": _STEPS},
         ).x
         moved = np.abs(found - logs).max()
         logs = found
