@@ -27,7 +27,8 @@ The JSON file is what ``--backbone`` is given::
     Names, first to last. With an architecture they are torchvision's names of modules or nodes (as in
     ``torchvision.models.feature_extraction``), and the network stops where no further layer is asked for.
     Without, they name the activations that the module returns, one each, and the module always runs to its end.
-    Each layer's activation must have the shape (n, channels, height, width).
+    Each layer's activation must have the shape (n, channels, height, width), as at the ends of the stages of
+    convolutional networks; transformers of torchvision put the channels last and cannot be used in this way.
 ``input_size``
     The side in pixels of the square images that the network takes. Images of any other size are resized to it.
 ``mean``, ``std``
