@@ -29,7 +29,8 @@ from catpref.embeddings import image_tensor
 
 _BATCH = 4  # images in the network together
 _MAPS_AT_ONCE = 8  # resized together
-_STRIP_BYTES = 1 << 25  # of the features of a group's images in one strip
+_STRIP_BYTES = 1 << 25  # of the features of a group's images in one strip, if read from a file
+_CACHED_BYTES = 1 << 21  # the same if they are in memory: few enough to stay in the processor's cache
 _PRODUCT_BYTES = 1 << 26  # of the products of all images of a group with all in one strip
 _DENSE = 1 / 16  # from this part of all pairs on, one product of all images beats a difference for each pair
 _EPSILON = 1e-10  # lpips adds it to the features' length
@@ -73,6 +74,8 @@ def distance_maps(
     with progress([], f"distance maps with {backbone.name}", total=shown) as bar:
         for trials in _groups(pairs):
             distances = _distances(images, pairs[trials], backbone, size, layers, bar)
+            if np.array_equal(trials, np.arange(len(pairs))) and distances[0].shape == maps.shape:
+                maps = distances[0]  # added to in place, since two arrays as large would be too much
             for start in range(0, len(trials), _MAPS_AT_ONCE):
                 rows = slice(start, start + _MAPS_AT_ONCE)
                 total = _resized(distances[0][rows], size)
@@ -175,7 +178,8 @@ class _Features:
     def rows(self, layer: int) -> int:
         """Return how many rows make a strip."""
         height, width, channels = self.shapes[layer]
-        by_features = _STRIP_BYTES // (4 * width * channels * self.images)
+        strip = _CACHED_BYTES if self.in_memory else _STRIP_BYTES
+        by_features = strip // (4 * width * channels * self.images)
         by_products = _PRODUCT_BYTES // (4 * width * self.images**2)
         return min(max(1, min(by_features, by_products)), height)
 
@@ -220,7 +224,7 @@ def _layer_distances(features: _Features, layer: int, pairs: np.ndarray, weights
     distances = torch.empty(len(pairs), height, width)
     rows = features.rows(layer)
     left, right = torch.from_numpy(pairs).T
-    dense = len(pairs) > _DENSE * features.images**2
+    dense = len(pairs) > max(features.images, _DENSE * features.images**2)
     root = weights.sqrt()
     with torch.inference_mode():
         for top in range(0, height, rows):
