@@ -15,7 +15,7 @@ from catpref.models import laplace
 
 _BOOTSTRAPS = 2000
 _LEAST_GROUPS = 20
-_LEAST_REPEATS = 10
+LEAST_REPEATS = 10
 _BINS = 10
 
 
@@ -173,7 +173,7 @@ def noise_ceiling(
     if known is not None:
         return NoiseCeiling(known, "known (simulated observer)")
     agreements = _agreements(pairs, choices, np.zeros(len(pairs), int) if observers is None else observers)
-    if len(agreements) >= _LEAST_REPEATS:
+    if len(agreements) >= LEAST_REPEATS:
         # An observer who prefers one image with probability q agrees with themselves with q² + (1 − q)².
         agreement = max(float(agreements.mean()), 0.5)
         accuracy = (1 + np.sqrt(2 * agreement - 1)) / 2

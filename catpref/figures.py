@@ -21,7 +21,7 @@ BLUE, ORANGE, GREY, INK = "#2f6db5", "#d9742b", "#8b9098", "#24272c"
 COLOURS = {"utility": BLUE, "study_cnn": ORANGE}
 TITLES = {
     "utility": "signed utility",
-    "study_cnn": "the study's CNN",
+    "study_cnn": "study's CNN",
     "majority_side": "more frequent side",
     "luminance": "luminance",
     "contrast": "contrast",
@@ -141,7 +141,7 @@ def training(histories: Sequence[Sequence[Epoch]]) -> Figure:
             panel.plot(epochs, values[:, :, column].mean(0), color=colour, linewidth=2.2, label=label)
         panel.axhline(np.log(2) if first == 0 else 0.5, color=INK, linestyle=":", linewidth=1)
         panel.set(xlabel="epoch", ylabel=name)
-    panels[1].set_ylim(0.3, 1)
+    panels[1].set_ylim(min(0.3, np.nanmin(values[:, :, 2:]) - 0.02), 1.02)
     panels[0].legend(frameon=False)
     return figure
 

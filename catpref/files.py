@@ -91,7 +91,7 @@ def check_replaceable(path: Path, marker: str) -> None:
     if path.is_dir() and not path.is_symlink():
         if any(path.iterdir()) and not (path / marker).is_file():
             raise BadInput(
-                f"{path}: not empty and not written by catpref (no {marker}); choose another --out"
+                f"{path}: not empty and not written by catpref (no {marker}); choose another folder"
             )
     elif path.exists() or path.is_symlink():
-        raise BadInput(f"{path}: is not a folder; choose another --out")
+        raise BadInput(f"{path}: is not a folder; choose another folder")

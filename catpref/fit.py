@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import logging
 import platform
+import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -83,7 +85,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--device", choices=DEVICES, default="auto", help="where networks run (default: auto)"
     )
+    cache.add_options(parser)
     options = parser.parse_args(arguments)
+    _log_to_terminal()
 
     started = time.perf_counter()
     first = options.sessions[0]
@@ -102,7 +106,7 @@ def main(arguments: Sequence[str]) -> None:
         folds=options.folds,
         seed=options.seed,
         device=device,
-        cache=cache.default_folder(),
+        cache=options.cache_dir,
     )
     analysis = analyse(session, load_backbone(options.backbone, options.weights, device), settings)
     with replacing_folder(out, _MARKER) as folder:
@@ -114,6 +118,13 @@ def main(arguments: Sequence[str]) -> None:
         (folder / _METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     print(report.text_table(analysis))
     print(f"report: {out / 'report.html'}")
+
+
+def _log_to_terminal() -> None:
+    log = logging.getLogger("catpref")
+    log.setLevel(logging.INFO)
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler(sys.stdout))
 
 
 def _metrics(analysis: Analysis, total_seconds: float) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from PIL import Image
 from catpref import __version__, figures
 from catpref.analysis import Analysis, Result
 from catpref.embeddings import SIZE
+from catpref.evaluation import LEAST_REPEATS
 from catpref.stimuli import image_path
 
 _FACES = 12
@@ -43,7 +44,9 @@ def write(analysis: Analysis, folder: Path) -> None:
     ).get_template("report.html")
     html = page.render(
         analysis=analysis,
-        best=max(analysis.results, key=lambda result: result.scores.accuracy),
+        # Named before looking at the results: the best of several would be a lucky one.
+        headline=analysis.results[0],
+        signed=_signed,
         ceiling=_ceiling(analysis),
         faces=_faces(analysis),
         figures={name: _data_url(figure) for name, figure in drawn.items()},
@@ -53,6 +56,11 @@ def write(analysis: Analysis, folder: Path) -> None:
         version=__version__,
     )
     (folder / "report.html").write_text(html, encoding="utf-8")
+
+
+def _signed(number: float) -> str:
+    """Write a number with its sign, and zero without."""
+    return f"{number:+.2f}".replace("+0.00", "0.00").replace("-0.00", "0.00")
 
 
 def _cells(result: Result) -> tuple[str, ...]:
@@ -76,7 +84,9 @@ def _held_out(analysis: Analysis) -> str:
 
 def _ceiling(analysis: Analysis) -> str:
     ceiling = analysis.noise_ceiling
-    return "unknown" if ceiling.accuracy is None else f"{ceiling.accuracy:.3f}, {ceiling.method}"
+    if ceiling.accuracy is None:
+        return f"unknown (it takes {LEAST_REPEATS} repeated trials, or 5 trials an image)"
+    return f"{ceiling.accuracy:.3f}, {ceiling.method}"
 
 
 def _faces(analysis: Analysis) -> list[tuple[str, str, float]]:

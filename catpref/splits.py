@@ -54,7 +54,7 @@ def split(pairs: np.ndarray, by: str, folds: int, seed: int) -> list[Fold]:
             return made
     raise BadInput(
         f"{len(pairs)} trials of {len(np.unique(pairs))} images are too few for {folds} folds split by {by}; "
-        "collect more trials or ask for fewer --folds"
+        "collect more, or try fewer --folds or --split trials"
     )
 
 

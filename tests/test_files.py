@@ -100,7 +100,7 @@ def test_a_folder_of_others_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "dangling").symlink_to("nowhere")
     before = listing(tmp_path)
     for name in ("photos", "file", "link", "dangling"):
-        with pytest.raises(BadInput, match="choose another --out"):
+        with pytest.raises(BadInput, match="choose another folder"):
             write_folder(tmp_path / name, "new")
         with pytest.raises(BadInput):
             check_replaceable(tmp_path / name, MARKER)
