@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, solve_triangular
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 from scipy.stats import binomtest
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from catpref.models import laplace
+from catpref.splits import connected_groups
 
 _BOOTSTRAPS = 2000
 _LEAST_GROUPS = 20
@@ -105,8 +104,8 @@ def accuracy_interval(hits: np.ndarray, pairs: np.ndarray, seed: int = 0) -> tup
     if len(images) == 2 * len(pairs):
         return float(wilson.low), float(wilson.high)
     left, right = indices.reshape(-1, 2).T
-    links = coo_array((np.ones(len(pairs)), (left, right)), shape=(len(images), len(images)))
-    groups, group = connected_components(links, directed=False)
+    group = connected_groups(indices.reshape(-1, 2))
+    groups = int(group.max()) + 1
     units = groups if groups >= _LEAST_GROUPS else len(images)
     random = np.random.default_rng(seed)
     accuracies = []

@@ -17,8 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.nn.functional import interpolate
 from tqdm import tqdm
@@ -26,6 +24,7 @@ from tqdm import tqdm
 from catpref.backbones import Backbone
 from catpref.commands import BadInput, progress
 from catpref.embeddings import image_tensor
+from catpref.splits import connected_groups
 
 _BATCH = 4  # images in the network together
 _MAPS_AT_ONCE = 8  # resized together
@@ -110,9 +109,7 @@ def _groups(pairs: np.ndarray) -> Iterator[np.ndarray]:
     ndarray
         Indices of the group's trials.
     """
-    images = int(pairs.max(initial=-1)) + 1
-    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(images, images))
-    _, component = connected_components(links, directed=False)
+    component = connected_groups(pairs)
     group: list[int] = []
     members = 0
     by_component = np.argsort(component[pairs[:, 0]], kind="stable")

@@ -58,13 +58,30 @@ def split(pairs: np.ndarray, by: str, folds: int, seed: int) -> list[Fold]:
     )
 
 
+def connected_groups(pairs: np.ndarray) -> np.ndarray:
+    """Number the groups of images that chains of trials connect.
+
+    Parameters
+    ----------
+    pairs
+        Shape (trials, 2): the images of each trial as indices 0 … n − 1.
+
+    Returns
+    -------
+    ndarray
+        The group of each image, from 0, shape (n,).
+    """
+    images = int(pairs.max(initial=-1)) + 1
+    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(images, images))
+    return connected_components(links, directed=False)[1]
+
+
 def _by_images(pairs: np.ndarray, folds: int, random: np.random.Generator) -> Iterator[Fold]:
     images = int(pairs.max()) + 1
     # Images that no chain of trials connects can be told apart without losing a trial. Where most are
     # connected, as when all pairs are shown, trials between training and test images have to go.
-    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(images, images))
-    groups, group_of = connected_components(links, directed=False)
-    sizes = np.bincount(group_of[pairs[:, 0]], minlength=groups)
+    group_of = connected_groups(pairs)
+    sizes = np.bincount(group_of[pairs[:, 0]], minlength=group_of.max() + 1)
     if sizes.max() > len(pairs) / 2:
         group_of, sizes = np.arange(images), np.ones(images)
     fold_of = _balanced(sizes, folds, random)[group_of]
