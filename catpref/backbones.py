@@ -31,8 +31,9 @@ from torchvision import models
 
 from catpref.commands import BadInput
 from catpref.efficientnet import EfficientNetLite0
+from catpref.files import sha256_of
 from catpref.own_networks import OwnNetwork
-from catpref.weights import Packaged, read_checkpoint, sha256_of
+from catpref.weights import Packaged, read_checkpoint
 
 __all__ = [
     "DEFAULT",
@@ -41,7 +42,6 @@ __all__ = [
     "Backbone",
     "embedded_classifier",
     "load_backbone",
-    "sha256_of",
 ]
 
 DEFAULT = "squeeze-caffe"

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from catpref import cache
-from catpref.backbones import Backbone, sha256_of
+from catpref.backbones import Backbone
 from catpref.commands import progress
+from catpref.files import sha256_of
 from catpref.stimuli import open_image
 
 SIZE = 512

@@ -1,5 +1,6 @@
 """Writing files and folders so that a crash leaves either the old one or the new one, never half of one."""
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -8,6 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from catpref.commands import BadInput
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file's content, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -54,7 +54,8 @@ from torchvision import models
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from catpref.commands import BadInput
-from catpref.weights import read_safetensors, sha256_of
+from catpref.files import sha256_of
+from catpref.weights import read_safetensors
 
 _SIZES = range(16, 4097)
 _KEYS = ("weights", "sha256", "layers", "input_size", "mean", "std")

@@ -11,13 +11,12 @@ import numpy as np
 from PIL import Image
 
 from catpref.commands import BadInput
-from catpref.files import replacing_folder
+from catpref.files import replacing_folder, sha256_of
 from catpref.stimuli import (
     MANIFEST,
     MANIFEST_COLUMNS,
     SIZE,
     Look,
-    file_sha256,
     find_images,
     image_path,
     look,
@@ -116,9 +115,7 @@ def import_photographs(source: Path, folder: Path, crop: bool = True) -> tuple[i
         if not kept:
             reasons = "; ".join(summary(left_out))
             raise BadInput(f"{source}: none of {len(names)} photographs can be used: {reasons}")
-        rows = [
-            (one.file, file_sha256(building / one.file), one.source, *one.box, SIZE, SIZE) for one in kept
-        ]
+        rows = [(one.file, sha256_of(building / one.file), one.source, *one.box, SIZE, SIZE) for one in kept]
         write_table(building / MANIFEST, MANIFEST_COLUMNS, rows)
         write_table(building / LEFT_OUT, LeftOut._fields, left_out)
     return len(kept), left_out

@@ -4,7 +4,6 @@ Any folder of images will do; one that catpref made has a ``manifest.csv`` as we
 """
 
 import csv
-import hashlib
 import multiprocessing
 import os
 import posixpath
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from catpref.commands import BadInput, Parser, non_negative, positive, progress, run
-from catpref.files import replacing_folder
+from catpref.files import replacing_folder, sha256_of
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
@@ -362,12 +361,7 @@ def _draw_face(folder: Path, face: tuple[str, dict[str, float]]) -> str:
 
     name, parameters = face
     draw(parameters, SIZE).save(folder / name, compress_level=3)  # half the time of 6, 6% larger
-    return file_sha256(folder / name)
-
-
-def file_sha256(path: Path) -> str:
-    """Give a file's SHA-256 in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return sha256_of(folder / name)
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

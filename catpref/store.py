@@ -9,9 +9,10 @@ import numpy as np
 import safetensors.numpy as safetensors
 
 from catpref.analysis import Analysis
-from catpref.backbones import NAMES, Backbone, load_backbone, sha256_of
+from catpref.backbones import NAMES, Backbone, load_backbone
 from catpref.commands import BadInput
 from catpref.embeddings import GRIDS
+from catpref.files import sha256_of
 from catpref.models import study_cnn
 from catpref.models.study_cnn import StudyCNN
 from catpref.models.utility import Utility

@@ -1,6 +1,5 @@
 """The files that networks' weights come from: found, checked by their sha256, and read without running them."""
 
-import hashlib
 import importlib.util
 import warnings
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from catpref.commands import BadInput
+from catpref.files import sha256_of
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,6 @@ class Packaged:
                 f"{path}: missing or damaged (its sha256 must be {self.sha256}); {self.install} --force-reinstall"
             )
         return path
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file's content, as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Tensor]:

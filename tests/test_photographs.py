@@ -16,8 +16,9 @@ from PIL import Image, ImageDraw
 
 from catpref.catface import draw, sample_parameters
 from catpref.commands import BadInput
+from catpref.files import sha256_of
 from catpref.photographs import SMALLEST, find_face, import_photographs, square_around, summary
-from catpref.stimuli import file_sha256, find_images, near_duplicates, open_image
+from catpref.stimuli import find_images, near_duplicates, open_image
 
 WALL = (150, 140, 130)
 
@@ -163,7 +164,7 @@ def test_the_manifest_describes_each_stimulus(imported):
     manifest = table(folder / "manifest.csv")
     assert [row["file"] for row in manifest] == find_images(folder)
     for row in manifest:
-        assert row["sha256"] == file_sha256(folder / row["file"])
+        assert row["sha256"] == sha256_of(folder / row["file"])
         assert (row["width"], row["height"]) == ("512", "512")
         box = box_of(row)
         assert box[2] - box[0] == box[3] - box[1] >= SMALLEST

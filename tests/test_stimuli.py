@@ -17,9 +17,9 @@ from PIL import Image
 
 from catpref.catface import draw, sample_parameters
 from catpref.commands import BadInput
+from catpref.files import sha256_of
 from catpref.stimuli import (
     MAX_PIXELS,
-    file_sha256,
     find_images,
     image_path,
     look,
@@ -256,7 +256,7 @@ def test_render_writes_faces_parameters_and_a_manifest(drawn):
     assert list(manifest[0]) == [
         *("file", "sha256", "source", "crop_left", "crop_top", "crop_right", "crop_bottom", "width", "height")
     ]
-    assert all(row["sha256"] == file_sha256(drawn / row["file"]) for row in manifest)
+    assert all(row["sha256"] == sha256_of(drawn / row["file"]) for row in manifest)
     values = {name: float(value) for name, value in parameters[2].items() if name != "file"}
     assert np.array_equal(np.asarray(draw(values)), np.asarray(open_image(drawn / "cat_0003.png")))
 
@@ -264,10 +264,10 @@ def test_render_writes_faces_parameters_and_a_manifest(drawn):
 def test_same_seed_same_pixels_and_a_longer_set_begins_with_the_shorter(drawn, tmp_path):
     render(tmp_path / "again", 3, 1)
     for name in find_images(tmp_path / "again"):
-        assert file_sha256(tmp_path / "again" / name) == file_sha256(drawn / name)
+        assert sha256_of(tmp_path / "again" / name) == sha256_of(drawn / name)
     render(tmp_path / "again", 2, 2)
     assert find_images(tmp_path / "again") == ["cat_0001.png", "cat_0002.png"]
-    assert file_sha256(tmp_path / "again/cat_0001.png") != file_sha256(drawn / "cat_0001.png")
+    assert sha256_of(tmp_path / "again/cat_0001.png") != sha256_of(drawn / "cat_0001.png")
 
 
 def test_render_refuses_a_folder_that_is_not_its_own(tmp_path):
