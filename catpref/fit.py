@@ -137,6 +137,7 @@ def _metrics(analysis: Analysis, total_seconds: float) -> dict[str, Any]:
             "participants": session.participants,
             "choice_right": float(session.trials["choice"].to_numpy().mean()),
             "excluded": session.excluded,
+            "catch": None if session.catch is None else session.catch._asdict(),
         },
         "noise_ceiling": dataclasses.asdict(analysis.noise_ceiling),
         "embedding": {

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,16 @@ from catpref.commands import BadInput
 from catpref.stimuli import image_path
 
 SIDES = ("left_image", "right_image")
+
+
+class Catch(NamedTuple):
+    """How the participant did where one side showed a scrambled image, so that attention alone finds the face."""
+
+    trials: int
+    """Catch trials that were answered."""
+
+    passed: int
+    """Those of them in which the face was chosen, not the scrambled image."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,8 @@ class Session:
         The stimulus folder.
     excluded
         How many trials had no answer; they are not among `trials`.
+    catch
+        The answered catch trials, which are not among `trials` either; None where there are none.
     noise_ceiling
         The best accuracy to expect, if the session's own JSON knows it (a simulated observer's does).
     """
@@ -53,6 +65,7 @@ class Session:
     trials: pd.DataFrame
     stimuli: Path
     excluded: int
+    catch: Catch | None
     noise_ceiling: float | None
 
     @property
@@ -89,7 +102,12 @@ def read_sessions(paths: Sequence[Path], stimuli: Path | None = None) -> Session
     tables = [_read_table(path) for path in paths]
     folder = _stimulus_folder(paths, stimuli)
     names: dict[Path, str] = {}
-    answered = [_trials(table, folder, names).dropna(subset=["choice"]) for table in tables]
+    answered, caught = [], []
+    for table in tables:
+        frame = _trials(table, folder, names).dropna(subset=["choice"])
+        real, catch = _set_catch_trials_aside(table, frame)
+        answered.append(real)
+        caught += catch
     trials = pd.concat([frame for frame in answered if len(frame)] or answered, ignore_index=True)
     if trials.empty:
         raise BadInput(f"{', '.join(map(str, paths))}: no trial has an answer (0 or 1 in column choice)")
@@ -99,8 +117,9 @@ def read_sessions(paths: Sequence[Path], stimuli: Path | None = None) -> Session
     ceilings = [_noise_ceiling(path) for path in paths]
     known = [ceiling for ceiling in ceilings if ceiling is not None]
     pooled = np.average(known, weights=[len(frame) for frame in answered]) if known == ceilings else None
-    excluded = sum(len(table.rows) for table in tables) - len(trials)
-    return Session(trials, folder, excluded, None if pooled is None else float(pooled))
+    excluded = sum(len(table.rows) for table in tables) - len(trials) - len(caught)
+    catch = Catch(len(caught), sum(caught)) if caught else None
+    return Session(trials, folder, excluded, catch, None if pooled is None else float(pooled))
 
 
 def read_pairs(path: Path, stimuli: Path | None = None) -> tuple[pd.DataFrame, Path]:
@@ -314,6 +333,28 @@ def _trials(table: _Table, folder: Path, names: dict[Path, str]) -> pd.DataFrame
     frame["source"] = str(table.path)
     frame["row"] = table.lines
     return frame
+
+
+def _set_catch_trials_aside(table: _Table, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[bool]]:
+    """Split answered trials into the real ones, and whether each catch trial was passed."""
+    if "catch" not in frame:
+        return frame, []
+    faces = [_other_side(table, index, cell) for index, cell in frame["catch"].items()]
+    passed = [choice == face for face, choice in zip(faces, frame["choice"], strict=True) if face is not None]
+    return frame.loc[[face is None for face in faces]].drop(columns="catch"), passed
+
+
+def _other_side(table: _Table, index: Any, scrambled: str) -> int | None:
+    """Give the side of a catch trial's face, 0 or 1, or None for a real trial."""
+    side = _plain(scrambled)
+    if side in _NOTHING:
+        return None
+    if side not in ("left", "right"):
+        raise BadInput(
+            f"{table.at(index, 'catch')}: {side[:40]!r} is no side; name the scrambled one, left or right, and"
+            " leave real trials empty"
+        )
+    return 1 if side == "left" else 0
 
 
 def _answer_column(table: _Table) -> str:

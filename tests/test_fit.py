@@ -76,6 +76,7 @@ def test_the_metrics_have_the_schema(fitted: Path) -> None:
     table = pd.read_csv(fitted / "session.csv")
     assert metrics["data"] == {
         "trials": 66, "images": 12, "participants": None, "choice_right": table["choice"].mean(), "excluded": 0,
+        "catch": None,
     }  # fmt: skip
     assert set(metrics["noise_ceiling"]) == {"accuracy", "method"}
     assert metrics["embedding"]["backbone"] == "squeeze-caffe" and metrics["embedding"]["size"] == 512
@@ -206,12 +207,18 @@ def test_a_noise_free_taste_is_found(tmp_path: Path) -> None:
     session = small_study(tmp_path, images=24)
     worth = true_utilities()
     table = pd.read_csv(session)
+    caught = table[:3].assign(choice=[1, 1, 0], catch="left")
     left, right = (table[side].str[4:8].astype(int).to_numpy() - 1 for side in ("left_image", "right_image"))
-    table.assign(choice=(worth[right] > worth[left]).astype(int)).to_csv(session, index=False)
+    answers = table.assign(choice=(worth[right] > worth[left]).astype(int))
+    pd.concat([answers, caught]).to_csv(session, index=False)
     assert call(main, session, "--model", "utility", "--split", "trials").code == 0
     metrics = json.loads((tmp_path / "session_fit" / "metrics.json").read_text())
     assert metrics["results"][0]["accuracy"] > 0.75 and metrics["results"][0]["auc"] > 0.8
     assert metrics["baselines"]["bradley_terry"]["accuracy"] > 0.85
+    assert metrics["data"]["trials"] == len(table)
+    assert metrics["data"]["catch"] == {"trials": 3, "passed": 2}
+    report = (tmp_path / "session_fit" / "report.html").read_text(encoding="utf-8")
+    assert "catch trials passed</dt><dd>2 of 3" in report
     assert metrics["noise_ceiling"]["accuracy"] > 0.85
     ranking = pd.read_csv(tmp_path / "session_fit" / "ranking.csv")
     true = worth[ranking["image"].str[4:8].astype(int) - 1]

@@ -131,6 +131,21 @@ def test_a_file_spelt_in_two_ways_is_one_image(write: Write, tmp_path: Path) -> 
     assert session.images == ["a.png", "b.png", "c.png", "d.png"]
 
 
+def test_catch_trials_are_counted_and_never_fitted(write: Write) -> None:
+    rows = "a.png,b.png,0,\na.png,c.png,1,left\nb.png,c.png,1,\nc.png,b.png,1,right\nd.png,a.png,,left\n"
+    path = write(HEADER.replace("choice", "choice,catch") + rows)
+    session = read_sessions([path])
+    assert pairs_and_choices(session) == ANSWERED
+    assert session.catch == (2, 1), "the face was chosen in row 3, the scrambled image in row 5"
+    assert (session.excluded, "catch" in session.trials) == (1, False)
+    assert read_sessions([path, write(HEADER + ROWS, "other.csv")]).catch == (2, 1)
+    assert read_sessions([write(HEADER + ROWS)]).catch is None
+    none_shown = write(HEADER.replace("choice", "catch,choice") + "a.png,b.png,,1\n", "none.csv")
+    assert read_sessions([none_shown]).catch is None
+    only_catch = write(HEADER.replace("choice", "catch,choice") + "a.png,b.png,left,1\n", "only.csv")
+    assert "no trial has an answer" in complaint(only_catch)
+
+
 # ---- PsychoPy's and Pavlovia's wide files ------------------------------------------------------------------
 
 
@@ -411,6 +426,7 @@ def test_pairs_are_checked_as_a_session_is(write: Write) -> None:
         (HEADER + "a" * 5_000 + ",b.png,0\n", ["row 2, column left_image"]),
         ("choice," + HEADER + "0,a.png,b.png,0\n", ["two columns choice"]),
         ("x" * 100_000, ["header is too long"]),
+        ("catch," + HEADER + ",a.png,b.png,0\nup,b.png,c.png,1\n", ["row 3, column catch", "'up'"]),
         ("rt," + HEADER + "0.5,a.png,b.png,0\nfast,b.png,c.png,1\n", ["row 3, column rt", "'fast'"]),
         ("onset," + HEADER + "inf,a.png,b.png,0\n", ["row 2, column onset", "'inf'"]),
         (HEADER.replace("choice", "key_resp.keys") + "a.png,b.png,f\nb.png,a.png,q\n", ["row 3", "'q'"]),
