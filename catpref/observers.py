@@ -207,7 +207,7 @@ def simulate_session(
     Parameters
     ----------
     observer
-        Who answers. A repeated trial is answered anew, with fresh noise.
+        Who answers. A repeated trial is answered anew, with fresh noise; a catch trial is passed, lapses aside.
     trials
         The list, in the order of the session.
     participant
@@ -223,6 +223,10 @@ def simulate_session(
     rng = np.random.default_rng((seed, 1))  # not the stream that drew the observer's taste
     left, right = [trial.left_image for trial in trials], [trial.right_image for trial in trials]
     choices = observer.choose(left, right, rng)
+    for place, trial in enumerate(trials):
+        if trial.catch:
+            intact = int(trial.catch == "left")
+            choices[place] = intact if rng.random() >= observer.lapse / 2 else 1 - intact
     times = observer.reaction_times(left, right, rng)
     onsets = np.concatenate([[0.0], np.cumsum(times + BETWEEN_TRIALS)[:-1]])
     return pd.DataFrame(
@@ -238,5 +242,6 @@ def simulate_session(
             "rt": times.round(4),
             "onset": onsets.round(4),
             "repeat_of": pd.array([trial.repeat_of for trial in trials], dtype="Int64"),
+            "catch": [trial.catch for trial in trials],
         }
     )

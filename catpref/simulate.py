@@ -56,7 +56,8 @@ def main(arguments: Sequence[str]) -> None:
     observer = Observer(values, options.noise, options.side_bias, options.lapse)
     trials = read_trials(options.trials, options.stimuli)
     session = simulate_session(observer, trials, f"simulated-{options.seed}", options.seed)
-    ceiling = observer.noise_ceiling(session["left_image"], session["right_image"])
+    real = session[session["catch"] == ""]
+    ceiling = observer.noise_ceiling(real["left_image"], real["right_image"])
     truth = {
         "weights": weights,
         "noise": observer.noise,

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,13 +24,20 @@ RANDOM_TRIALS, FULL_IMAGES = 1000, 50
 BLOCK = 100
 FEWEST_IMAGES = {RANDOM: 2, FULL: 5}
 """With 3 or 4 images, every order of all pairs shows some image in two successive trials."""
+FEWEST_FOR_CATCH = 6
+"""A catch trial shows two images that are in neither of its neighbours."""
 
 Pair = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One row of a trial list; `repeat_of` is the trial in which the pair was first shown, sides swapped."""
+    """One row of a trial list.
+
+    `repeat_of` is the trial in which the pair was first shown, sides swapped. `catch` is empty, or the side
+    whose image is shown scrambled (`catpref.scrambling`), to see whether the participant looks; such a trial
+    is no pair of the design, and is passed by choosing the other side.
+    """
 
     trial: int
     block: int
@@ -37,9 +45,11 @@ class Trial:
     left_image: str
     right_image: str
     repeat_of: int | None = None
+    catch: str = ""
 
 
 COLUMNS = tuple(field.name for field in fields(Trial))
+_REQUIRED = COLUMNS[:-1]  # lists made before there were catch trials have none
 
 
 def make_trials(
@@ -48,6 +58,7 @@ def make_trials(
     repeats: int = 0,
     block: int = BLOCK,
     seed: int | np.random.Generator = 0,
+    catch: int = 0,
 ) -> list[Trial]:
     """Make the trial list of one session.
 
@@ -63,6 +74,8 @@ def make_trials(
         Trials a block.
     seed
         The same seed and names give the same list.
+    catch
+        How many catch trials to put in between.
 
     Raises
     ------
@@ -78,25 +91,25 @@ def make_trials(
         pairs = random_pairs(len(names), rng)
     else:
         pairs = keep_apart(balance_sides(all_pairs(len(names)), rng), rng)
-    lag = repeat_lag(len(pairs), block)
-    trials = []
-    position = {}
-    for index, is_repeat in insert_repeats(pairs, repeats, lag, rng):
+    shown = insert_repeats(pairs, repeats, repeat_lag(len(pairs), block), rng)
+    drawn = draw_catches([pairs[index] for index, _ in shown], catch, len(names), rng)
+    catches = {one.after: one for one in drawn}
+    trials: list[Trial] = []
+
+    def add(left: int, right: int, repeat_of: int | None = None, catch: str = "") -> None:
+        number = len(trials)
+        trials.append(Trial(number, number // block, design, names[left], names[right], repeat_of, catch))
+
+    position: dict[int, int] = {}
+    for number, (index, is_repeat) in enumerate(shown, start=1):
         left, right = pairs[index]
         if is_repeat:
-            left, right = right, left
+            add(right, left, repeat_of=position[index])
         else:
             position[index] = len(trials)
-        trials.append(
-            Trial(
-                trial=len(trials),
-                block=len(trials) // block,
-                design=design,
-                left_image=names[left],
-                right_image=names[right],
-                repeat_of=position[index] if is_repeat else None,
-            )
-        )
+            add(left, right)
+        if number in catches:
+            add(*catches[number].pair, catch=catches[number].scrambled)
     return trials
 
 
@@ -208,6 +221,54 @@ def insert_repeats(
     return list(zip(order.tolist(), is_repeat.tolist(), strict=True))
 
 
+class Catch(NamedTuple):
+    """A catch trial to come `after` so many trials, with two images and the side that is `scrambled`."""
+
+    after: int
+    pair: Pair
+    scrambled: str
+
+
+def draw_catches(shown: Sequence[Pair], catch: int, images: int, rng: np.random.Generator) -> list[Catch]:
+    """Draw catch trials: one in each of `catch` equal stretches of the session, half of them for each side.
+
+    Parameters
+    ----------
+    shown
+        The pairs of the session, in order.
+    catch
+        How many.
+    images
+        How many images there are to choose from. Of those that are not in the trial before or after, the
+        ones least often in a catch trial so far are taken.
+
+    Returns
+    -------
+    list of Catch
+        In order.
+
+    Raises
+    ------
+    BadInput
+        If there are too few images or trials.
+    """
+    if catch and images < FEWEST_FOR_CATCH:
+        raise BadInput(f"--catch {catch}: catch trials need at least {FEWEST_FOR_CATCH} images")
+    if catch > len(shown):
+        raise BadInput(f"--catch {catch}: there are only {len(shown)} other trials; ask for fewer")
+    sides = rng.permutation([("left", "right")[number % 2] for number in range(catch)]).tolist()
+    used = np.zeros(images, dtype=int)
+    drawn: list[Catch] = []
+    for number, side in enumerate(sides):
+        after = int(rng.integers(number * len(shown) // catch, (number + 1) * len(shown) // catch)) + 1
+        near = {image for pair in shown[after - 1 : after + 1] for image in pair}
+        free = [image for image in rng.permutation(images).tolist() if image not in near]
+        first, second = sorted(free, key=lambda image: used[image])[:2]
+        used[[first, second]] += 1
+        drawn.append(Catch(after, (first, second), side))
+    return drawn
+
+
 def _share(pairs: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Say where two arrays of pairs, shape (…, 2), have an image in common."""
     return (pairs[..., :, None] == others[..., None, :]).any((-2, -1))
@@ -221,6 +282,7 @@ def list_trials(
     repeats: int = 0,
     block: int = BLOCK,
     seed: int = 0,
+    catch: int = 0,
 ) -> list[Trial]:
     """Make a trial list from a stimulus folder, drawing the images with the seed.
 
@@ -228,7 +290,7 @@ def list_trials(
     ----------
     folder
         The stimulus folder.
-    design, repeats, block, seed
+    design, repeats, block, seed, catch
         As for `make_trials`.
     images, trials
         How many; one follows from the other. Without either: 1000 random-sampled trials of 2000 images, or
@@ -251,7 +313,7 @@ def list_trials(
         )
     rng = np.random.default_rng(seed)
     drawn = [names[index] for index in rng.permutation(len(names))[:needed]]
-    made = make_trials(design, drawn, repeats, block, rng)
+    made = make_trials(design, drawn, repeats, block, rng, catch)
     copies = near_duplicates(folder, names)
     if copies:
         first, second = copies[0]
@@ -261,7 +323,7 @@ def list_trials(
 
 
 def count_images(design: str, images: int | None, trials: int | None) -> int:
-    """Say how many images a list needs, given how many images or trials (repeats aside) were asked for.
+    """Say how many images a list needs, given how many images or trials of the design were asked for.
 
     Raises
     ------
@@ -325,7 +387,7 @@ def read_trials(path: Path, folder: Path) -> list[Trial]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            missing = [name for name in _REQUIRED if name not in (reader.fieldnames or ())]
             if missing:
                 raise BadInput(f"{path}: has no column {missing[0]}; a trial list has {', '.join(COLUMNS)}")
             rows = [(f"{path} line {reader.line_num}", row) for row in reader]
@@ -337,7 +399,7 @@ def read_trials(path: Path, folder: Path) -> list[Trial]:
         ) from problem
     trials: list[Trial] = []
     for where, row in rows:
-        if any(row[name] is None for name in COLUMNS):
+        if None in row.values():
             raise BadInput(f"{where}: has too few columns; write the list with python -m catpref.trials")
         try:
             trial = _check(row, trials, folder)
@@ -358,6 +420,7 @@ def _check(row: dict[str, str], before: Sequence[Trial], folder: Path) -> Trial:
         left_image=row["left_image"],
         right_image=row["right_image"],
         repeat_of=repeat_of,
+        catch=row.get("catch", ""),
     )
     last_block = before[-1].block if before else -1
     sides = {trial.left_image, trial.right_image}
@@ -371,8 +434,16 @@ def _check(row: dict[str, str], before: Sequence[Trial], folder: Path) -> Trial:
         raise BadInput(f"design is {trial.design}, but {before[0].design} above; a list has one design")
     if len({image_path(folder, name) for name in sides}) == 1:
         raise BadInput(f"{trial.left_image} is on both sides; show two different images")
+    if trial.catch not in ("", "left", "right"):
+        raise BadInput(
+            f"catch is '{trial.catch}'; it must be left, right (the side shown scrambled) or empty"
+        )
+    if trial.catch and repeat_of is not None:
+        raise BadInput("has both catch and repeat_of; a catch trial repeats nothing")
     if repeat_of is not None and not (
-        repeat_of < len(before) and sides == {before[repeat_of].left_image, before[repeat_of].right_image}
+        repeat_of < len(before)
+        and not before[repeat_of].catch
+        and sides == {before[repeat_of].left_image, before[repeat_of].right_image}
     ):
         raise BadInput(f"repeat_of is {repeat_of}, which is not an earlier trial with the same two images")
     return trial
@@ -394,7 +465,7 @@ def add_list_options(parser: argparse.ArgumentParser) -> None:
         "--trials",
         type=positive,
         metavar="N",
-        help="trials, repeats aside (default: 1000 for random, all pairs for full)",
+        help="trials, without repeats and catch trials (default: 1000 for random, all pairs for full)",
     )
     parser.add_argument(
         "--repeats",
@@ -402,6 +473,13 @@ def add_list_options(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         default=0,
         help="trials shown again later with the sides swapped, in addition (default: 0)",
+    )
+    parser.add_argument(
+        "--catch",
+        type=non_negative,
+        metavar="K",
+        default=0,
+        help="catch trials, a face beside a scrambled one, in addition (default: 0)",
     )
     parser.add_argument(
         "--block", type=positive, metavar="N", default=BLOCK, help=f"trials a block (default: {BLOCK})"
@@ -435,6 +513,7 @@ def main(arguments: Sequence[str]) -> None:
         repeats=options.repeats,
         block=options.block,
         seed=options.seed,
+        catch=options.catch,
     )
     write_trials(options.out, trials)
     print(f"{options.out}: {len(trials)} trials, {trials[-1].block + 1} blocks")

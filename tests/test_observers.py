@@ -217,3 +217,17 @@ def test_repeats_are_answered_with_fresh_noise() -> None:
         choices[trial.trial] != choices[trial.repeat_of] for trial in trials if trial.repeat_of is not None
     ]
     assert 0.3 < np.mean(same_image) < 0.7
+
+
+def test_catch_trials_are_passed_except_by_lapses() -> None:
+    worth = {f"{number}": 0.0 for number in range(1000)}
+    trials = make_trials(RANDOM, list(worth), catch=500)
+
+    def passed(lapse: float) -> float:
+        session = simulate_session(Observer(worth, lapse=lapse), trials, "p", seed=0)
+        caught = session[session["catch"] != ""]
+        assert len(caught) == 500
+        return (caught["choice"] == (caught["catch"] == "left")).mean()
+
+    assert passed(0.0) == 1
+    assert 0.75 < passed(0.4) < 0.85

@@ -39,7 +39,7 @@ def names(count: int) -> list[str]:
 
 
 def first_showings(trials: list[Trial]) -> list[Trial]:
-    return [trial for trial in trials if trial.repeat_of is None]
+    return [trial for trial in trials if trial.repeat_of is None and not trial.catch]
 
 
 def check_list(trials: list[Trial], block: int) -> None:
@@ -50,11 +50,11 @@ def check_list(trials: list[Trial], block: int) -> None:
         assert not {one.left_image, one.right_image} & {other.left_image, other.right_image}
     repeated = [trial.repeat_of for trial in trials if trial.repeat_of is not None]
     assert len(repeated) == len(set(repeated))
-    lag = repeat_lag(len(trials) - len(repeated), block)
+    lag = repeat_lag(len(first_showings(trials)), block)
     for trial in trials:
         if trial.repeat_of is not None:
             first = trials[trial.repeat_of]
-            assert first.repeat_of is None
+            assert first.repeat_of is None and not first.catch
             assert (trial.left_image, trial.right_image) == (first.right_image, first.left_image)
             assert trial.trial - first.trial >= lag
 
@@ -97,6 +97,54 @@ def test_random_lists_show_no_image_twice(count, seed, share, block):
     check_list(trials, block)
     shown = [image for trial in first_showings(trials) for image in (trial.left_image, trial.right_image)]
     assert sorted(shown) == names(2 * count)
+
+
+@settings(max_examples=60, deadline=None)
+@given(design=st.sampled_from([RANDOM, FULL]), images=st.integers(3, 20), seed=SEEDS, share=st.floats(0, 1))
+def test_catch_trials_are_spread_and_take_turns_with_the_sides(design, images, seed, share):
+    images *= 2
+    pairs = images // 2 if design == RANDOM else math.comb(images, 2)
+    repeats, catch = pairs // 10, int(share * pairs)
+    plain = make_trials(design, names(images), repeats, 20, seed)
+    trials = make_trials(design, names(images), repeats, 20, seed, catch)
+    check_list(trials, 20)
+    shown = [trial for trial in trials if not trial.catch]
+    assert [(trial.left_image, trial.right_image) for trial in shown] == [
+        (trial.left_image, trial.right_image) for trial in plain
+    ]
+    caught = [trial for trial in trials if trial.catch]
+    assert len(caught) == catch
+    assert all(trial.repeat_of is None and trial.left_image != trial.right_image for trial in caught)
+    sides = Counter(trial.catch for trial in caught)
+    assert set(sides) <= {"left", "right"} and abs(sides["left"] - sides["right"]) <= 1
+    for number, trial in enumerate(caught):
+        before = trial.trial - number  # trials of the design
+        assert number * len(shown) // catch < before <= (number + 1) * len(shown) // catch
+    used = Counter(image for trial in caught for image in (trial.left_image, trial.right_image))
+    assert not used or max(used.values()) <= math.ceil(2 * catch / images) + 2
+
+
+def test_catch_trials_need_images_and_trials():
+    with pytest.raises(BadInput, match="--catch 1: catch trials need at least 6 images"):
+        make_trials(FULL, names(5), catch=1)
+    with pytest.raises(BadInput, match="--catch 4: there are only 3 other trials"):
+        make_trials(RANDOM, names(6), catch=4)
+
+
+def test_lists_from_before_there_were_catch_trials(stimuli, tmp_path):
+    path = tmp_path / "trials.csv"
+    path.write_text(
+        "trial,block,design,left_image,right_image,repeat_of\n0,0,random-sampled,cat 0.png,cat 1.png,\n"
+    )
+    assert read_trials(path, stimuli) == [Trial(0, 0, RANDOM, "cat 0.png", "cat 1.png")]
+
+
+def test_a_catch_trial_is_never_repeated(stimuli, tmp_path):
+    path = tmp_path / "trials.csv"
+    first = Trial(0, 0, RANDOM, "cat 0.png", "cat 1.png", catch="left")
+    write_trials(path, [first, Trial(1, 0, RANDOM, "cat 1.png", "cat 0.png", repeat_of=0)])
+    with pytest.raises(BadInput, match="line 3: repeat_of is 0"):
+        read_trials(path, stimuli)
 
 
 def test_the_seed_decides_the_list():
@@ -196,6 +244,8 @@ def test_the_command_writes_a_list_that_reads_back(stimuli, tmp_path):
             "12",
             "--repeats",
             "6",
+            "--catch",
+            "3",
             "--block",
             "10",
             "--out",
@@ -205,11 +255,11 @@ def test_the_command_writes_a_list_that_reads_back(stimuli, tmp_path):
     with out.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS
-    assert len(rows) == 66 + 6
+    assert len(rows) == 66 + 6 + 3
     assert {row["design"] for row in rows} == {"fully-sampled"}
     assert "süße, Katzen/cat 3.png" in {row["left_image"] for row in rows}
     trials = read_trials(out, stimuli)
-    assert trials == list_trials(stimuli, FULL, images=12, repeats=6, block=10)
+    assert trials == list_trials(stimuli, FULL, images=12, repeats=6, block=10, catch=3)
     check_list(trials, 10)
 
 
@@ -258,6 +308,7 @@ GOOD = {
     "left_image": "cat 2.png",
     "right_image": "cat 4.png",
     "repeat_of": "",
+    "catch": "",
 }
 
 
@@ -277,6 +328,11 @@ GOOD = {
         ({"left_image": ""}, "empty"),
         ({"repeat_of": "0"}, "repeat_of is 0"),
         ({"repeat_of": "1"}, "repeat_of is 1"),
+        ({"catch": "both"}, "catch is 'both'"),
+        (
+            {"left_image": "cat 0.png", "right_image": "cat 1.png", "repeat_of": "0", "catch": "left"},
+            "has both",
+        ),
     ],
 )
 def test_reading_names_the_line_that_is_wrong(stimuli, tmp_path, change, complaint):
