@@ -339,12 +339,13 @@ def _set_catch_trials_aside(table: _Table, frame: pd.DataFrame) -> tuple[pd.Data
     """Split answered trials into the real ones, and whether each catch trial was passed."""
     if "catch" not in frame:
         return frame, []
-    faces = [_other_side(table, index, cell) for index, cell in frame["catch"].items()]
-    passed = [choice == face for face, choice in zip(faces, frame["choice"], strict=True) if face is not None]
+    faces = [_other_side(table, index, frame.loc[index, "catch"]) for index in frame.index]
+    answers = zip(faces, frame["choice"], strict=True)
+    passed = [bool(choice == face) for face, choice in answers if face is not None]
     return frame.loc[[face is None for face in faces]].drop(columns="catch"), passed
 
 
-def _other_side(table: _Table, index: Any, scrambled: str) -> int | None:
+def _other_side(table: _Table, index: int, scrambled: Any) -> int | None:
     """Give the side of a catch trial's face, 0 or 1, or None for a real trial."""
     side = _plain(scrambled)
     if side in _NOTHING:
