@@ -482,9 +482,9 @@ def test_twenty_thousand_trials_of_two_thousand_images_read_at_once(tmp_path: Pa
     pairs = np.array([rng.permutation(2000)[:2] for _ in range(20_000)])
     table = pd.DataFrame(np.array(names)[pairs], columns=pd.Index(["left_image", "right_image"]))
     table.assign(choice=rng.integers(0, 2, 20_000), rt=1.0).to_csv(tmp_path / "session.csv", index=False)
-    start = time.perf_counter()
+    start = time.process_time()
     session = read_sessions([tmp_path / "session.csv"])
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     assert (len(session.trials), len(session.images)) == (20_000, 2000)
     assert seconds < 3, f"{seconds:.2f} s"  # 0.4 s on two idle cores
 
@@ -494,10 +494,10 @@ def test_twenty_thousand_trials_of_two_thousand_images_read_at_once(tmp_path: Pa
 )
 def test_a_mebibyte_of_anything_ends_soon(write: Write, piece: bytes) -> None:
     content = HEADER.encode() + piece * (2**20 // len(piece))
-    start = time.perf_counter()
+    start = time.process_time()
     with suppress(BadInput):
         read_sessions([write(content)])
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 NAMES = ["left_image", "right_image", "choice", "key_resp.keys", "trials.thisN", "rt", "participant", ""]
