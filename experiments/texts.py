@@ -1,15 +1,35 @@
-"""What participants read and which keys they press, from ``texts.toml``."""
+"""What participants read and which keys they press, from ``texts.toml`` or a file like it."""
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
+from matplotlib.ft2font import FT2Font
+
+from catpref.commands import BadInput
 
 FONT = "DejaVu Sans"
 """It has ← and →, and comes with matplotlib, so that it is there on a machine without any font."""
 
 FONT_FILE = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+
+ENGLISH = Path(__file__).with_name("texts.toml")
+
+PAGES: dict[str, set[str]] = {
+    "instructions": {"trials"},
+    "practice": {"practice"},
+    "begin": {"trials"},
+    "break": {"done", "blocks"},
+    "resume": {"done", "trials"},
+    "unsaved": {"done", "problem"},
+    "end": set(),
+    "part_end": {"part", "parts"},
+    "stopped": {"done", "trials"},
+}
+"""What can be filled in on each page; every page may name the {question}, too."""
 
 
 @dataclass(frozen=True)
@@ -44,21 +64,85 @@ class Texts:
     left_hint: str
     right_hint: str
     instructions: Page
+    practice: Page
+    begin: Page
     pause: Page
+    resume: Page
+    unsaved: Page
     end: Page
+    part_end: Page
     stopped: Page
 
 
-def load_texts() -> Texts:
-    """Read ``texts.toml``."""
-    table = tomllib.loads(Path(__file__).with_name("texts.toml").read_text(encoding="utf-8"))
+def load_texts(path: Path = ENGLISH) -> Texts:
+    """Read a file like ``texts.toml``.
+
+    Raises
+    ------
+    BadInput
+        If it cannot be read, lacks or misspells an entry, fills in what is not known, gives a key two meanings,
+        or has a character that the font has not.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        table = tomllib.loads(text)
+    except OSError as problem:
+        raise BadInput(f"{path}: cannot be read ({problem.strerror})") from problem
+    except ValueError as problem:  # no UTF-8, or no TOML
+        raise BadInput(f"{path}: is not TOML in UTF-8 ({problem}); correct it") from problem
+    _check_entries(path, table, tomllib.loads(ENGLISH.read_text(encoding="utf-8")))
+    font = FT2Font(str(FONT_FILE))
+    for character in sorted(set(text) - {"\n", "\r", "\t"}):
+        if not font.get_char_index(ord(character)):
+            raise BadInput(f"{path}: the font, {FONT}, has no '{character}'; write it otherwise")
+    pages = {name: _page(path, name, table) for name in PAGES}
     return Texts(
         question=table["question"],
-        keys=Keys(**table["keys"]),
+        keys=_keys(path, table["keys"]),
         left_hint=table["hints"]["left"],
         right_hint=table["hints"]["right"],
-        instructions=Page(**table["instructions"]),
-        pause=Page(**table["break"]),
-        end=Page(**table["end"]),
-        stopped=Page(**table["stopped"]),
+        pause=pages.pop("break"),
+        **pages,
     )
+
+
+def _check_entries(
+    path: Path, table: Mapping[str, object], model: Mapping[str, object], inside: str = ""
+) -> None:
+    """Compare names and types with the English file's."""
+    for name in (*model, *table):
+        if name not in table:
+            raise BadInput(f"{path}: has no {inside}{name}; take it from {ENGLISH}")
+        if name not in model:
+            raise BadInput(f"{path}: {inside}{name} means nothing; there are {', '.join(model)}")
+        ours, theirs = table[name], model[name]
+        if isinstance(theirs, dict) and isinstance(ours, dict):
+            _check_entries(path, ours, theirs, f"{inside}{name}.")
+        elif type(ours) is not type(theirs):
+            kind = {str: "a text", list: "a list of keys"}.get(type(theirs), "a table")
+            raise BadInput(f"{path}: {inside}{name} must be {kind}, as in {ENGLISH}")
+
+
+def _keys(path: Path, table: Mapping[str, list[str]]) -> Keys:
+    named = [key for keys in table.values() for key in keys]
+    if not all(isinstance(key, str) and key for key in named) or not all(table.values()):
+        raise BadInput(f'{path}: each of the keys must be a list of PsychoPy\'s names, such as ["left", "f"]')
+    twice = next((key for key in named if named.count(key) > 1), None)
+    if twice:
+        raise BadInput(f"{path}: the key {twice} is named twice in keys; give it one meaning")
+    return Keys(**table)
+
+
+def _page(path: Path, name: str, table: Mapping[str, Any]) -> Page:
+    """Take one page, with the question filled in and everything else still in braces."""
+    question = table["question"].replace("{", "{{").replace("}", "}}")
+    page = {entry: text.replace("{question}", question) for entry, text in table[name].items()}
+    for entry, text in page.items():
+        try:
+            text.format(**dict.fromkeys(PAGES[name], 0))
+        except (ValueError, LookupError, AttributeError) as problem:
+            known = ", ".join(f"{{{field}}}" for field in sorted({"question", *PAGES[name]}))
+            raise BadInput(
+                f"{path}: {name}.{entry} has braces that cannot be filled in ({problem}); known are {known}"
+            ) from problem
+    return Page(**page)

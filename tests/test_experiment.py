@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.ft2font import FT2Font
 from PIL import Image
 
 from catpref.commands import BadInput
@@ -25,7 +24,6 @@ from catpref.trials import FULL, RANDOM, make_trials, read_trials, write_trials
 from experiments.command import experiment
 from experiments.loading import load_ahead
 from experiments.recording import COLUMNS, Recording, check_participant
-from experiments.texts import FONT_FILE, load_texts
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SIDE = {"Left": 0, "f": 0, "Right": 1, "j": 1}
@@ -373,21 +371,6 @@ def test_screenshots_show_images_pixel_by_pixel_and_no_text_at_the_edge(display,
         assert np.abs(trial[y : y + size[1], x : x + size[0]] - expected).max() <= 1
         around = trial[y - 1 : y + size[1] + 1, x - 1 : x + size[0] + 1]
         assert (around[[0, -1]] == grey).all() and (around[:, [0, -1]] == grey).all()
-
-
-def test_the_font_has_every_character():
-    font = FT2Font(str(FONT_FILE))
-    text = (EXPERIMENTS / "texts.toml").read_text(encoding="utf-8")
-    assert {"←", "→"} < set(text)
-    assert [character for character in set(text) - {"\n"} if not font.get_char_index(ord(character))] == []
-
-
-def test_texts_are_filled_in():
-    texts = load_texts()
-    assert texts.pause.fill(done=3, blocks=13).body == "Block 3 of 13 done"
-    assert "1225" in texts.instructions.fill(trials=1225).body
-    assert texts.stopped.fill(done=7, trials=20).body == "7 of 20 answers are saved."
-    assert set(texts.keys.left) == {"left", "f"} and set(texts.keys.right) == {"right", "j"}
 
 
 def test_images_come_in_order_and_only_a_few_are_held(stimuli):
