@@ -138,7 +138,7 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
     if "utility" in settings.models:
         embeddings = embed(paths, backbone, inputs.embedding, settings.cache)
     if "study_cnn" in settings.models:
-        maps = lpips_maps.distance_maps(paths, pairs, backbone, map_size, inputs.map_layer)
+        maps = lpips_maps.distance_maps(paths, pairs, backbone, map_size, inputs.map_layer, settings.cache)
     embedded = time.perf_counter()
 
     parts = blocks(backbone, inputs.embedding)

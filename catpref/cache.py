@@ -1,8 +1,9 @@
 """A folder of arrays kept by content, so that a second fit on the same images starts at once.
 
-An entry is one file: the sha256 of the array's bytes, then the bytes. It is written under a temporary name and
-renamed, so a run that is killed leaves the old entry or none, and two runs at a time do no harm. An entry that
-does not match its own sha256 is made again. What was used longest ago goes first when the folder grows too large.
+Kept are images' embeddings and, where they all fit, their features. An entry is one file: the sha256 of the
+array's bytes, then the bytes. It is written under a temporary name and renamed, so a run that is killed leaves the
+old entry or none, and two runs at a time do no harm. An entry that does not match its own sha256 is made again.
+What was used longest ago goes first when the folder grows too large.
 """
 
 import argparse
@@ -30,14 +31,14 @@ def default_folder() -> Path:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Let a command's user say where embeddings are kept, or that they are not."""
+    """Let a command's user say where features and embeddings are kept, or that they are not."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--cache-dir",
         type=Path,
         metavar="DIR",
         default=default_folder(),
-        help="where embeddings are kept (default: %(default)s)",
+        help="where features and embeddings are kept (default: %(default)s)",
     )
     where.add_argument(
         "--no-cache", dest="cache_dir", action="store_const", const=None, help="compute and keep nothing"
@@ -53,12 +54,12 @@ def read(folder: Path, key: str, dtype: type[np.generic]) -> np.ndarray | None:
     """Return the flat array kept under a key, or None if there is none or it is damaged."""
     path = folder / key[:2] / key
     try:
-        content = path.read_bytes()
+        content = np.fromfile(path, np.uint8)
         os.utime(path)  # used now: see `prune`
     except OSError:
         return None
-    digest, array = content[:_DIGEST], content[_DIGEST:]
-    return np.frombuffer(array, dtype) if hashlib.sha256(array).digest() == digest else None
+    digest, array = content[:_DIGEST].tobytes(), content[_DIGEST:]
+    return array.view(dtype) if hashlib.sha256(array.data).digest() == digest else None
 
 
 def write(folder: Path, key: str, array: np.ndarray) -> None:
@@ -70,13 +71,14 @@ def write(folder: Path, key: str, array: np.ndarray) -> None:
         If it cannot be written, say because the disk is full. Nothing is left behind.
     """
     path = folder / key[:2] / key
-    content = np.ascontiguousarray(array).tobytes()
+    content = np.ascontiguousarray(array).data
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(hashlib.sha256(content).digest() + content)
+                file.write(hashlib.sha256(content).digest())
+                file.write(content)
             Path(temporary).replace(path)
         except BaseException:
             with contextlib.suppress(OSError):

@@ -7,6 +7,7 @@ the image, and φ(right) − φ(left) changes its sign with the sides.
 
 import logging
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from catpref.backbones import Backbone
 from catpref.commands import progress
 from catpref.files import sha256_of
 from catpref.stimuli import open_image
+from catpref.workers import workers
 
 SIZE = 512
 """Images are resized to SIZE × SIZE pixels before they are embedded."""
@@ -33,7 +35,7 @@ DEFAULT = "grid8"
 
 _LOG = logging.getLogger(__name__)
 _CODE_VERSION = "1"  # raise it when the same image would be embedded differently
-_BATCH = 4
+_BATCH = 2  # images in the network together
 
 
 def image_tensor(path: Path, size: int) -> Tensor:
@@ -91,8 +93,12 @@ def embed(
             if kept is not None:
                 found[index] = kept
     missing = [index for index in range(len(images)) if index not in found]
-    with progress([], f"embedding with {backbone.name}", total=len(missing)) as bar:
-        for start in range(0, len(missing), _BATCH):
+    with (
+        workers() as pool,
+        progress([], f"embedding with {backbone.name}", total=len(missing)) as bar,
+    ):
+
+        def compute(start: int) -> None:
             batch = missing[start : start + _BATCH]
             tensors = torch.stack([image_tensor(images[index], SIZE) for index in batch])
             for index, vector in zip(batch, _pooled(tensors, backbone, GRIDS[embedding]), strict=True):
@@ -100,6 +106,8 @@ def embed(
                 if cache_folder:
                     cache.write(cache_folder, keys[index], vector)
             bar.update(len(batch))
+
+        deque(pool.map(compute, range(0, len(missing), _BATCH)), maxlen=0)
     if cache_folder and missing:
         cache.prune(cache_folder)
     counts = f"{len(images) - len(missing)} cached, {len(missing)} computed"

@@ -5,13 +5,19 @@ features, weighted by LPIPS's linear layer, summed over the channels and resized
 ``lpips`` adds the layer maps up; the mean map here is that sum divided by the number of layers (7 for
 SqueezeNet, 5 for AlexNet and VGG), so that one layer's map and the mean have the same scale.
 
-Where ``lpips`` passes both images of every pair through the network, here each image passes once. Its features
-are cut into strips of pixels and wait in a temporary file. Then, a strip at a time, all pairs that share images
-come out of one matrix product a pixel: with f = √w · feature / |feature|, the distance is |f₁|² + |f₂|² − 2 f₁·f₂.
+Where ``lpips`` passes both images of every pair through the network, here each image passes once. Pairs that share
+no image with others are done on the spot. Where pairs share images, the features are cut into strips of pixels and
+wait in a temporary file; then, a strip at a time, all pairs come out of one matrix product a pixel: with
+f = √w · feature / |feature|, the distance is |f₁|² + |f₂|² − 2 f₁·f₂.
 """
 
+import io
+import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,20 +25,25 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
-from tqdm import tqdm
 
+from catpref import cache
 from catpref.backbones import Backbone
 from catpref.commands import BadInput, progress
-from catpref.embeddings import image_tensor
+from catpref.features import Features
 from catpref.splits import connected_groups
+from catpref.workers import workers
 
-_BATCH = 4  # images in the network together
+_LOG = logging.getLogger(__name__)
+_PIXELS = 2 * 512 * 512  # of the images in the network together …
+_MOST = 32  # … which are no more than these
 _MAPS_AT_ONCE = 8  # resized together
-_STRIP_BYTES = 1 << 25  # of the features of a group's images in one strip, if read from a file
+_STRIP_BYTES = 1 << 24  # of the features of a group's images in one strip, if read from a file
 _CACHED_BYTES = 1 << 21  # the same if they are in memory: few enough to stay in the processor's cache
-_PRODUCT_BYTES = 1 << 26  # of the products of all images of a group with all in one strip
+_PRODUCT_BYTES = 1 << 25  # of the products of all images of a group with all in one strip
 _DENSE = 1 / 16  # from this part of all pairs on, one product of all images beats a difference for each pair
 _EPSILON = 1e-10  # lpips adds it to the features' length
+
+Apply = Callable[[Callable[[int], None], Sequence[int]], Iterator[None]]  # `map`, or that of a pool
 
 
 def distance_maps(
@@ -41,6 +52,7 @@ def distance_maps(
     backbone: Backbone,
     size: int,
     layer: int | None = None,
+    cache_folder: Path | None = None,
 ) -> np.ndarray:
     """Compute one distance map for each pair.
 
@@ -56,6 +68,8 @@ def distance_maps(
         Side of the images and of the maps, in pixels.
     layer
         Which layer's map, from 0; None gives the mean map.
+    cache_folder
+        Where features are kept by content, if those of all the images fit; None keeps nothing.
 
     Returns
     -------
@@ -65,22 +79,58 @@ def distance_maps(
     Raises
     ------
     BadInput
-        If an image cannot be read, or the folder for temporary files is full.
+        If an image cannot be read, or the cache or the folder for temporary files is full.
     """
+    started = time.perf_counter()
+    shown, pairs = np.unique(pairs, return_inverse=True)
+    pairs = pairs.reshape(-1, 2)
     layers = range(len(backbone.channel_weights)) if layer is None else [layer]
+    features = Features([images[image] for image in shown], backbone, size, layers, cache_folder)
+    batch = min(_MOST, max(2, _PIXELS // size**2))
     maps = torch.empty(len(pairs), size, size)
-    shown = len(np.unique(pairs))
-    with progress([], f"distance maps with {backbone.name}", total=shown) as bar:
-        for trials in _groups(pairs):
-            distances = _distances(images, pairs[trials], backbone, size, layers, bar)
-            if np.array_equal(trials, np.arange(len(pairs))) and distances[0].shape == maps.shape:
-                maps = distances[0]  # added to in place, since two arrays as large would be too much
-            for start in range(0, len(trials), _MAPS_AT_ONCE):
-                rows = slice(start, start + _MAPS_AT_ONCE)
-                total = _resized(distances[0][rows], size)
-                for coarser in distances[1:]:
-                    total.add_(_resized(coarser[rows], size))
-                maps[trials[rows]] = total.div_(len(layers))
+
+    def fill(trials: np.ndarray, apply: Apply) -> None:
+        nonlocal maps
+        members, local = np.unique(pairs[trials], return_inverse=True)
+        with ExitStack() as files:
+            strips = _Strips(len(members), layers, None if len(members) <= batch else files)
+
+            def keep(start: int) -> None:
+                for number, image in enumerate(features.of(members[start : start + batch].tolist()), start):
+                    strips.put(number, image)
+                    bar.update()
+
+            deque(apply(keep, range(0, len(members), batch)), maxlen=0)
+            distances = _by_resolution(strips, local.reshape(-1, 2), backbone, apply)
+        if np.array_equal(trials, np.arange(len(pairs))) and distances[0].shape == maps.shape:
+            maps = distances[0]  # added to in place, since two arrays as large would be too much
+
+        def finish(start: int) -> None:
+            rows = slice(start, start + _MAPS_AT_ONCE)
+            total = _resized(distances[0][rows], size)
+            for coarser in distances[1:]:
+                total.add_(_resized(coarser[rows], size))
+            maps[trials[rows]] = total.div_(len(layers))
+
+        deque(apply(finish, range(0, len(trials), _MAPS_AT_ONCE)), maxlen=0)
+
+    groups = list(_groups(pairs, batch))
+    with workers() as pool, progress([], f"distance maps with {backbone.name}", total=len(shown)) as bar:
+        if len(groups) == 1:
+            fill(groups[0], pool.map)
+        else:
+            deque(pool.map(lambda trials: fill(trials, map), groups), maxlen=0)
+    if cache_folder is not None and features.computed:
+        cache.prune(cache_folder)
+    counts = f"{len(shown) - features.computed} cached, {features.computed} computed"
+    seconds = time.perf_counter() - started
+    _LOG.info(
+        "distance maps of %d pairs: features of %d images, %s, %.1f s",
+        len(pairs),
+        len(shown),
+        counts,
+        seconds,
+    )
     return maps.numpy()
 
 
@@ -92,17 +142,21 @@ def layer_maps(left: Path, right: Path, backbone: Backbone, size: int) -> np.nda
     ndarray of float32
         Shape (layers, size, size); their mean over the first axis is the mean map.
     """
-    pair = np.array([[0, 1]])
     layers = range(len(backbone.channel_weights))
-    return np.concatenate([distance_maps([left, right], pair, backbone, size, layer) for layer in layers])
+    strips = _Strips(2, layers, None)
+    for number, image in enumerate(Features([left, right], backbone, size, layers, None).of([0, 1])):
+        strips.put(number, image)
+    pair = np.array([[0, 1]])
+    distances = [_layer_distances(strips, layer, pair, backbone, map) for layer in layers]
+    return torch.cat([_resized(distance, size) for distance in distances]).numpy()
 
 
 def _resized(distances: Tensor, size: int) -> Tensor:
     return interpolate(distances[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0]
 
 
-def _groups(pairs: np.ndarray) -> Iterator[np.ndarray]:
-    """Cut the trials into groups that share no image, each small where the design allows it.
+def _groups(pairs: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """Cut the trials into groups that share no image, of at most `most` images where the design allows it.
 
     Yields
     ------
@@ -115,7 +169,7 @@ def _groups(pairs: np.ndarray) -> Iterator[np.ndarray]:
     by_component = np.argsort(component[pairs[:, 0]], kind="stable")
     for trials in np.split(by_component, np.flatnonzero(np.diff(component[pairs[by_component, 0]])) + 1):
         together = len(np.unique(pairs[trials]))
-        if group and members + together > _BATCH:
+        if group and members + together > most:
             yield np.array(group)
             group, members = [], 0
         group.extend(trials.tolist())
@@ -124,79 +178,49 @@ def _groups(pairs: np.ndarray) -> Iterator[np.ndarray]:
         yield np.array(group)
 
 
-def _distances(
-    images: Sequence[Path],
-    pairs: np.ndarray,
-    backbone: Backbone,
-    size: int,
-    layers: Sequence[int],
-    bar: "tqdm[object]",
-) -> list[Tensor]:
-    """Compute the distances of a group of pairs, layers of the same resolution added up.
+class _Strips:
+    """The features of a group of images, to be read a strip of rows at a time.
 
-    Returns
-    -------
-    list of Tensor
-        For each resolution, shape (pairs, height, width).
-    """
-    members, local = np.unique(pairs, return_inverse=True)
-    local = local.reshape(-1, 2)
-    with ExitStack() as files:
-        features = _Features(files, len(members), layers)
-        for start in range(0, len(members), _BATCH):
-            batch = members[start : start + _BATCH]
-            tensors = torch.stack([image_tensor(images[member], size) for member in batch])
-            features.put(start, backbone.raw_features(tensors.to(backbone.device), max(layers) + 1))
-            bar.update(len(batch))
-        totals: dict[tuple[int, int], Tensor] = {}
-        for layer in layers:
-            distance = _layer_distances(features, layer, local, backbone.channel_weights[layer].cpu())
-            resolution = (distance.shape[1], distance.shape[2])
-            totals[resolution] = totals[resolution].add_(distance) if resolution in totals else distance
-        return list(totals.values())
-
-
-class _Features:
-    """The layers' features of a group of images, to be read a strip of rows at a time.
-
-    A batch stays in memory; more go to temporary files, strip after strip and in each image after image, so
-    that what is read together lies together.
+    Without files they stay in memory; in temporary files, strip after strip and in each image after image, what
+    is read together lies together.
     """
 
-    def __init__(self, files: ExitStack, images: int, layers: Sequence[int]) -> None:
+    def __init__(self, images: int, layers: Sequence[int], files: ExitStack | None) -> None:
         self.images = images
-        self.in_memory = images <= _BATCH
-        self.shapes: dict[int, tuple[int, int, int]] = {}
-        self.kept: dict[int, Tensor] = {}
-        in_files = [] if self.in_memory else layers
-        self.files = {layer: files.enter_context(tempfile.TemporaryFile()) for layer in in_files}  # noqa: SIM115
         self.layers = layers
+        self.shapes: dict[int, tuple[int, int, int]] = {}
+        self.kept: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+        self.files: dict[int, io.BufferedRandom] = {}
+        self.lock = threading.Lock()
+        if files is not None:
+            self.files = {layer: files.enter_context(tempfile.TemporaryFile()) for layer in layers}  # noqa: SIM115
 
     def rows(self, layer: int) -> int:
         """Return how many rows make a strip."""
         height, width, channels = self.shapes[layer]
-        strip = _CACHED_BYTES if self.in_memory else _STRIP_BYTES
-        by_features = strip // (4 * width * channels * self.images)
+        by_features = (_STRIP_BYTES if self.files else _CACHED_BYTES) // (4 * width * channels * self.images)
         by_products = _PRODUCT_BYTES // (4 * width * self.images**2)
         return min(max(1, min(by_features, by_products)), height)
 
-    def put(self, start: int, activations: Sequence[Tensor]) -> None:
-        """Keep a batch of images' features; `start` is the number of the first."""
-        for layer in self.layers:
-            batch = activations[layer].permute(0, 2, 3, 1).cpu()
-            self.shapes[layer] = (batch.shape[1], batch.shape[2], batch.shape[3])
-            if self.in_memory:
-                self.kept[layer] = batch
+    def put(self, number: int, image: Sequence[Tensor]) -> None:
+        """Keep an image's features, its layers each of shape (height, width, channels); images come in order."""
+        for layer, content in zip(self.layers, image, strict=True):
+            height, width, channels = self.shapes[layer] = (
+                content.shape[0],
+                content.shape[1],
+                content.shape[2],
+            )
+            if not self.files:
+                self.kept[layer].append(content)
                 continue
-            height, width, channels = self.shapes[layer]
             rows = self.rows(layer)
             try:
-                for number, image in enumerate(batch.numpy(), start):
-                    for top in range(0, height, rows):
-                        strip = np.ascontiguousarray(image[top : top + rows])
-                        place = top * self.images + number * len(strip)
+                for top in range(0, height, rows):
+                    strip = content[top : top + rows].contiguous()
+                    place = top * self.images + number * len(strip)
+                    with self.lock:
                         self.files[layer].seek(4 * width * channels * place)
-                        self.files[layer].write(strip.data)
+                        self.files[layer].write(strip.numpy().data)
             except OSError as problem:
                 folder = tempfile.gettempdir()
                 raise BadInput(
@@ -207,29 +231,46 @@ class _Features:
         """Read the strip whose first row is `top`: shape (images, pixels, channels)."""
         height, width, channels = self.shapes[layer]
         rows = min(self.rows(layer), height - top)
-        if self.in_memory:
-            return self.kept[layer][:, top : top + rows].reshape(self.images, -1, channels)
-        self.files[layer].seek(4 * width * channels * top * self.images)
+        if not self.files:
+            together = torch.stack([content[top : top + rows] for content in self.kept[layer]])
+            return together.reshape(self.images, -1, channels)
         content = torch.empty(self.images, rows * width, channels)
-        self.files[layer].readinto(content.numpy().data)
+        with self.lock:
+            self.files[layer].seek(4 * width * channels * top * self.images)
+            self.files[layer].readinto(content.numpy().data)
         return content
 
 
-def _layer_distances(features: _Features, layer: int, pairs: np.ndarray, weights: Tensor) -> Tensor:
+def _by_resolution(strips: _Strips, pairs: np.ndarray, backbone: Backbone, apply: Apply) -> list[Tensor]:
+    """Compute a group's distances, layers of the same resolution added up: each shape (pairs, height, width)."""
+    totals: dict[tuple[int, int], Tensor] = {}
+    for layer in strips.layers:
+        distance = _layer_distances(strips, layer, pairs, backbone, apply)
+        resolution = (distance.shape[1], distance.shape[2])
+        totals[resolution] = totals[resolution].add_(distance) if resolution in totals else distance
+    return list(totals.values())
+
+
+def _layer_distances(
+    strips: _Strips, layer: int, pairs: np.ndarray, backbone: Backbone, apply: Apply
+) -> Tensor:
     """Compute one layer's distances at its own resolution, shape (pairs, height, width)."""
-    height, width, _ = features.shapes[layer]
+    height, width, _ = strips.shapes[layer]
     distances = torch.empty(len(pairs), height, width)
-    rows = features.rows(layer)
+    rows = strips.rows(layer)
     left, right = torch.from_numpy(pairs).T
-    dense = len(pairs) > max(features.images, _DENSE * features.images**2)
-    root = weights.sqrt()
-    with torch.inference_mode():
-        for top in range(0, height, rows):
-            strip = features.strip(layer, top)
+    dense = len(pairs) > max(strips.images, _DENSE * strips.images**2)
+    root = backbone.channel_weights[layer].cpu().sqrt()
+
+    def fill(top: int) -> None:
+        with torch.inference_mode():
+            strip = strips.strip(layer, top)
             length = torch.linalg.vector_norm(strip, dim=2, keepdim=True).add_(_EPSILON)
             unit = strip.mul_(root).div_(length)
             made = _products(unit, left, right) if dense else _differences(unit, left, right)
             distances[:, top : top + rows] = made.reshape(len(pairs), -1, width)
+
+    deque(apply(fill, range(0, height, rows)), maxlen=0)
     return distances
 
 

@@ -102,7 +102,7 @@ def _p_right(fitted: FittedModels, paths: Sequence[Path], pairs: np.ndarray, kep
         embeddings = embed(paths, fitted.backbone, fitted.embedding, kept)
         return fitted.utility.p_right(embeddings, pairs)
     assert fitted.cnn is not None and fitted.map_size is not None
-    maps = lpips_maps.distance_maps(paths, pairs, fitted.backbone, fitted.map_size, fitted.map_layer)
+    maps = lpips_maps.distance_maps(paths, pairs, fitted.backbone, fitted.map_size, fitted.map_layer, kept)
     return fitted.cnn.p_right(maps)
 
 
