@@ -44,8 +44,8 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small_study(folder)
     done = shell("catpref.fit", "session.csv", *QUICK, "--seed", 3, cwd=folder)
     assert (done.code, done.err) == (0, ""), "a plain run warns of nothing"
-    embedded, *lines = done.out.splitlines()
-    assert embedded.startswith("embeddings of ")
+    embedded, mapped, *lines = done.out.splitlines()
+    assert embedded.startswith("embeddings of ") and mapped.startswith("distance maps of ")
     assert lines[0].split()[:3] == ["model", "reads", "accuracy"]
     assert [line.split()[0] for line in lines[2:8]] == [*MODELS, *BASELINES]
     assert lines[-1] == "report: session_fit/report.html"
