@@ -25,7 +25,13 @@ _CHUNK = 1 << 25  # numbers standardised at a time, to keep memory low
 _DIRECTIONS = 64  # of the posterior that a model keeps; along all others it is as unsure as the prior
 _LOG_GAIN_SD = 1.0  # prior of the calibration: a gain between 1/7 and 7 is not unusual
 _CALIBRATION_FOLDS = 5
-_RELEVANCE_TRIALS = 400  # enough to tell the relevant blocks where each image is seen once
+_RELEVANCE_TRIALS = 250  # enough to tell the relevant blocks
+_MOST_PRODUCTS = 1 << 28  # inner products that are kept, 1 GiB
+_ENOUGH_IMAGES = 100  # to tell how much a dimension typically varies
+_MANY = 500  # items, for which every product of all dimensions would take too long
+_HASHED = 512  # dimensions of a block that are left then
+_MOST_DIRECTIONS = 300  # in which a utility varies where there are many images
+_LEAST_EIGENVALUE = 1e-6  # of the greatest: below is rounding
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ class Utility:
         rows = len(embeddings) if pairs is None else len(pairs)
         mean, square = np.zeros(rows), np.zeros(rows)
         along = np.outer(np.full(rows, bias_scale), self.bias_directions)
-        for columns, part in _standardised(embeddings, self.centre, self.scale, rows):
+        for columns, part in _standardised(embeddings, slice(None), self.centre, self.scale):
             vectors = part if pairs is None else part[pairs[:, 1]] - part[pairs[:, 0]]
             mean += vectors @ self.weights[columns].astype(np.float32)
             square += np.square(vectors).sum(1)
@@ -140,9 +146,6 @@ def fit(
 ) -> Utility:
     """Fit a utility to choices.
 
-    The prior's strength, overall and for each block of dimensions, is the one with the greatest marginal
-    likelihood; the gain is the one under which choices between training images left out in turn are most likely.
-
     Parameters
     ----------
     embeddings
@@ -155,27 +158,192 @@ def fit(
     blocks
         Which dimensions share their relevance; None takes all for equally relevant.
     seed
+        See `learn`.
+    """
+    return project(
+        learn(kernels(embeddings, pairs, blocks), choices, np.arange(len(pairs)), seed), embeddings
+    )
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Inner products of a session's embeddings: all that learning from any part of its trials has to know.
+
+    Attributes
+    ----------
+    centre, scale
+        Mean and standard deviation of each dimension over the images shown, shape (dimensions,).
+    blocks
+        Which dimensions share their relevance.
+    images
+        The images of each trial as indices into the embeddings, shape (trials, 2).
+    pairs
+        The items of each trial, shape (trials, 2). Items are the images shown; or, where there are fewer
+        trials than images, nothing at all (item 0, whose embedding is zero) and the differences of the trials.
+    grams
+        Inner products of the items' standardised embeddings within each block, divided by its dimensions, shape
+        (blocks, items, items), float32; empty if they are too many to be kept.
+    features
+        If so, the standardised embeddings, each block's hashed to a few dimensions, shape (blocks, items, hashed).
+    """
+
+    centre: np.ndarray
+    scale: np.ndarray
+    blocks: Blocks
+    images: np.ndarray
+    pairs: np.ndarray
+    grams: np.ndarray
+    features: np.ndarray
+
+    def gram(self, variances: np.ndarray) -> np.ndarray:
+        """Add up the blocks, each with its prior variance: shape (items, items), float64."""
+        weights = torch.from_numpy(variances.astype(np.float32))
+        if len(self.grams):
+            summed = torch.tensordot(weights, torch.from_numpy(self.grams), dims=1)
+        else:
+            features = torch.from_numpy(self.features)
+            summed = torch.zeros(features.shape[1], features.shape[1])
+            for weight, block in zip(weights, features, strict=True):
+                summed.addmm_(block, block.T, alpha=float(weight))
+        return summed.numpy().astype(np.float64)
+
+    def gram_of_block(self, block: int, items: np.ndarray) -> np.ndarray:
+        """Give the inner products of some items within one block."""
+        if len(self.grams):
+            return self.grams[block][np.ix_(items, items)]
+        features = self.features[block][items]
+        return features @ features.T
+
+
+def kernels(embeddings: np.ndarray, pairs: np.ndarray, blocks: Blocks | None = None) -> Kernels:
+    """Compute what learning needs of the images; see `fit` for the parameters, and `learn` for what follows.
+
+    The embeddings are standardised over all images shown, which says nothing of any choice.
+    """
+    blocks = blocks or Blocks(np.zeros(embeddings.shape[1], int), np.ones((1, 1)))
+    shown, indices = np.unique(pairs, return_inverse=True)
+    sides = indices.reshape(-1, 2)
+    by_images = len(shown) <= len(pairs)
+    items = sides if by_images else np.column_stack([np.zeros(len(pairs), int), np.arange(1, len(pairs) + 1)])
+    count = int(items.max()) + 1
+    storable = len(blocks.factors) * count**2 <= _MOST_PRODUCTS
+    kept = np.empty((len(blocks.factors), count, count if storable else _HASHED), np.float32)
+    if len(shown) < len(embeddings):
+        embeddings = embeddings[shown]
+    centre, scale = (np.empty(embeddings.shape[1], np.float32) for _ in range(2))
+    # A dimension that hardly varies (a channel that is almost always off) must not be blown up.
+    typical = float(embeddings[:_ENOUGH_IMAGES].std(0, dtype=np.float32).mean())
+    floor = max(0.01 * typical, float(np.finfo(np.float32).tiny))
+    for block in range(len(blocks.factors)):
+        dimensions = np.flatnonzero(blocks.of_dimension == block)
+        part = torch.from_numpy(np.take(embeddings, dimensions, axis=1)).float().numpy()
+        centre[dimensions], scale[dimensions] = part.mean(0), np.maximum(part.std(0), floor)
+        part -= centre[dimensions]
+        if not by_images:
+            part = np.vstack([np.zeros_like(part[:1]), _differences(part, sides)])
+        part /= scale[dimensions] * np.sqrt(len(dimensions))
+        tensor = torch.from_numpy(_hashed(part) if count > _MANY else part)
+        kept[block] = tensor @ tensor.T if storable else tensor
+    none = np.empty((0, count, 0), np.float32)
+    grams, features = (kept, none) if storable else (none, kept)
+    return Kernels(centre, scale, blocks, pairs, items, grams, features)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What some trials of a session taught, ready to predict the others.
+
+    Attributes
+    ----------
+    kernels
+        Of the session.
+    variances
+        Prior variance of each block, up to a common factor, shape (blocks,).
+    span
+        Directions in which the training trials' embeddings differ, as combinations of the items, shape (items,
+        rank).
+    differences
+        Right minus left along these directions, of all the session's trials, shape (trials, rank).
+    squares
+        Squared distance of left and right along all directions, shape (trials,).
+    posterior
+        Over the weights of these directions and the side bias.
+    gain
+        See `Utility`.
+    """
+
+    kernels: Kernels
+    variances: np.ndarray
+    span: np.ndarray
+    differences: np.ndarray
+    squares: np.ndarray
+    posterior: laplace.Posterior
+    gain: float
+
+    def p_right(self, trials: np.ndarray, side_bias: bool = True) -> np.ndarray:
+        """Predict trials of the session, as `Utility.p_right` does."""
+        mean, variance = _moments_of(
+            self.posterior, self.differences[trials], self.squares[trials], side_bias
+        )
+        bias = self.posterior.side_bias if side_bias else 0.0
+        return expit(_moderated(mean, variance, self.gain, bias))
+
+
+def learn(kernels: Kernels, choices: np.ndarray, train: np.ndarray, seed: int = 0) -> Learned:
+    """Learn a utility from some trials of a session; nothing of the other choices is used.
+
+    The prior's strength, overall and for each block of dimensions, is the one with the greatest marginal
+    likelihood; the gain is the one under which choices between training images left out in turn are most likely.
+
+    Parameters
+    ----------
+    kernels
+        Of the session.
+    choices
+        0 = left, 1 = right, of all its trials, shape (trials,).
+    train
+        The trials to learn from, as indices.
+    seed
         Seed of the folds that the calibration uses, and of the trials that tell the relevant blocks.
     """
-    embeddings, pairs = _shown(embeddings, pairs)
-    centre, scale = _moments(embeddings)
-    if blocks is not None:
-        scale = scale / np.sqrt(_relevance(embeddings, pairs, choices, centre, scale, blocks, seed))
-    gram = _gram(embeddings, centre, scale)
-    span = _span(gram, pairs)
-    posterior = laplace.fit(_differences(gram @ span, pairs), choices)
-    gain = _calibrate(gram, pairs, choices, posterior.prior_variance, seed)
-
-    vectors, shrinkage = _learned_directions(posterior)
-    onto = np.column_stack([span @ posterior.weights, span @ vectors[:-1]])
-    projected = np.concatenate(
-        [
-            part.T @ onto.astype(np.float32)
-            for _, part in _standardised(embeddings, centre, scale, len(embeddings))
-        ]
+    variances = _relevance(kernels, choices, train, seed)
+    gram = kernels.gram(variances)
+    span = _span(gram, kernels.pairs[train])
+    differences = _differences(gram @ span, kernels.pairs)
+    left, right = kernels.pairs.T
+    squares = gram[left, left] + gram[right, right] - 2 * gram[left, right]
+    posterior = laplace.fit(differences[train], choices[train])
+    gain = _calibrate(
+        differences[train],
+        squares[train],
+        kernels.images[train],
+        choices[train],
+        posterior.prior_variance,
+        seed,
     )
+    return Learned(kernels, variances, span, differences, squares, posterior, gain)
+
+
+def project(learned: Learned, embeddings: np.ndarray) -> Utility:
+    """Write what was learned as weights of the embedding's dimensions, for images that were not in the session."""
+    kernels, posterior = learned.kernels, learned.posterior
+    sizes = np.bincount(kernels.blocks.of_dimension, minlength=len(learned.variances))
+    relevance = (learned.variances / sizes)[kernels.blocks.of_dimension]
+    scale = (kernels.scale / np.sqrt(relevance)).astype(np.float32)
+    vectors, shrinkage = _learned_directions(posterior)
+    onto = np.column_stack([learned.span @ posterior.weights, learned.span @ vectors[:-1]])
+    shown, indices = np.unique(kernels.images, return_inverse=True)
+    if len(onto) != len(shown):  # items are trials
+        left, right = indices.reshape(-1, 2).T
+        of_trials, onto = onto[1:], np.zeros((len(shown), onto.shape[1]))
+        np.add.at(onto, right, of_trials)
+        np.add.at(onto, left, -of_trials)
+    onto = onto.astype(np.float32)
+    projected = np.empty((embeddings.shape[1], onto.shape[1]), np.float32)
+    for columns, part in _standardised(embeddings, shown, kernels.centre, scale):
+        projected[columns] = part.T @ onto
     return Utility(
-        centre=centre,
+        centre=kernels.centre,
         scale=scale,
         weights=projected[:, 0],
         weight_directions=projected[:, 1:].T,
@@ -184,70 +352,57 @@ def fit(
         prior_variance=posterior.prior_variance,
         side_bias=posterior.side_bias,
         side_bias_sd=posterior.side_bias_sd,
-        gain=gain,
+        gain=learned.gain,
     )
 
 
-def _shown(embeddings: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Leave out the images that are in no pair."""
-    shown, indices = np.unique(pairs, return_inverse=True)
-    return embeddings[shown], indices.reshape(-1, 2)
-
-
-def _relevance(
-    embeddings: np.ndarray,
-    pairs: np.ndarray,
-    choices: np.ndarray,
-    centre: np.ndarray,
-    scale: np.ndarray,
-    blocks: Blocks,
-    seed: int,
-) -> np.ndarray:
-    """Find each dimension's prior variance, up to a common factor, by the relevance of its block."""
-    if len(pairs) < len(embeddings) and len(pairs) > _RELEVANCE_TRIALS:
-        some = np.random.default_rng(seed).choice(len(pairs), _RELEVANCE_TRIALS, replace=False)
-        embeddings, pairs, choices = *_shown(embeddings, pairs[some]), choices[some]
-    by_images = len(embeddings) <= len(pairs)
-    items = len(embeddings) if by_images else len(pairs)
-    grams = np.zeros((len(blocks.factors), items, items))
-    sizes = np.bincount(blocks.of_dimension, minlength=len(blocks.factors))
-    for block, size in enumerate(sizes):
-        dimensions = np.flatnonzero(blocks.of_dimension == block)
-        gram = _gram(embeddings[:, dimensions], centre[dimensions], scale[dimensions]) / size
-        grams[block] = gram if by_images else _differences(_differences(gram, pairs).T, pairs)
-    incidence = _differences(np.eye(items), pairs) if by_images else np.eye(items)
-    variances = relevance.block_variances(grams, blocks.factors, incidence, choices)
-    return (variances / sizes)[blocks.of_dimension].astype(np.float32)
-
-
-def _moments(embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    centre = embeddings.mean(0, dtype=np.float32)
-    scale = embeddings.std(0, dtype=np.float32)
-    # A dimension that hardly varies (a channel that is almost always off) must not be blown up.
-    floor = max(0.01 * float(scale.mean()), float(np.finfo(np.float32).tiny))
-    return centre, np.maximum(scale, floor)
+def _slices(embeddings: np.ndarray, rows: int) -> Iterator[slice]:
+    """Go through the dimensions a slice at a time, to keep memory low."""
+    width = max(1, _CHUNK // rows)
+    for start in range(0, embeddings.shape[1], width):
+        yield slice(start, start + width)
 
 
 def _standardised(
-    embeddings: np.ndarray, centre: np.ndarray, scale: np.ndarray, rows: int
+    embeddings: np.ndarray, images: np.ndarray | slice, centre: np.ndarray, scale: np.ndarray
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Standardise a slice of the dimensions at a time, as float32."""
-    width = max(1, _CHUNK // max(rows, len(embeddings)))
-    for start in range(0, embeddings.shape[1], width):
-        columns = slice(start, start + width)
-        part = embeddings[:, columns].astype(np.float32)
+    for columns in _slices(embeddings, len(embeddings)):
+        part = embeddings[images, columns].astype(np.float32)
         part -= centre[columns]
         part /= scale[columns]
         yield columns, part
 
 
-def _gram(embeddings: np.ndarray, centre: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Inner products of the standardised embeddings, shape (images, images), float64."""
-    total = torch.zeros(len(embeddings), len(embeddings), dtype=torch.float64)
-    for _, part in _standardised(embeddings, centre, scale, len(embeddings)):
-        tensor = torch.from_numpy(part)
-        total += tensor @ tensor.T
-    return total.numpy()
+def _hashed(features: np.ndarray) -> np.ndarray:
+    """Add up dimensions with random signs into a few, which keeps inner products up to a little noise.
+
+    References
+    ----------
+    Weinberger et al. (2009). Feature hashing for large scale multitask learning. ICML.
+    """
+    rows, dimensions = features.shape
+    signs = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), dimensions)
+    padded = np.pad(features * signs, ((0, 0), (0, -dimensions % _HASHED)))
+    return padded.reshape(rows, -1, _HASHED).sum(1)
+
+
+def _relevance(kernels: Kernels, choices: np.ndarray, train: np.ndarray, seed: int) -> np.ndarray:
+    """Find how much each block matters, from so many trials that more would hardly tell more."""
+    blocks = len(kernels.blocks.factors)
+    if blocks == 1:
+        return np.ones(1)
+    if min(len(np.unique(kernels.pairs[train])), len(train)) > _RELEVANCE_TRIALS:
+        train = np.random.default_rng(seed).choice(train, _RELEVANCE_TRIALS, replace=False)
+    items, indices = np.unique(kernels.pairs[train], return_inverse=True)
+    pairs = indices.reshape(-1, 2)
+    by_items = len(items) <= len(train)
+    incidence = _differences(np.eye(len(items)), pairs)
+    grams = np.array([kernels.gram_of_block(block, items) for block in range(blocks)])
+    if not by_items:
+        grams = np.array([_differences(_differences(gram, pairs).T, pairs) for gram in grams])
+        incidence = np.eye(len(train))
+    return relevance.block_variances(grams, kernels.blocks.factors, incidence, choices[train])
 
 
 def _differences(values: np.ndarray, pairs: np.ndarray) -> np.ndarray:
@@ -255,23 +410,44 @@ def _differences(values: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def _span(gram: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Find combinations of images that are orthonormal directions and span the trials' differences.
+    """Find combinations of items that are orthonormal directions and span the trials' differences.
 
     Returns
     -------
     ndarray
-        Shape (images, rank): ``gram @ span`` are the images' coordinates.
+        Shape (items, rank): ``gram @ span`` are the items' coordinates.
     """
-    if len(pairs) >= len(gram):
-        values, vectors = eigh(gram)
-    else:  # fewer trials than images: the trials' differences span less
-        values, vectors = eigh(_differences(_differences(gram, pairs).T, pairs))
-        combined = np.zeros((len(gram), len(pairs)))
-        np.add.at(combined, pairs[:, 1], vectors)
-        np.add.at(combined, pairs[:, 0], -vectors)
-        vectors = combined
-    kept = values > values[-1] * 1e-8
-    return vectors[:, kept] / np.sqrt(values[kept])
+    items, indices = np.unique(pairs, return_inverse=True)
+    among = gram[np.ix_(items, items)]
+    if len(pairs) >= len(items):
+        values, vectors = _greatest(among)
+    else:  # fewer trials than items: the trials' differences span less
+        pairs = indices.reshape(-1, 2)
+        values, of_trials = _greatest(_differences(_differences(among, pairs).T, pairs))
+        vectors = np.zeros((len(items), of_trials.shape[1]))
+        np.add.at(vectors, pairs[:, 1], of_trials)
+        np.add.at(vectors, pairs[:, 0], -of_trials)
+    kept = values > values[-1] * _LEAST_EIGENVALUE
+    kept[:-_MOST_DIRECTIONS] = False
+    span = np.zeros((len(gram), kept.sum()))
+    span[items] = vectors[:, kept] / np.sqrt(values[kept])
+    return span
+
+
+def _greatest(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give the greatest eigenvalues, in rising order, and their vectors; of a large matrix, approximately.
+
+    References
+    ----------
+    Halko, Martinsson & Tropp (2011). Finding structure with randomness. SIAM Review 53(2), algorithm 4.4.
+    """
+    if len(gram) <= 2000:
+        return eigh(gram)
+    basis = np.random.default_rng(0).standard_normal((len(gram), _MOST_DIRECTIONS))
+    for _ in range(3):
+        basis, _ = np.linalg.qr(gram @ basis)
+    values, vectors = eigh(basis.T @ gram @ basis)
+    return values, basis @ vectors
 
 
 def _learned_directions(posterior: laplace.Posterior) -> tuple[np.ndarray, np.ndarray]:
@@ -281,27 +457,35 @@ def _learned_directions(posterior: laplace.Posterior) -> tuple[np.ndarray, np.nd
     return vectors, 1 - 1 / values
 
 
+def _moments_of(
+    posterior: laplace.Posterior, differences: np.ndarray, squares: np.ndarray, side_bias: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give the mean and the variance of the utility differences of trials, before the gain."""
+    vectors, shrinkage = _learned_directions(posterior)
+    bias_scale = np.sqrt(laplace.BIAS_VARIANCE) if side_bias else 0.0
+    along = np.sqrt(posterior.prior_variance) * (differences @ vectors[:-1]) + bias_scale * vectors[-1]
+    variance = posterior.prior_variance * squares + bias_scale**2 - np.square(along) @ shrinkage
+    return differences @ posterior.weights, np.maximum(variance, 0)
+
+
 def _calibrate(
-    gram: np.ndarray, pairs: np.ndarray, choices: np.ndarray, prior_variance: float, seed: int
+    differences: np.ndarray,
+    squares: np.ndarray,
+    images: np.ndarray,
+    choices: np.ndarray,
+    prior_variance: float,
+    seed: int,
 ) -> float:
     """Find the gain on utility differences that makes choices between left-out images most likely."""
     try:
-        folds = split(pairs, "images", _CALIBRATION_FOLDS, seed)
+        folds = split(images, "images", _CALIBRATION_FOLDS, seed)
     except BadInput:
         return 1.0  # too little data to leave any out
     held_out = []
     for train, test in folds:
-        span = _span(gram, pairs[train])
-        coordinates = gram @ span
-        posterior = laplace.fit(_differences(coordinates, pairs[train]), choices[train], prior_variance)
-        vectors, shrinkage = _learned_directions(posterior)
-        differences = _differences(coordinates, pairs[test])
-        left, right = pairs[test].T
-        square = gram[left, left] + gram[right, right] - 2 * gram[left, right]
-        along = np.sqrt(prior_variance) * (differences @ vectors[:-1]) + vectors[-1]
-        variance = prior_variance * square + laplace.BIAS_VARIANCE - np.square(along) @ shrinkage
+        posterior = laplace.fit(differences[train], choices[train], prior_variance)
         bias = np.full(len(test), posterior.side_bias)
-        held_out.append((differences @ posterior.weights, np.maximum(variance, 0), bias, choices[test]))
+        held_out.append((*_moments_of(posterior, differences[test], squares[test]), bias, choices[test]))
     mean, variance, bias, chosen = (np.concatenate(part) for part in zip(*held_out, strict=True))
     signs = np.where(chosen == 1, 1.0, -1.0)
 
@@ -309,7 +493,8 @@ def _calibrate(
         logits = _moderated(mean, variance, np.exp(log_gain), bias)
         return float(np.square(log_gain / _LOG_GAIN_SD) / 2 - log_expit(signs * logits).sum())
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+    best = minimize_scalar(loss, bounds=(-3, 3), method="bounded")
+    return float(np.exp(best.x))
 
 
 def _moderated(
