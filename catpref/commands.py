@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import io
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -78,6 +79,14 @@ def _drop_output() -> None:
 def _complain(message: str) -> int:
     print("catpref:", " ".join(message.split()), file=sys.stderr)
     return 2
+
+
+def log_to_terminal() -> None:
+    """Print what catpref's modules log, such as what was computed or left out."""
+    log = logging.getLogger("catpref")
+    log.setLevel(logging.INFO)
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler(sys.stdout))
 
 
 def positive(text: str) -> int:

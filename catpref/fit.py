@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import logging
 import platform
-import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -14,7 +12,7 @@ from typing import Any
 from catpref import __version__, cache, report, store
 from catpref.analysis import MODELS, Analysis, Result, Settings, analyse
 from catpref.backbones import DEFAULT, NAMES, load_backbone
-from catpref.commands import BadInput, Parser, non_negative, positive, run
+from catpref.commands import BadInput, Parser, log_to_terminal, non_negative, positive, run
 from catpref.devices import DEVICES, choose_device
 from catpref.embeddings import SIZE
 from catpref.files import check_replaceable, replacing_folder
@@ -87,7 +85,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     cache.add_options(parser)
     options = parser.parse_args(arguments)
-    _log_to_terminal()
+    log_to_terminal()
 
     started = time.perf_counter()
     first = options.sessions[0]
@@ -118,13 +116,6 @@ def main(arguments: Sequence[str]) -> None:
         (folder / _METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     print(report.text_table(analysis))
     print(f"report: {out / 'report.html'}")
-
-
-def _log_to_terminal() -> None:
-    log = logging.getLogger("catpref")
-    log.setLevel(logging.INFO)
-    if not log.handlers:
-        log.addHandler(logging.StreamHandler(sys.stdout))
 
 
 def _metrics(analysis: Analysis, total_seconds: float) -> dict[str, Any]:

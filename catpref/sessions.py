@@ -1,32 +1,30 @@
 """session.csv in all its dialects, read into one validated table.
 
 A session is a CSV with a header and one row a trial: `left_image`, `right_image`, `choice` (0 = left,
-1 = right, empty = no answer) and any further column. PsychoPy and Pavlovia write *wide* CSVs instead: rows of
-other routines in between, the answer as a key in a column such as `key_resp.keys`, and image paths as the
-experiment saw them. All may have a byte-order mark, any line ends, and commas, semicolons or tabs between
-their cells.
+1 = right, empty = no answer) and any further column. `catpref.psychopy_csv` makes one of the wide CSVs that
+PsychoPy and Pavlovia write, `catpref.bids` of a file that it has exported.
 """
 
-import csv
-import io
-import json
+import logging
 import math
-import re
-import stat
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from itertools import compress
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from catpref.commands import BadInput
+from catpref import bids, psychopy_csv
+from catpref.commands import BadInput, Parser, log_to_terminal, run
+from catpref.csv_table import Table, is_nothing, number, read_table, without_quotes
+from catpref.participants import without_names
+from catpref.session_json import noise_ceiling, stimulus_folder
 from catpref.stimuli import image_path
 
 SIDES = ("left_image", "right_image")
+
+log = logging.getLogger(__name__)
 
 
 class Catch(NamedTuple):
@@ -83,10 +81,18 @@ class Session:
 def read_sessions(paths: Sequence[Path], stimuli: Path | None = None) -> Session:
     """Read one or more session files, of one participant or several, into one table.
 
+    A trial that stands in the files twice, since PsychoPy wrote a partial and a full file or since it was shown
+    again when a session went on, counts once: with its first answer, in the order of the files. Two rows are
+    the same trial if they agree in participant, session, date, block, trial and both images, where the
+    participant, the trial, and the session or date must be known.
+
+    Of several files, those without a trial are left out. A participant who is not named by a code
+    (`catpref.participants`) is called unnamed-1 and so on, and columns of names or addresses are left out.
+
     Parameters
     ----------
     paths
-        The CSV files.
+        The files.
     stimuli
         The stimulus folder. By default each file's own: the one that the JSON beside it names under
         ``"stimuli"`` (`NAME.json` for `NAME.csv`, else `session.json`; relative to the JSON's folder), else
@@ -99,27 +105,58 @@ def read_sessions(paths: Sequence[Path], stimuli: Path | None = None) -> Session
         outside the stimulus folder; if a trial shows one image on both sides; if no trial is answered; or if
         the files do not share one stimulus folder.
     """
-    tables = [_read_table(path) for path in paths]
-    folder = _stimulus_folder(paths, stimuli)
-    names: dict[Path, str] = {}
-    answered, caught = [], []
-    for table in tables:
-        frame = _trials(table, folder, names).dropna(subset=["choice"])
-        real, catch = _set_catch_trials_aside(table, frame)
-        answered.append(real)
-        caught += catch
-    trials = pd.concat([frame for frame in answered if len(frame)] or answered, ignore_index=True)
+    shown, folder = read_trials(paths, stimuli)
+    answered = shown.dropna(subset=["choice"]).astype({"choice": int})
+    scrambled = answered["catch"] if "catch" in answered else pd.Series("", index=answered.index)
+    trials = answered.loc[scrambled == ""].drop(columns="catch", errors="ignore").reset_index(drop=True)
     if trials.empty:
         raise BadInput(f"{', '.join(map(str, paths))}: no trial has an answer (0 or 1 in column choice)")
-    trials["choice"] = trials["choice"].astype(int)
+    passed = (scrambled == "left") & (answered["choice"] == 1) | (scrambled == "right") & (
+        answered["choice"] == 0
+    )
+    catch = Catch(len(answered) - len(trials), int(np.count_nonzero(passed)))
+    return Session(
+        trials=trials,
+        stimuli=folder,
+        excluded=len(shown) - len(answered),
+        catch=catch if catch.trials else None,
+        noise_ceiling=_pooled_noise_ceiling(paths, trials["source"]),
+    )
+
+
+def read_trials(paths: Sequence[Path], stimuli: Path | None = None) -> tuple[pd.DataFrame, Path]:
+    """Read every trial of some session files, those without an answer and catch trials too.
+
+    Returns
+    -------
+    trials
+        As in `Session.trials`, but `choice` is a nullable integer, and there is `catch` where a file has it:
+        the side that was scrambled, or empty.
+    folder
+        The stimulus folder.
+
+    Raises
+    ------
+    BadInput
+        As `read_sessions`, but for files without an answer.
+    """
+    tables = [_read_table(path) for path in paths]
+    folder = stimulus_folder(paths, stimuli)
+    filled = [table for table in tables if table.rows]
+    if not filled:
+        _require(tables[0], *SIDES)
+        raise BadInput(f"{', '.join(map(str, paths))}: has a header but no trials")
+    for table in tables:
+        if not table.rows:
+            log.info("%s: shows no pair of images; left out", table.path)
+    names: dict[Path, str] = {}
+    frames = [_trials(table, folder, names) for table in filled]
+    trials = pd.concat(frames, ignore_index=True)
     for name in {"block", "trial", "repeat_of"}.intersection(trials.columns):
         trials[name] = _whole_numbers(list(trials[name]))
-    ceilings = [_noise_ceiling(path) for path in paths]
-    known = [ceiling for ceiling in ceilings if ceiling is not None]
-    pooled = np.average(known, weights=[len(frame) for frame in answered]) if known == ceilings else None
-    excluded = sum(len(table.rows) for table in tables) - len(trials) - len(caught)
-    catch = Catch(len(caught), sum(caught)) if caught else None
-    return Session(trials, folder, excluded, catch, None if pooled is None else float(pooled))
+    if "catch" in trials:
+        trials["catch"] = trials["catch"].fillna("")
+    return _once(without_names(trials)), folder
 
 
 def read_pairs(path: Path, stimuli: Path | None = None) -> tuple[pd.DataFrame, Path]:
@@ -145,8 +182,11 @@ def read_pairs(path: Path, stimuli: Path | None = None) -> tuple[pd.DataFrame, P
     BadInput
         As `read_sessions`, except that a choice is neither needed nor looked at.
     """
-    table = _read_table(path)
-    folder = _stimulus_folder([path], stimuli)
+    table = _read_table(path, answered=False)
+    folder = stimulus_folder([path], stimuli)
+    if not table.rows:
+        _require(table, *SIDES)
+        raise BadInput(f"{path}: has a header but no trials")
     found = _find_images(table, folder)
     pairs = table.frame()
     for side in SIDES:
@@ -169,344 +209,167 @@ def check_both_sides_chosen(session: Session) -> None:
         raise BadInput(f"{sources}: only the {side} side was ever chosen, so there is nothing to learn from")
 
 
-# ---- from bytes to cells -----------------------------------------------------------------------------------
-
-_LARGEST_FILE = 64 * 2**20  # bytes; a wide CSV of 20,000 trials has about 20 MiB
-_LONGEST_HEADER = 2**16
-_SEPARATORS = ",;\t"
-_WIDE_ENDINGS = (".keys", ".thisN", ".thisTrialN", ".thisRepN")
+# ---- from a file to a table --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Table:
-    """A CSV's cells, and the line on which each row starts."""
-
-    path: Path
-    columns: list[str]
-    rows: list[list[str]]
-    lines: list[int]
-    wide: bool
-
-    def __getitem__(self, column: str) -> list[str]:
-        place = self.columns.index(column)
-        return [row[place] for row in self.rows]
-
-    def frame(self) -> pd.DataFrame:
-        return pd.DataFrame(self.rows, columns=pd.Index(self.columns), dtype=object)
-
-    def at(self, row: int, column: str) -> str:
-        return f"{self.path}: row {self.lines[row]}, column {column}"
-
-
-def _read_text(path: Path) -> str:
-    try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise BadInput(f"{path}: is a folder; name the file in it")
-        if not stat.S_ISREG(status.st_mode):
-            raise BadInput(f"{path}: is not an ordinary file; save it to one first")
-        if status.st_size > _LARGEST_FILE:
-            raise BadInput(f"{path}: has over {_LARGEST_FILE // 2**20} MiB; give the CSV of the choices")
-        data = path.read_bytes()
-    except FileNotFoundError as problem:
-        raise BadInput(f"{path}: no such file; check the path") from problem
-    except (OSError, ValueError) as problem:
-        if isinstance(problem, BadInput):
-            raise
-        raise BadInput(f"{path}: cannot be read ({problem})") from problem
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        line = len(problem.object[: problem.start + 1].splitlines())
-        raise BadInput(f"{path}: row {line} is not UTF-8 text; save it as CSV in UTF-8") from problem
-    if "\0" in text:
-        line = len(data[: data.index(0) + 1].splitlines())
-        raise BadInput(f"{path}: row {line} has a NUL byte, so it is no text; save it as CSV in UTF-8")
-    return text
-
-
-def _read_table(path: Path) -> _Table:
-    text = _read_text(path)
-    first = re.search(r"[^\r\n]+", text)
-    if first is None:
-        raise BadInput(f"{path}: is empty; a session has the columns left_image, right_image and choice")
-    header = first.group()
-    if len(header) > _LONGEST_HEADER:
-        raise BadInput(f"{path}: the header is too long; give the CSV of the choices")
-    separator = max(_SEPARATORS, key=lambda candidate: _fitness(header, candidate))
-    wide = any(name.strip(' "').endswith(_WIDE_ENDINGS) for name in header.split(separator))
-    rows = _rows(path, text, separator)
-    _, columns = next(rows, (1, []))
-    table = _Table(path, [name.strip() for name in columns], [], [], wide)
-    for side in SIDES:
-        _require(table, side)
-    for line, cells in rows:
-        if len(cells) != len(columns):
-            raise BadInput(f"{path}: row {line} has {len(cells)} cells, but the header has {len(columns)}")
-        table.lines.append(line)
-        table.rows.append(cells)
-    table = _without_repeated_columns(table)
-    if wide:
-        table = _only_trials(table)
-    if not table.rows:
-        raise BadInput(f"{path}: has a header but no trials")
+def _read_table(path: Path, answered: bool = True) -> Table:
+    """Read a file of any dialect as a table with `left_image`, `right_image` and, where `answered`, `choice`."""
+    table = read_table(path, SIDES)
+    if bids.is_beh(path):
+        table = bids.with_own_names(table)
+    elif psychopy_csv.is_wide(table):
+        table = psychopy_csv.pairs(table)
+        return psychopy_csv.with_choices(table) if answered and table.rows else table
+    _require(table, *SIDES, *["choice"] * answered)
     return table
 
 
-def _rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Give every row that is not blank, with the line on which it starts."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    line = 1
-    try:
-        for cells in reader:
-            if any(cells):
-                yield line, cells
-            line = reader.line_num + 1
-    except csv.Error as problem:
-        raise BadInput(f"{path}: row {line} cannot be read as CSV ({problem}); check its quotes") from problem
+def _require(table: Table, *columns: str) -> None:
+    for column in columns:
+        if column not in table.columns:
+            found = ", ".join(filter(None, table.columns))
+            found = found if len(found) <= 300 else found[:300] + "…"
+            raise BadInput(f"{table.path}: the header has no column {column}; it has: {found or 'no names'}")
 
 
-def _fitness(header: str, separator: str) -> tuple[int, int]:
-    """Say how well a separator takes a header apart: required columns found, then columns in all."""
-    names = [name.strip(' "') for name in header.split(separator)]
-    return len(set(SIDES).intersection(names)), len(names)
+# ---- from a table to trials --------------------------------------------------------------------------------
 
 
-def _require(table: _Table, column: str) -> None:
-    if column not in table.columns:
-        found = ", ".join(name for name in table.columns if name)
-        found = found if len(found) <= 300 else found[:300] + "…"
-        raise BadInput(f"{table.path}: the header has no column {column}; it has: {found or 'no names'}")
-
-
-def _without_repeated_columns(table: _Table) -> _Table:
-    """Refuse a name that stands for two columns, unless both say the same, as in some of PsychoPy's."""
-    first: dict[str, int] = {}
-    keep: list[int] = []
-    for place, name in enumerate(table.columns):
-        if not name or first.setdefault(name, place) == place:
-            keep.append(place)
-        elif not table.wide or any(row[place] != row[first[name]] for row in table.rows):
-            raise BadInput(f"{table.path}: the header has two columns {name[:100]}; rename or remove one")
-    rows = [[row[place] for place in keep] for row in table.rows]
-    return replace(table, columns=[table.columns[place] for place in keep], rows=rows)
-
-
-def _only_trials(table: _Table) -> _Table:
-    """Leave out the rows of routines that show no images: instructions, breaks, the end."""
-    pairs = zip(table["left_image"], table["right_image"], strict=True)
-    shows = [not _NOTHING.issuperset(_plain(name) for name in pair) for pair in pairs]
-    rows, lines = list(compress(table.rows, shows)), list(compress(table.lines, shows))
-    return replace(table, rows=rows, lines=lines)
-
-
-# ---- from cells to trials ----------------------------------------------------------------------------------
-
-# What PsychoPy, PsychoJS, R and pandas write for no value.
-_NOTHING = {"", "none", "--", "undefined", "null", "na", "nan"}
-_KEYS = {"left": 0, "f": 0, "right": 1, "j": 1}
-_PREFIXES = ("resources", "html", "stimuli")  # folders in which an experiment keeps its copy of the set
-
-
-def _plain(cell: str) -> str:
-    """Take a key or number out of the list that PsychoPy may have written it in."""
-    return cell.strip("[]'\" ").lower()
-
-
-def _trials(table: _Table, folder: Path, names: dict[Path, str]) -> pd.DataFrame:
+def _trials(table: Table, folder: Path, names: dict[Path, str]) -> pd.DataFrame:
     """Check a table and type its columns; `names` remembers what each image file is called."""
     frame = table.frame().loc[:, [bool(name) for name in table.columns]].copy()
     found = _find_images(table, folder)
     for side in SIDES:
         images = [found[name] for name in frame[side]]
         frame[side] = [names.setdefault(file, str(PurePosixPath(name))) for name, file in images]
-    answer = _answer_column(table)
-    choices = [_choice(table, index, answer, cell) for index, cell in enumerate(table[answer])]
-    frame["choice"] = pd.Series(choices, dtype="Int64")
-    key_time = answer.removesuffix(".keys") + ".rt"
-    if "rt" not in frame and key_time in frame:
-        frame["rt"] = frame[key_time]
-    for name in {"rt", "onset"}.intersection(frame.columns):
-        frame[name] = [_seconds(table, index, name, cell) for index, cell in enumerate(frame[name])]
-    for name in {"participant", "session", "design"}.intersection(frame.columns):
-        frame[name] = [None if cell.strip() in ("", "None") else cell for cell in frame[name]]
-    frame["source"] = str(table.path)
-    frame["row"] = table.lines
-    return frame
+    readers = {
+        "choice": _choice, "catch": _scrambled_side, "rt": _seconds, "onset": _seconds,
+        "participant": _label, "session": _label, "design": _label,
+    }  # fmt: skip
+    for name in frame.columns.intersection(list(readers)):
+        read = readers[name]
+        frame[name] = [read(cell, table, row, name) for row, cell in enumerate(table[name])]
+    return frame.astype({"choice": "Int64"}).assign(source=str(table.path), row=table.lines)
 
 
-def _set_catch_trials_aside(table: _Table, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[bool]]:
-    """Split answered trials into the real ones, and whether each catch trial was passed."""
-    if "catch" not in frame:
-        return frame, []
-    faces = [_other_side(table, index, frame.loc[index, "catch"]) for index in frame.index]
-    answers = zip(faces, frame["choice"], strict=True)
-    passed = [bool(choice == face) for face, choice in answers if face is not None]
-    return frame.loc[[face is None for face in faces]].drop(columns="catch"), passed
-
-
-def _other_side(table: _Table, index: int, scrambled: Any) -> int | None:
-    """Give the side of a catch trial's face, 0 or 1, or None for a real trial."""
-    side = _plain(scrambled)
-    if side in _NOTHING:
+def _choice(cell: str, table: Table, row: int, column: str) -> int | None:
+    if not cell.strip():
         return None
+    value = number(cell)
+    if value not in (0, 1) or cell.strip().startswith(("-", "+")):
+        use = "use 0 (left), 1 (right), empty (no answer)"
+        raise BadInput(f"{table.at(row, column)}: {cell[:40]!r} is not a choice; {use}")
+    return int(value)
+
+
+def _scrambled_side(cell: str, table: Table, row: int, column: str) -> str:
+    if is_nothing(cell):
+        return ""
+    side = without_quotes(cell).lower()
     if side not in ("left", "right"):
         raise BadInput(
-            f"{table.at(index, 'catch')}: {side[:40]!r} is no side; name the scrambled one, left or right, and"
+            f"{table.at(row, column)}: {cell[:40]!r} is no side; name the scrambled one, left or right, and"
             " leave real trials empty"
         )
-    return 1 if side == "left" else 0
+    return side
 
 
-def _answer_column(table: _Table) -> str:
-    keys = [name for name in table.columns if name.endswith(".keys")]
-    if "choice" in table.columns or not keys:
-        _require(table, "choice")
-        return "choice"
-    used = [name for name in keys if any(_plain(cell) in {*_KEYS, "0", "1"} for cell in table[name])]
-    if len(used) != 1:
-        problem = "more than one of the columns" if used else "none of the columns"
+def _seconds(cell: str, table: Table, row: int, column: str) -> float:
+    seconds = math.nan if is_nothing(cell) else number(cell)
+    if seconds is None or math.isinf(seconds):
         raise BadInput(
-            f"{table.path}: {problem} {', '.join(used or keys)} has answers (left, right, F, J);"
-            " add a column choice with 0 = left, 1 = right"
-        )
-    return used[0]
-
-
-def _choice(table: _Table, index: int, column: str, cell: str) -> int | None:
-    text = _plain(cell) if table.wide else cell.strip()
-    if number := re.fullmatch(r"([01])(?:[.,]0*)?", text):
-        return int(number[1])
-    if not text:
-        return None
-    if table.wide and (text in _KEYS or text in _NOTHING):
-        return _KEYS.get(text)
-    keys = ", or a key: left, right, F, J" if table.wide else ""
-    use = f"use 0 (left), 1 (right), empty (no answer){keys}"
-    raise BadInput(f"{table.at(index, column)}: {cell[:40]!r} is not a choice; {use}")
-
-
-def _seconds(table: _Table, index: int, column: str, cell: str) -> float:
-    text = _plain(cell).replace(",", ".")
-    if text in _NOTHING:
-        return math.nan
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.inf
-    if not math.isfinite(seconds):
-        raise BadInput(
-            f"{table.at(index, column)}: {cell[:40]!r} is not a time in seconds; correct or empty it"
+            f"{table.at(row, column)}: {cell[:40]!r} is not a time in seconds; correct or empty it"
         )
     return seconds
 
 
+def _label(cell: str, table: Table, row: int, column: str) -> str | None:
+    return None if is_nothing(cell) else cell.strip()
+
+
 def _whole_numbers(column: list[Any]) -> pd.Series:
     """Turn '3', '3.0' and '' into nullable integers, if the column has nothing else."""
-    texts = [_plain(cell) if isinstance(cell, str) else "" for cell in column]
-    if not all(text in _NOTHING or re.fullmatch(r"[0-9]{1,15}([.,]0*)?", text) for text in texts):
-        return pd.Series(column, dtype=object)
-    numbers = [None if text in _NOTHING else int(re.split("[.,]", text)[0]) for text in texts]
-    return pd.Series(numbers, dtype="Int64")
+    texts = [cell if isinstance(cell, str) else "" for cell in column]
+    numbers = [None if is_nothing(text) else number(text) for text in texts]
+    if all(
+        is_nothing(text) if value is None else value.is_integer() and 0 <= value < 1e15
+        for text, value in zip(texts, numbers, strict=True)
+    ):
+        return pd.Series([None if value is None else int(value) for value in numbers], dtype="Int64")
+    return pd.Series(column, dtype=object)
 
 
-def _find_images(table: _Table, folder: Path) -> dict[str, tuple[str, Path]]:
+def _find_images(table: Table, folder: Path) -> dict[str, tuple[str, Path]]:
     """Look up every image once: its name in the table -> its name in the stimulus folder, and the file."""
+    find = psychopy_csv.find_image if psychopy_csv.is_wide(table) else _find_image
     found: dict[str, tuple[str, Path]] = {}
-    for index, pair in enumerate(zip(table["left_image"], table["right_image"], strict=True)):
-        for side, name in zip(SIDES, pair, strict=True):
+    for row, (left, right) in enumerate(zip(table["left_image"], table["right_image"], strict=True)):
+        for side, name in zip(SIDES, (left, right), strict=True):
             if name not in found:
                 try:
-                    found[name] = _find_image(folder, name, table.wide)
+                    found[name] = find(folder, name)
                 except BadInput as problem:
-                    raise BadInput(f"{table.at(index, side)}: {problem}; check it, or --stimuli") from problem
-        left, right = pair
+                    raise BadInput(f"{table.at(row, side)}: {problem}; check it, or --stimuli") from problem
         if found[left][1] == found[right][1]:
             raise BadInput(
-                f"{table.at(index, 'right_image')}: {right[:100]!r} is the left image too; correct the row"
+                f"{table.at(row, 'right_image')}: {right[:100]!r} is the left image too; correct the row"
             )
     return found
 
 
-def _find_image(folder: Path, name: str, wide: bool) -> tuple[str, Path]:
-    try:
-        return name, image_path(folder, name)
-    except BadInput:
-        for shorter in _without_prefixes(name, folder.resolve().name) if wide else ():
-            with suppress(BadInput):
-                return shorter, image_path(folder, shorter)
-        raise
+def _find_image(folder: Path, name: str) -> tuple[str, Path]:
+    return name, image_path(folder, name)
 
 
-def _without_prefixes(name: str, folder: str) -> Iterator[str]:
-    """Take off, one by one, the folders through which the experiment reached the set."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    yield str(path)
-    while len(path.parts) > 1 and path.parts[0] in (*_PREFIXES, folder):
-        path = PurePosixPath(*path.parts[1:])
-        yield str(path)
+# ---- what all files together say ---------------------------------------------------------------------------
 
 
-# ---- the stimulus folder and the JSON beside a session -----------------------------------------------------
+def _once(trials: pd.DataFrame) -> pd.DataFrame:
+    """Keep one row of each trial: the first with an answer, or the first where none has one."""
+    same = [
+        name
+        for name in ("participant", "session", "date", "block", "trial", *SIDES)
+        if name in trials.columns
+    ]
+    known = {name: trials[name].notna() & trials[name].ne("") for name in same}
+    nowhere = pd.Series(False, index=trials.index)
+    is_known = known.get("participant", nowhere) & known.get("trial", nowhere)
+    is_known &= known.get("session", nowhere) | known.get("date", nowhere)
+    first_answers = trials.sort_values("choice", key=lambda choice: choice.isna(), kind="stable")
+    is_copy = first_answers.duplicated(same).reindex(trials.index) & is_known
+    if is_copy.any():
+        log.info("%d trials stand in the files twice; their first answers count", is_copy.sum())
+    return trials.loc[~is_copy].reset_index(drop=True)
 
 
-def _stimulus_folder(paths: Sequence[Path], stimuli: Path | None) -> Path:
-    seen: set[Path] = set()
-    for path in paths:
-        if path.resolve() in seen:
-            raise BadInput(f"{path}: is given twice")
-        seen.add(path.resolve())
-    if stimuli is not None:
-        if not _is_folder(stimuli):
-            raise BadInput(f"{stimuli}: is not a folder; --stimuli names the stimulus folder")
-        return stimuli
-    folders = [_named_folder(path) for path in paths]
-    for path, folder in zip(paths, folders, strict=True):
-        if folder.resolve() != folders[0].resolve():
-            others = f"{folders[0]} that of {paths[0]}"
-            raise BadInput(f"{path}: its stimulus folder is {folder}, but {others}; give one with --stimuli")
-    return folders[0]
+def _pooled_noise_ceiling(paths: Iterable[Path], sources: pd.Series) -> float | None:
+    """Average the ceilings over the trials that each of the files gave, if all are known."""
+    ceilings = {str(path): noise_ceiling(path) for path in paths}
+    each = [ceilings[source] for source in sources]
+    known = [ceiling for ceiling in each if ceiling is not None]
+    return float(np.mean(known)) if len(known) == len(each) else None
 
 
-def _named_folder(path: Path) -> Path:
-    for beside in (path.with_suffix(".json"), path.with_name("session.json")):
-        named = _read_json(beside).get("stimuli")
-        if named is None:
-            continue
-        if not isinstance(named, str) or not _is_folder(beside.parent / named):
-            raise BadInput(
-                f"{beside}: its stimulus folder {str(named)[:200]!r} is not there; give it with --stimuli"
-            )
-        return beside.parent / named
-    return path.parent
+# ---- the command -------------------------------------------------------------------------------------------
 
 
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # such as a name that is too long
-        return False
+def main(arguments: Sequence[str]) -> None:
+    """Export sessions."""
+    parser = Parser(
+        "python -m catpref.sessions",
+        "Export sessions as behavioural files in the style of BIDS, a data set of its own.",
+        "python -m catpref.sessions export sessions/p01_*/session.csv --stimuli stimuli/cats bids/",
+    )
+    parser.add_argument("command", choices=("export",), help="what to do")
+    parser.add_argument("sessions", nargs="+", type=Path, metavar="session.csv", help="the choices")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the data set to write, replaced as a whole")
+    parser.add_argument("--stimuli", type=Path, metavar="DIR", help="folder that the image paths start from")
+    options = parser.parse_intermixed_args(arguments)
+    log_to_terminal()
+    trials, _ = read_trials(options.sessions, options.stimuli)
+    for path in bids.write(trials, options.folder):
+        print(path)
 
 
-def _noise_ceiling(path: Path) -> float | None:
-    beside = path.with_suffix(".json")
-    ceiling = _read_json(beside).get("noise_ceiling")
-    if ceiling is None:
-        return None
-    if not isinstance(ceiling, float | int) or not 0.5 <= ceiling <= 1:
-        raise BadInput(f"{beside}: noise_ceiling is {str(ceiling)[:40]}, not an accuracy from 0.5 to 1")
-    return float(ceiling)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Read a session's JSON; no file is as good as one that says nothing."""
-    if not path.exists():
-        return {}
-    text = _read_text(path)
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as problem:
-        raise BadInput(f"{path}: is not JSON ({problem}); correct it or move it away") from problem
-    if not isinstance(content, dict):
-        raise BadInput(f'{path}: must hold a JSON object, such as {{"stimuli": "cats"}}')
-    return content
+if __name__ == "__main__":
+    run(main)

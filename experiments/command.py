@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from catpref.commands import BadInput, Parser, non_negative, positive, progress
+from catpref.participants import check_participant
 from catpref.stimuli import image_path, open_image
 from catpref.trials import Trial, add_list_options, list_trials, read_trials
-from experiments.recording import check_new, check_participant
+from experiments.recording import check_new
 
 
 def experiment(design: str, script: str) -> Callable[[Sequence[str]], None]:

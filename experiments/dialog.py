@@ -7,7 +7,7 @@ from argparse import ArgumentTypeError
 from psychopy import gui
 
 from catpref.commands import BadInput, positive
-from experiments.recording import check_participant
+from catpref.participants import check_participant
 
 CODE, SESSION = "Participant code (letters, digits, - and _; no name)", "Session"
 

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,13 +25,6 @@ COLUMNS = (
     "repeat_of",
 )
 SESSION, DESCRIPTION, TRIALS = "session.csv", "session.json", "trials.csv"
-
-
-def check_participant(code: str) -> str:
-    """Return a participant code, or raise BadInput where it could be a name or an address."""
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", code):
-        raise BadInput(f"participant '{code}': use a code of letters, digits, - and _, no name or address")
-    return code
 
 
 def check_new(folder: Path, trials_file: Path | None = None) -> None:

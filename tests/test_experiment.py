@@ -18,12 +18,13 @@ import pytest
 from PIL import Image
 
 from catpref.commands import BadInput
+from catpref.participants import check_participant
 from catpref.sessions import read_sessions
 from catpref.stimuli import find_images
 from catpref.trials import FULL, RANDOM, make_trials, read_trials, write_trials
 from experiments.command import experiment
 from experiments.loading import load_ahead
-from experiments.recording import COLUMNS, Recording, check_participant
+from experiments.recording import COLUMNS, Recording
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SIDE = {"Left": 0, "f": 0, "Right": 1, "j": 1}

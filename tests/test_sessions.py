@@ -97,7 +97,7 @@ def test_labels_that_are_no_numbers_stay_text(write: Write) -> None:
     assert list(session.trials["block"]) == [1]
 
 
-@pytest.mark.parametrize("encode", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("encode", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_separators_line_ends_and_byte_order_marks(
@@ -279,6 +279,174 @@ def test_choice_wins_over_keys_and_two_answer_columns_are_refused(write: Write) 
     assert "key_a.keys" in complaint(write(f"{keys}\na.png,b.png,space,x\n"))
 
 
+@pytest.mark.parametrize(
+    "columns",
+    ["leftImage,rightImage", "stim_L,stim_R", "imgL,imgR", "Left,Right", "face_left_file,face_right_file"],
+)
+def test_the_images_of_other_experiments(write: Write, columns: str) -> None:
+    path = write(
+        f"{columns},mouse.leftButton,mouse.rightButton,left_score,right_score,key_resp.keys\n"
+        "a.png,b.png,1,0,3,4,left\nb.png,c.png,0,1,4,3,right\n"
+    )
+    assert pairs_and_choices(read_sessions([path])) == ANSWERED
+
+
+def test_several_pairs_of_columns_with_images_are_refused(write: Write) -> None:
+    path = write("cueLeft,cueRight,faceLeft,faceRight,key_resp.keys\na.png,b.png,c.png,d.png,left\n")
+    message = complaint(path)
+    assert all(name in message for name in ("cueLeft and cueRight", "faceLeft and faceRight", "left_image"))
+
+
+def test_practice_is_left_out(write: Write) -> None:
+    path = write(
+        "left_image,right_image,key_resp.keys,practiceTrials.thisN,trials.thisN\n"
+        "x.png,y.png,left,0,\n,,,,\na.png,b.png,left,,0\nb.png,c.png,right,,1\n"
+    )
+    session = read_sessions([path])
+    assert pairs_and_choices(session) == ANSWERED
+    assert list(session.trials["trial"]) == [0, 1] and list(session.trials["row"]) == [4, 5]
+
+
+@pytest.mark.parametrize(
+    ("column", "left", "right"),
+    [
+        ("key_resp.keys", "left", "right"),
+        ("key_resp.keys", "F", "j"),
+        ("key_resp.keys", "['a']", "['l', 'l']"),
+        ("key_resp.keys", "z", "m"),
+        ("key_resp.keys", "1", "2"),
+        ("key_resp.keys", "1.0", "2,0"),
+        ("key_resp.keys", "0", "1"),
+        ("mouse.clicked_name", "['image_left']", "['rightImage', 'next_button']"),
+        ("mouse.clicked_name", "imgL", "imgR"),
+        ("mouse.clicked_image", "['stimuli/a.png']", "stimuli/c.png"),
+        ("choice", "0E+00", "1.0e0"),
+        ("choice", "left", "right"),
+    ],
+)
+def test_answers_by_keys_clicks_and_touch(write: Write, column: str, left: str, right: str) -> None:
+    path = write(
+        f'left_image;right_image;trials.thisN;go.keys;"{column}"\n'
+        f'stimuli/a.png;stimuli/b.png;0;space;"{left}"\n'
+        f'stimuli/b.png;stimuli/c.png;1;space;"{right}"\n'
+        "stimuli/c.png;stimuli/a.png;2;space;None\n"
+    )
+    session = read_sessions([path])
+    assert pairs_and_choices(session) == ANSWERED
+    assert session.excluded == 1
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "word"),
+    [
+        ("s", "d", "none of the columns key_resp.keys"),
+        ("1", "1", "none of the columns key_resp.keys"),
+        ("y", "n", "none of the columns key_resp.keys"),
+        ("left", "left,right", "row 3"),
+        ("f", "escape", "row 3, column key_resp.keys: 'escape'"),
+    ],
+)
+def test_keys_that_are_no_sides(write: Write, left: str, right: str, word: str) -> None:
+    path = write(f'left_image,right_image,key_resp.keys\na.png,b.png,"{left}"\nb.png,c.png,"{right}"\n')
+    assert word in complaint(path)
+
+
+def test_a_keyboard_and_a_mouse_in_one_experiment(write: Write) -> None:
+    header = "left_image,right_image,key_resp.keys,key_resp.rt,mouse.time,mouse.clicked_name\n"
+    path = write(
+        header + 'a.png,b.png,left,"[0.5]",[],[]\nb.png,c.png,None,,"[1.5e0, 2.5]",["right_image"]\n'
+        "c.png,d.png,,,,\n"
+    )
+    session = read_sessions([path])
+    assert pairs_and_choices(session) == ANSWERED
+    assert list(session.trials["rt"]) == [0.5, 1.5]
+    both = write(header + "a.png,b.png,left,0.5,0.5,right_image\n")
+    assert "row 2, column key_resp.keys and mouse.clicked_name: both sides" in complaint(both)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../stimuli/{}.png", "stimuli\\{}.png", ".\\{}.png", "{}", "resources/{}", "../../cats/stimuli/{}.png"],
+)
+def test_ways_in_which_an_experiment_reached_the_set(tmp_path: Path, name: str) -> None:
+    cats = tmp_path / "cats"
+    cats.mkdir()
+    for letter in "abc":
+        (cats / f"{letter}.png").touch()
+    path = tmp_path / "wide.csv"
+    path.write_text(f"left_image,right_image,key_resp.keys\n{name.format('a')},{name.format('b')},f\n")
+    assert read_sessions([path], cats).images == ["a.png", "b.png"]
+
+
+def test_a_name_without_ending_must_mean_one_file(write: Write) -> None:
+    write("", "a.jpg")
+    assert "'a'" in complaint(write("left_image,right_image,key_resp.keys\na,b,f\n"))
+
+
+def test_files_without_a_trial_are_left_out_of_several(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "catpref")
+    whole = write(HEADER + ROWS)
+    left_early = write("consent.started,key_resp.keys,participant\n0.1,space,p2\n", "left_early.csv")
+    at_instructions = write(
+        "left_image,right_image,key_resp.keys,key_resp.started\n,,space,2.5\n", "early.csv"
+    )
+    header = write(HEADER, "header.csv")
+    session = read_sessions([left_early, whole, at_instructions, header])
+    assert pairs_and_choices(session) == ANSWERED and session.excluded == 1
+    assert len(caplog.messages) == 3 and "left_early.csv: shows no pair" in caplog.messages[0]
+    assert "no column left_image; it has: consent.started" in complaint(left_early)
+    assert "no trials" in complaint(at_instructions, header)
+
+
+def test_a_partial_and_a_full_file_are_one_session(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "catpref")
+    header = "left_image,right_image,key_resp.keys,key_resp.rt,participant,session,date"
+    first = "a.png,b.png,left,0.5,p1,001,monday"
+    partial = write(f"{header}\n{first}\nb.png,c.png,,,p1,001,monday\n", "partial.csv")
+    full = write(f"{header},trials.thisN\n{first},0\nb.png,c.png,right,1.5,p1,001,monday,1\n", "full.csv")
+    session = read_sessions([partial, full])
+    assert pairs_and_choices(session) == ANSWERED
+    assert list(session.trials["source"]) == [str(partial), str(full)]
+    assert session.excluded == 0, "the trial without an answer has one in the other file"
+    assert "2 trials stand in the files twice" in caplog.text
+    again = write(f"{header}\na.png,b.png,right,0.6,p1,001,tuesday\n", "again.csv")
+    assert len(read_sessions([full, again]).trials) == 3, "answered anew on another day"
+
+
+def test_a_trial_shown_again_counts_with_its_first_answer(write: Write) -> None:
+    header = "participant,session,block,trial,left_image,right_image,choice\n"
+    first = write(header + "p1,1,0,0,a.png,b.png,0\np1,1,0,1,c.png,a.png,\n", "p1_1/session.csv")
+    second = write(
+        header + "p1,1,0,1,c.png,a.png,1\np1,1,0.0,0.0,a.png,b.png,1\np2,1,0,0,a.png,b.png,1\n",
+        "p1_2/session.csv",
+    )
+    folder = first.parent.parent
+    session = read_sessions([first, second], folder)
+    assert pairs_and_choices(session) == [("a.png", "b.png", 0), ("c.png", "a.png", 1), ("a.png", "b.png", 1)]
+    assert (session.excluded, session.participants) == (0, 2)
+    nobodys = [write(header + ",1,0,0,a.png,b.png,1\n", f"{name}/session.csv") for name in ("x", "y")]
+    assert len(read_sessions(nobodys, folder).trials) == 2, "two people may have answered the same list"
+
+
+def test_no_names_or_addresses_are_kept(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "catpref")
+    path = write(
+        "participant,Last Name,E-mail,where,note,time,left_image,right_image,choice\n"
+        "Anna Müller,Müller,,192.0.2.7,write to a.m@example.org,10:22:33,a.png,b.png,0\n"
+        "p2,,,,,2026.2.5,b.png,c.png,1\n"
+        "anna@example.org,,,2001:db8::1,,,b.png,c.png,1\n"
+    )
+    trials = read_sessions([path]).trials
+    assert list(trials["participant"]) == ["unnamed-1", "p2", "unnamed-2"]
+    kept = {"participant", "time", "left_image", "right_image", "choice", "source", "row"}
+    assert set(trials.columns) == kept
+    assert "E-mail, Last Name, note, where" in caplog.text and "üller" not in caplog.text
+    write("", "cat@2.png")
+    assert read_sessions([write(HEADER + "cat@2.png,a.png,0\n")]).images == ["a.png", "cat@2.png"]
+
+
 # ---- several files, the stimulus folder, the noise ceiling -------------------------------------------------
 
 
@@ -396,7 +564,8 @@ def test_pairs_are_checked_as_a_session_is(write: Write) -> None:
         ("left_image,right_image\na.png,b.png\n", ["choice", "left_image, right_image"]),
         ("left,right_image,choice\na.png,b.png,0\n", ["no column left_image", "left, right_image, choice"]),
         ("hello", ["left_image", "hello"]),
-        ((HEADER + ROWS).encode("utf-16"), ["row 1", "UTF-8"]),
+        ((HEADER + ROWS).encode("utf-16-le"), ["row 1", "NUL"]),
+        ((HEADER + ROWS).encode("utf-16")[:-1], ["row 4", "UTF-16"]),
         (
             (HEADER + ROWS).replace("choice", "choice,mood").replace("1\n", "1,süß\n").encode("latin-1"),
             ["row 3", "UTF-8"],
@@ -424,7 +593,7 @@ def test_pairs_are_checked_as_a_session_is(write: Write) -> None:
         (HEADER + 'a.png,b.png,0\na.png,"b.png,0\nc.png,a.png,1\n', ["row 3", "CSV"]),
         (HEADER + "a" * 200_000 + ",b.png,0\n", ["row 2", "CSV"]),
         (HEADER + "a" * 5_000 + ",b.png,0\n", ["row 2, column left_image"]),
-        ("choice," + HEADER + "0,a.png,b.png,0\n", ["two columns choice"]),
+        ("choice," + HEADER + "0,a.png,b.png,1\n", ["two columns choice"]),
         ("x" * 100_000, ["header is too long"]),
         ("catch," + HEADER + ",a.png,b.png,0\nup,b.png,c.png,1\n", ["row 3, column catch", "'up'"]),
         ("rt," + HEADER + "0.5,a.png,b.png,0\nfast,b.png,c.png,1\n", ["row 3, column rt", "'fast'"]),

@@ -1,0 +1,191 @@
+"""Sessions as behavioural files of the Brain Imaging Data Structure (BIDS 1.10), for sharing; and back again.
+
+https://bids-specification.readthedocs.io/en/v1.10.0/modality-specific-files/behavioral-experiments.html
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from catpref import __version__
+from catpref.commands import BadInput
+from catpref.csv_table import Table
+from catpref.files import replacing_folder
+
+BIDS_VERSION = "1.10.0"
+TASK = "2afc"
+
+_MARKER = "code/exported_by_catpref.txt"  # any data set has a dataset_description.json
+_SUFFIX = "_beh.tsv"
+_NOTHING = "n/a"
+_OWN_NAMES = {"response_time": "rt"}
+_ESCAPES = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}  # the validator takes no quoted tabs or lines
+_BIDS_NAMES = {own: name for name, own in _OWN_NAMES.items()}
+
+_COLUMNS: dict[str, dict[str, Any]] = {
+    "participant": {"Description": "Code of the participant."},
+    "session": {"Description": "Which of the participant's sessions this is."},
+    "design": {
+        "Description": "How the pairs were chosen.",
+        "Levels": {
+            "random-sampled": "Each image is in one pair (repeats aside).",
+            "fully-sampled": "All pairs of a few images.",
+        },
+    },
+    "block": {"Description": "Block of trials between two breaks, from 0."},
+    "trial": {"Description": "Place in the list of trials, from 0."},
+    "left_image": {"Description": "Image shown on the left, a path relative to the stimulus folder."},
+    "right_image": {"Description": "Image shown on the right, a path relative to the stimulus folder."},
+    "choice": {
+        "Description": "The side that the participant chose; n/a if there was no answer.",
+        "Levels": {"0": "the left image", "1": "the right image"},
+    },
+    "response_time": {"Description": "From the onset of the images to the answer.", "Units": "s"},
+    "onset": {"Description": "Onset of the images, from the start of the session.", "Units": "s"},
+    "repeat_of": {
+        "Description": "The earlier trial that this one repeats with the sides swapped; n/a if it repeats none."
+    },
+    "catch": {
+        "Description": "The side whose image was scrambled in a catch trial; n/a in all others.",
+        "Levels": {"left": "the left image was scrambled", "right": "the right image was scrambled"},
+    },
+}
+
+_DATASET = {
+    "Name": "Two-alternative forced choices between images",
+    "BIDSVersion": BIDS_VERSION,
+    "DatasetType": "raw",
+    "GeneratedBy": [{"Name": "catpref", "Version": __version__}],
+}
+_TASK_DESCRIPTION = "Two images side by side; the participant chooses one of them (2AFC)."
+_README = f"""{_TASK_DESCRIPTION}
+
+Each file holds one session, a row a trial, those without an answer and catch trials too; the JSON beside it
+describes the columns. In cells, \\t, \\n and \\r stand for a tab and line ends, \\\\ for \\. The images are not
+part of this data set.
+"""
+
+
+def is_beh(path: Path) -> bool:
+    """Say whether a file is one that `write` wrote, or of its kind."""
+    return path.name.endswith(_SUFFIX)
+
+
+def with_own_names(table: Table) -> Table:
+    """Give a behavioural file the columns of a session, and empty cells for n/a."""
+    columns = [_OWN_NAMES.get(name, name) for name in table.columns]
+    plain = {escape: character for character, escape in _ESCAPES.items()}
+    rows = [
+        [
+            "" if cell == _NOTHING else re.sub(r"\\[\\tnr]", lambda found: plain[found[0]], cell)
+            for cell in row
+        ]
+        for row in table.rows
+    ]
+    return replace(table, columns=columns, rows=rows)
+
+
+def write(trials: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write a data set: a TSV and a JSON for each participant and session, and what BIDS asks for beside them.
+
+    Parameters
+    ----------
+    trials
+        As `catpref.sessions.read_trials` gives them.
+    folder
+        Where to; replaced whole if it holds such a data set.
+
+    Returns
+    -------
+    list of Path
+        The TSV files.
+
+    Raises
+    ------
+    BadInput
+        If a trial does not say whose it is, two participants or sessions have the same code but for ``-`` and
+        ``_``, which BIDS does not allow in labels, or `folder` holds something else or cannot be written.
+    """
+    files = list(_files(trials))
+    subjects = sorted({name.split("_")[0] for name, _ in files})
+    with replacing_folder(folder, _MARKER) as building:
+        for name, part in files:
+            path = building / _path(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_table(path, part)
+            _write_json(path.with_suffix(".json"), _describe(part))
+        _write_json(building / "dataset_description.json", _DATASET)
+        (building / "README").write_text(_README, encoding="utf-8")
+        (building / _MARKER).parent.mkdir()
+        (building / _MARKER).write_text(f"catpref {__version__}\n", encoding="utf-8")
+        _write_table(building / "participants.tsv", pd.DataFrame({"participant_id": subjects}))
+        _write_json(
+            building / "participants.json", {"participant_id": {"Description": "Code of the participant."}}
+        )
+    return [folder / _path(name) for name, _ in files]
+
+
+def _files(trials: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Take the trials apart: a file's name without its ending, and its rows."""
+    participants = list(trials["participant"]) if "participant" in trials else [None]
+    if not all(isinstance(code, str) for code in participants):
+        raise BadInput("a trial does not say whose it is; name its participant in a column participant")
+    sessions = list(trials["session"]) if "session" in trials else participants
+    whose = list(zip(participants, sessions, strict=True))
+    codes: dict[str, Any] = {}
+    for who in dict.fromkeys(whose):
+        known = [code for code in who if isinstance(code, str)] if "session" in trials else who[:1]
+        entities = [f"{kind}-{_label(code)}" for kind, code in zip(("sub", "ses"), known, strict=False)]
+        for place, entity in enumerate(entities):
+            if codes.setdefault("_".join(entities[: place + 1]), who[: place + 1]) != who[: place + 1]:
+                raise BadInput(
+                    f"{who[place]!r} and another code are both {entity} in BIDS, which has letters and digits only;"
+                    " rename one"
+                )
+        name = "_".join(entities)
+        session = trials.loc[[one == who for one in whose]]
+        parts = [part for _, part in session.groupby("source", sort=False)]
+        for run, part in enumerate(parts, start=1):
+            which = f"_run-{run}" if len(parts) > 1 else ""
+            yield f"{name}_task-{TASK}{which}_beh", _own_columns(part)
+
+
+def _label(code: Any) -> str:
+    label = re.sub("[^0-9A-Za-z]", "", str(code))
+    if not label:
+        raise BadInput(f"{code!r}: BIDS labels have letters and digits only; rename it")
+    return label
+
+
+def _path(name: str) -> Path:
+    folders = [part for part in name.split("_") if part.startswith(("sub-", "ses-"))]
+    return Path(*folders, "beh", f"{name}.tsv")
+
+
+def _own_columns(part: pd.DataFrame) -> pd.DataFrame:
+    """Leave out where a trial was read, and columns that only other files had."""
+    others = [name for name in part if name not in (*_COLUMNS, "rt") and not any(part[name].notna())]
+    return part.drop(columns=["source", "row", *others]).rename(columns=_BIDS_NAMES)
+
+
+def _describe(part: pd.DataFrame) -> dict[str, Any]:
+    further = {"Description": "A further column of the session's file, as it was."}
+    about = {"TaskName": TASK, "TaskDescription": _TASK_DESCRIPTION}
+    return about | {name: _COLUMNS.get(name, further) for name in part.columns}
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    escape = str.maketrans(_ESCAPES)
+    cells = table.astype(object).where(table.notna() & table.ne(""), _NOTHING)
+    cells = cells.map(lambda cell: cell.translate(escape) if isinstance(cell, str) else cell)
+    text = cells.to_csv(sep="\t", index=False, lineterminator="\n")
+    path.write_text(text, encoding="utf-8", newline="")
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,67 @@
+"""Who a participant is stays with the lab: codes are kept, names, mail addresses and IP numbers are not."""
+
+import ipaddress
+import logging
+import re
+from contextlib import suppress
+from typing import Any
+
+import pandas as pd
+
+from catpref.commands import BadInput
+
+log = logging.getLogger(__name__)
+
+_NAMES = {"name", "firstname", "lastname", "surname", "fullname", "email", "mail", "ip", "ipaddress", "phone"}
+
+
+def check_participant(code: str) -> str:
+    """Return a participant code, or raise BadInput where it could be a name or an address."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", code):
+        raise BadInput(
+            f"participant '{code[:60]}': use a code of letters, digits, - and _, no name or address"
+        )
+    return code
+
+
+def without_names(trials: pd.DataFrame) -> pd.DataFrame:
+    """Leave out columns of names, mail addresses or IP numbers, and number participants who have no code.
+
+    Parameters
+    ----------
+    trials
+        A table with images in `left_image` and `right_image`, whose names are left alone.
+    """
+    private = [
+        name
+        for name in trials.columns.difference(["participant", "source", "row", "left_image", "right_image"])
+        if re.sub("[^a-z]", "", name.lower()) in _NAMES or any(map(_is_address, set(trials[name])))
+    ]
+    if private:
+        log.info("left out, since they may tell who the participant is: %s", ", ".join(private)[:300])
+    trials = trials.drop(columns=private)
+    if "participant" in trials:
+        unnamed: dict[str, str] = {}
+        codes = [_code(participant, unnamed) for participant in trials["participant"]]
+        trials["participant"] = pd.Series(codes, dtype=object)
+        if unnamed:
+            log.info("participants not named by a code of letters, digits, - and _: %d", len(unnamed))
+    return trials
+
+
+def _code(participant: Any, unnamed: dict[str, str]) -> str | None:
+    if not isinstance(participant, str):
+        return None
+    with suppress(BadInput):
+        return check_participant(participant)
+    return unnamed.setdefault(participant, f"unnamed-{len(unnamed) + 1}")
+
+
+def _is_address(cell: Any) -> bool:
+    if not isinstance(cell, str):
+        return False
+    if re.search(r"[^\s@]@[^\s@]+\.[A-Za-z]", cell):
+        return True
+    with suppress(ValueError):
+        return len(cell) < 50 and bool(ipaddress.ip_address(cell.strip()))
+    return False
