@@ -7,7 +7,7 @@ PsychoPy and Pavlovia write, `catpref.bids` of a file that it has exported.
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -342,12 +342,12 @@ def _once(trials: pd.DataFrame) -> pd.DataFrame:
     return trials.loc[~is_copy].reset_index(drop=True)
 
 
-def _pooled_noise_ceiling(paths: Iterable[Path], sources: pd.Series) -> float | None:
+def _pooled_noise_ceiling(paths: Sequence[Path], sources: pd.Series) -> float | None:
     """Average the ceilings over the trials that each of the files gave, if all are known."""
-    ceilings = {str(path): noise_ceiling(path) for path in paths}
-    each = [ceilings[source] for source in sources]
-    known = [ceiling for ceiling in each if ceiling is not None]
-    return float(np.mean(known)) if len(known) == len(each) else None
+    counts = [np.count_nonzero(sources == str(path)) for path in paths]
+    ceilings = [noise_ceiling(path) for path in paths]
+    known = [ceiling for ceiling in ceilings if ceiling is not None]
+    return float(np.average(known, weights=counts)) if known == ceilings else None
 
 
 # ---- the command -------------------------------------------------------------------------------------------
