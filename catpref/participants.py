@@ -24,6 +24,21 @@ def check_participant(code: str) -> str:
     return code
 
 
+def check_new_participant(code: str) -> str:
+    """Return a code for someone who is about to take part: short, and with a digit, which names have not.
+
+    Raises
+    ------
+    BadInput
+        If it is no such code.
+    """
+    if len(check_participant(code)) > 20 or not re.search("[0-9]", code):
+        raise BadInput(
+            f"participant '{code}': use a code such as p01, with a digit and at most 20 characters, no name"
+        )
+    return code
+
+
 def without_names(trials: pd.DataFrame) -> pd.DataFrame:
     """Leave out columns of names, mail addresses or IP numbers, and number participants who have no code.
 

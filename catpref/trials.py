@@ -336,7 +336,7 @@ def count_images(design: str, images: int | None, trials: int | None) -> int:
             raise BadInput(
                 f"--images {needed}: random-sampled trials need an even number of images, two a trial"
             )
-        made, rule = needed // 2, "each trial has two images of its own"
+        rule = "each trial has two images of its own"
     else:
         needed = images or (_images_for(trials) if trials else FULL_IMAGES)
         if needed < FEWEST_IMAGES[FULL]:
@@ -344,12 +344,18 @@ def count_images(design: str, images: int | None, trials: int | None) -> int:
                 f"{needed} images are too few for a fully-sampled list: with fewer than "
                 f"{FEWEST_IMAGES[FULL]}, some image is always in two successive trials"
             )
-        made, rule = math.comb(needed, 2), "a fully-sampled list has every pair once"
+        rule = "a fully-sampled list has every pair once"
+    made = count_pairs(design, needed)
     if trials not in (None, made):
         raise BadInput(
             f"--trials {trials}: {needed} images make {made} trials, as {rule}; change one of the two"
         )
     return needed
+
+
+def count_pairs(design: str, images: int) -> int:
+    """Say how many pairs a list of so many images has, repeats and catch trials aside."""
+    return images // 2 if design == RANDOM else math.comb(images, 2)
 
 
 def _images_for(trials: int) -> int:
@@ -456,34 +462,33 @@ def _number(row: dict[str, str], column: str) -> int:
     return int(text)
 
 
-def add_list_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how many trials a list has."""
-    parser.add_argument(
-        "--images", type=positive, metavar="N", help="images to draw (default: 2000 for random, 50 for full)"
-    )
-    parser.add_argument(
-        "--trials",
-        type=positive,
-        metavar="N",
-        help="trials, without repeats and catch trials (default: 1000 for random, all pairs for full)",
-    )
-    parser.add_argument(
-        "--repeats",
-        type=non_negative,
-        metavar="K",
-        default=0,
-        help="trials shown again later with the sides swapped, in addition (default: 0)",
-    )
-    parser.add_argument(
-        "--catch",
-        type=non_negative,
-        metavar="K",
-        default=0,
-        help="catch trials, a face beside a scrambled one, in addition (default: 0)",
-    )
-    parser.add_argument(
-        "--block", type=positive, metavar="N", default=BLOCK, help=f"trials a block (default: {BLOCK})"
-    )
+def add_list_options(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, repeats: str = "0", catch: str = "0"
+) -> None:
+    """Add the options that say what a list has, all None by default; the help names what that stands for."""
+    for option, least, metavar, what in [
+        ("--images", positive, "N", "images to draw (default: 2000 for random, 50 for full)"),
+        (
+            "--trials",
+            positive,
+            "N",
+            "trials, without repeats and catch trials (default: 1000 for random, all pairs for full)",
+        ),
+        (
+            "--repeats",
+            non_negative,
+            "K",
+            f"trials shown again later with the sides swapped, in addition (default: {repeats})",
+        ),
+        (
+            "--catch",
+            non_negative,
+            "K",
+            f"catch trials, a face beside a scrambled one, in addition (default: {catch})",
+        ),
+        ("--block", positive, "N", f"trials a block (default: {BLOCK})"),
+    ]:
+        parser.add_argument(option, type=least, metavar=metavar, help=what)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -510,10 +515,10 @@ def main(arguments: Sequence[str]) -> None:
         RANDOM if options.design == "random" else FULL,
         images=options.images,
         trials=options.trials,
-        repeats=options.repeats,
-        block=options.block,
+        repeats=options.repeats or 0,
+        block=options.block or BLOCK,
         seed=options.seed,
-        catch=options.catch,
+        catch=options.catch or 0,
     )
     write_trials(options.out, trials)
     print(f"{options.out}: {len(trials)} trials, {trials[-1].block + 1} blocks")

@@ -1,117 +1,85 @@
-"""The command line of the experiments: makes or reads the trial list, checks everything, runs the session."""
+"""The command of an experiment: finds out what comes next, checks everything, runs the session."""
 
-import argparse
-import secrets
+import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from catpref.commands import BadInput, Parser, non_negative, positive, progress
-from catpref.participants import check_participant
-from catpref.stimuli import image_path, open_image
-from catpref.trials import Trial, add_list_options, list_trials, read_trials
-from experiments.recording import check_new
+from catpref.commands import BadInput
+from experiments.options import experiment_parser
+from experiments.planning import Plan, plan_session
+from experiments.texts import load_texts
 
 
 def experiment(design: str, script: str) -> Callable[[Sequence[str]], None]:
     """Give the command that runs a session of one design; `script` is what the user types."""
-    parser = _parser(design, script)
 
     def command(arguments: Sequence[str]) -> None:
-        options = parser.parse_args(arguments)
-        seed, participant, session = options.seed, options.participant, options.session
-        if participant is not None:
-            _new_folder(options, design, participant, session)
-        if options.trials_file:
-            for name in ("images", "trials", "repeats", "block", "seed"):
-                if getattr(options, name) != parser.get_default(name):
-                    raise BadInput(
-                        f"--{name} and --trials-file: the file says it already; leave --{name} out"
-                    )
-            trials = _read_list(options.trials_file, options.stimuli, design)
-        else:
-            seed = secrets.randbelow(2**32) if seed is None else seed
-            trials = list_trials(
-                options.stimuli,
-                design,
-                images=options.images,
-                trials=options.trials,
-                repeats=options.repeats,
-                block=options.block,
-                seed=seed,
-            )
+        options = experiment_parser(design, script).parse_args(arguments)
+        _check(options)
+        texts = load_texts(options.texts)
+        plan = None
+        if options.participant is not None:
+            plan = plan_session(options, design, texts.question, options.participant, options.session)
+            if not _may_go_on(plan, options):
+                return
 
         check_psychopy()
-        from experiments.dialog import ask_participant
-        from experiments.two_afc import run_session
+        from experiments.dialog import ask_participant, ask_to_go_on
+        from experiments.monitor import load_monitor
+        from experiments.two_afc import Settings, run_session
 
-        if participant is None:
-            asked = ask_participant(session)
+        settings = Settings(
+            practice=options.practice,
+            timeout=options.timeout,
+            monitor=load_monitor(options.monitor) if options.monitor else None,
+            degrees=options.degrees,
+            photodiode=options.photodiode,
+            windowed=options.windowed,
+        )
+        if plan is None:
+            asked = ask_participant(options.session)
             if asked is None:
                 print("cancelled; nothing was written")
                 return
-            participant, session = asked
-        folder = _new_folder(options, design, participant, session)
-        answered = run_session(
-            trials, options.stimuli, folder, participant, session, seed, windowed=options.windowed
-        )
-        stopped = "" if answered == len(trials) else "stopped, "
-        print(f"{folder / 'session.csv'}: {stopped}{answered} of {len(trials)} trials answered")
+            plan = plan_session(options, design, texts.question, *asked)
+            if plan.answered and not (options.resume or ask_to_go_on(_offer(plan))):
+                print("cancelled; nothing was changed")
+                return
+        answered = run_session(plan, texts, settings)
+        total = len(plan.trials)
+        stopped = "" if answered == total else "stopped, "
+        print(f"{plan.folder / 'session.csv'}: {stopped}{answered} of {total} trials answered")
+        if answered == total and plan.left:
+            print(f"{plan.left} trials of the list are left; the same command takes the next part")
 
     return command
 
 
-def _parser(design: str, script: str) -> Parser:
-    parser = Parser(
-        script,
-        f"Run a {design} session: two images a trial, and the question which one is cuter.",
-        f"{script} --stimuli stimuli/cats --participant p01 --repeats 50",
-    )
-    parser.add_argument("--stimuli", type=Path, required=True, metavar="DIR", help="the stimulus folder")
-    parser.add_argument(
-        "--participant",
-        metavar="CODE",
-        help="letters, digits, - and _, never a name; without it a dialog asks",
-    )
-    parser.add_argument(
-        "--session",
-        type=positive,
-        metavar="N",
-        default=1,
-        help="which of the participant's sessions (default: 1)",
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="default: sessions/<participant>_<design>_<session>"
-    )
-    parser.add_argument(
-        "--trials-file", type=Path, metavar="FILE", help="take this list instead of making one"
-    )
-    add_list_options(parser)
-    parser.add_argument(
-        "--seed",
-        type=non_negative,
-        metavar="N",
-        help="for all that is drawn (default: a new one, kept in session.json)",
-    )
-    parser.add_argument("--windowed", action="store_true", help="do not fill the screen (for development)")
-    return parser
+def _check(options: Namespace) -> None:
+    """Refuse options that contradict each other."""
+    if options.out and options.trials_per_session:
+        raise BadInput("--out and --trials-per-session: each part has a folder of its own; leave --out out")
+    if options.degrees and not options.monitor:
+        raise BadInput("--degrees: says nothing without the screen's measures; add --monitor")
 
 
-def _new_folder(options: argparse.Namespace, design: str, participant: str, session: int) -> Path:
-    check_participant(participant)
-    folder = options.out or Path("sessions") / f"{participant}_{design}_{session}"
-    check_new(folder, options.trials_file)
-    return folder
+def _offer(plan: Plan) -> str:
+    return f"{plan.folder} was stopped after {plan.answered} of {len(plan.trials)} trials. Go on from there?"
 
 
-def _read_list(path: Path, stimuli: Path, design: str) -> list[Trial]:
-    """Read a trial list whose every image can be shown."""
-    trials = read_trials(path, stimuli)
-    if trials[0].design != design:
-        raise BadInput(f"{path}: the design is {trials[0].design}, not {design}; run the other experiment")
-    names = sorted({name for trial in trials for name in (trial.left_image, trial.right_image)})
-    for name in progress(names, "checking the images"):
-        open_image(image_path(stimuli, name))
-    return trials
+def _may_go_on(plan: Plan, options: Namespace) -> bool:
+    """Offer, on the terminal, to go on with a session that was stopped."""
+    if not plan.answered or options.resume:
+        return True
+    if not sys.stdin.isatty():
+        raise BadInput(
+            f"{plan.folder}: was stopped after {plan.answered} of {len(plan.trials)} trials; add --resume to go "
+            "on from there, or choose another --session"
+        )
+    if input(f"{_offer(plan)} [Y/n] ").strip().lower() in ("", "y", "yes"):
+        return True
+    print("cancelled; nothing was changed")
+    return False
 
 
 def check_psychopy() -> None:

@@ -1,4 +1,4 @@
-"""PsychoPy's dialog, asking whose session this is."""
+"""PsychoPy's dialogs, asking whose session this is and whether to go on with one that stopped."""
 
 import subprocess
 import sys
@@ -7,12 +7,12 @@ from argparse import ArgumentTypeError
 from psychopy import gui
 
 from catpref.commands import BadInput, positive
-from catpref.participants import check_participant
+from catpref.participants import check_new_participant
 
-CODE, SESSION = "Participant code (letters, digits, - and _; no name)", "Session"
+CODE, SESSION = "Participant code, such as p01 (no name)", "Session (empty: what comes next)"
 
 
-def ask_participant(session: int) -> tuple[str, int] | None:
+def ask_participant(session: int | None) -> tuple[str, int | None] | None:
     """Ask for the participant code and the session number until both can be used; None if cancelled.
 
     Raises
@@ -21,14 +21,23 @@ def ask_participant(session: int) -> tuple[str, int] | None:
         If libraries for the dialog are missing.
     """
     _check_dialog()
-    answers = {CODE: "", SESSION: str(session)}
+    answers = {CODE: "", SESSION: str(session or "")}
     title = "Whose session is this?"
     while gui.DlgFromDict(answers, title=title, order=[CODE, SESSION]).OK:
         try:
-            return check_participant(answers[CODE].strip()), positive(answers[SESSION])
+            number = answers[SESSION].strip()
+            return check_new_participant(answers[CODE].strip()), positive(number) if number else None
         except (BadInput, ArgumentTypeError) as problem:
             title = str(problem)
     return None
+
+
+def ask_to_go_on(question: str) -> bool:
+    """Ask whether to go on with a session that stopped."""
+    dialog = gui.Dlg(title="Go on?")
+    dialog.addText(question)
+    dialog.show()
+    return bool(dialog.OK)
 
 
 def _check_dialog() -> None:

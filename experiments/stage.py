@@ -1,23 +1,26 @@
-"""The window, the keyboard and the clock of a session: shows a screen until a key is pressed."""
+"""The window, the keyboard, the mouse and the clock of a session: shows a screen until there is a response."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from psychopy import event, logging, visual
 from psychopy.hardware.keyboard import Keyboard
+from pyglet.window import mouse
 
 from catpref.commands import BadInput
-from experiments.screens import BACKGROUND, Draw
+from experiments.screens import BACKGROUND, Area, Draw
 
 WINDOW = (1200, 800)
 """Pixels of a window that does not fill the screen."""
 
 SLOWEST, FASTEST = 20.0, 250.0
 """Refresh rates in Hz that a screen can have; flips that wait for no screen come at others."""
+
+ANYWHERE = Area(-inf, -inf, inf, inf)
 
 _DRAWING = 0.004
 """Seconds before the next frame at which drawing begins."""
@@ -30,15 +33,18 @@ class Stopped(Exception):
 
 
 class Shown(NamedTuple):
-    """When a screen was shown, and the key that ended it (empty after a time-out), on PsychoPy's clock."""
+    """When a screen was shown, and the response that ended it, on PsychoPy's clock.
+
+    `response` is the key's name, or the area's that was clicked, or empty after a time-out.
+    """
 
     onset: float
-    key: str
-    pressed: float
+    response: str
+    at: float
 
 
 class Stage:
-    """An open window with a keyboard.
+    """An open window with a keyboard and a mouse; a touch is a click.
 
     Parameters
     ----------
@@ -68,22 +74,29 @@ class Stage:
             )
         except (Exception, SystemExit) as problem:  # the backends raise anything
             raise BadInput(f"no window can be opened: {problem}") from problem
-        self.window.mouseVisible = windowed
         rate = self.window.getActualFrameRate(nMaxFrames=120, infoMsg="")
-        self.refresh_hz = rate if rate and SLOWEST < rate < FASTEST else None
-        self._frame = 1 / (self.refresh_hz or 60)
-        self.window.refreshThreshold = 1.5 * self._frame
+        self.refresh_hz = float(rate) if rate and SLOWEST < rate < FASTEST else None
+        self.frame = 1 / (self.refresh_hz or 60)
+        """Seconds a frame; where the screen's rate cannot be measured, those of 60 Hz."""
+        self.window.refreshThreshold = 1.5 * self.frame
         self._keyboard = Keyboard()
         self.backend = str(self._keyboard.getBackend())
+        self._clicks: list[tuple[float, float, float]] = []
+        self._show_pointer(windowed)
+        handle: Any = self.window.winHandle
+        handle.push_handlers(on_mouse_press=self._on_press, on_mouse_motion=self._on_motion)
 
     def show(
         self,
         draw: Draw,
         keys: Sequence[str] | None = (),
+        areas: Mapping[str, Area] | None = None,
+        until: float = inf,
         seconds: float = inf,
         meanwhile: Draw | None = None,
+        clicks_after: float = 0.0,
     ) -> Shown:
-        """Show a screen until one of `keys` is pressed after its onset, or some time has passed.
+        """Show a screen until there is a response after its onset, or some time has passed.
 
         Parameters
         ----------
@@ -91,37 +104,51 @@ class Stage:
             Draws the screen into the back buffer.
         keys
             PsychoPy's names of the keys that end it; None for any key, stop keys included.
+        areas
+            Where a click ends it, by name.
+        until
+            When it ends, on the clock of `now`.
         seconds
-            The time-out.
+            How long after its onset it ends.
         meanwhile
             What to do once the screen is shown.
+        clicks_after
+            Seconds from the onset in which clicks do nothing, so that a double click does not skip the screen.
 
         Raises
         ------
         Stopped
             If a stop key was pressed or the window closed.
         """
+        self._new_clicks()  # those of the screen before
         draw()
         onset = flipped = self.window.flip()
+        ends = min(until, onset + seconds) - self.frame / 2
         if meanwhile:
             meanwhile()
         while True:
+            clicks = self._new_clicks()
             for key, pressed in self._presses():
                 if (keys is None or key in keys) and pressed > onset:
+                    self._show_pointer(self._windowed)
                     return Shown(onset, key, pressed)
                 if key in self._stop:
                     raise Stopped
+            for x, y, pressed in clicks:
+                for name, area in (areas or {}).items():
+                    if area.holds(x, y) and pressed > onset + clicks_after:
+                        return Shown(onset, name, pressed)
             now = self.now()
-            if now >= onset + seconds - self._frame / 2:
+            if now >= ends:
                 return Shown(onset, "", now)
-            if now < flipped + self._frame - _DRAWING:
+            if now < flipped + self.frame - _DRAWING:
                 time.sleep(0.001)
                 continue
             draw()
             flipped = self.window.flip()
 
     def now(self) -> float:
-        """Read the clock on which flips and key presses are timed, in seconds."""
+        """Read the clock on which flips and responses are timed, in seconds."""
         return logging.defaultClock.getTime()
 
     @contextmanager
@@ -151,7 +178,6 @@ class Stage:
         return {
             "size_px": [width, height],
             "refresh_hz": self.refresh_hz,
-            "units": "height",
             "full_screen": not self._windowed,
         }
 
@@ -161,10 +187,30 @@ class Stage:
 
     def _presses(self) -> list[tuple[str, float]]:
         """Give the keys pressed since the last call, with the times on the clock of the flips."""
-        if self.window.winHandle is None or self.window.winHandle.has_exit:
-            raise Stopped
         if self.backend != "ptb":  # PsychoPy 2026's Keyboard loses presses with any other backend
             return event.getKeys(timeStamped=logging.defaultClock)
         # Keyboard gives a press twice, and a key that is up again only to those who wait for the release.
         presses = [*self._keyboard.getKeys(waitRelease=False), *self._keyboard.getKeys(waitRelease=True)]
         return sorted({(press.name, press.tDown) for press in presses}, key=lambda press: press[1])
+
+    def _new_clicks(self) -> list[tuple[float, float, float]]:
+        """Give the clicks since the last call: pixels from the centre, and the time."""
+        if self.window.winHandle is None or self.window.winHandle.has_exit:
+            raise Stopped
+        self.window.winHandle.dispatch_events()
+        clicks, self._clicks = self._clicks, []
+        return clicks
+
+    def _on_press(self, x: int, y: int, button: int, _modifiers: int) -> None:
+        if button == mouse.LEFT:
+            handle: Any = self.window.winHandle  # its pixels can be larger than the window's
+            (width, height), (across, up) = self.window.size, (x / handle.width, y / handle.height)
+            self._clicks.append((width * (across - 0.5), height * (up - 0.5), self.now()))
+
+    def _on_motion(self, *_: int) -> None:
+        self._show_pointer(True)
+
+    def _show_pointer(self, visible: bool) -> None:
+        """Show the mouse pointer once the mouse moves, hide it from those who press keys."""
+        if self.window.mouseVisible != visible:
+            self.window.mouseVisible = visible

@@ -1,20 +1,29 @@
-"""The two-alternative forced choice: shows the trials of a list and records the choices."""
+"""The two-alternative forced choice: shows the trials of a plan and records the choices."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
+from math import inf
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psychopy
 
 import catpref
+from catpref.commands import BadInput
 from catpref.trials import Trial
-from experiments.loading import load_ahead
-from experiments.recording import Recording
-from experiments.screens import Screens
-from experiments.stage import Stage, Stopped
-from experiments.texts import load_texts
+from experiments.loading import Pair, load_pair, loaded_ahead
+from experiments.monitor import Monitor
+from experiments.planning import Plan
+from experiments.practice import practice_pairs
+from experiments.recording import Recording, begin, describe
+from experiments.screens import Screens, largest_box
+from experiments.stage import ANYWHERE, Shown, Stage, Stopped
+from experiments.texts import Page, Texts
 
 FIXATION = 0.5
 """Seconds from an answer to the next images."""
@@ -22,112 +31,253 @@ FIXATION = 0.5
 STOPPED_STAYS, END_STAYS = 2.0, 20.0
 """Seconds after which the last screen closes by itself."""
 
+LEFT, RIGHT = "left image", "right image"
 
-def run_session(
-    trials: Sequence[Trial],
-    stimuli: Path,
-    folder: Path,
-    participant: str,
-    session: int,
-    seed: int | None = None,
-    windowed: bool = False,
-) -> int:
-    """Run one session, from the instructions to the last screen.
+_DOUBLE_CLICK = 0.5
 
-    Parameters
+
+@dataclass(frozen=True)
+class Settings:
+    """How trials are shown.
+
+    Attributes
     ----------
-    trials
-        The trial list; its images are known to be readable.
-    stimuli
-        The stimulus folder.
-    folder
-        Where session.csv, session.json and trials.csv go; it holds no session yet.
-    participant, session
-        The participant's code, and which of their sessions this is.
-    seed
-        The seed of the list, for session.json; None if the list came from a file.
+    practice
+        How many pairs to practise on before the first trial.
+    timeout
+        Seconds after which a trial ends without an answer.
+    monitor, degrees
+        The screen's measures, and the side of the images' square in degrees of visual angle; without, the
+        images are as large as the window allows, and angles are unknown.
+    photodiode
+        Draw a patch in the corner that is white while a pair is shown.
     windowed
         Use a window that does not fill the screen.
+    """
+
+    practice: int = 0
+    timeout: float | None = None
+    monitor: Monitor | None = None
+    degrees: float | None = None
+    photodiode: bool = False
+    windowed: bool = False
+
+
+def run_session(plan: Plan, texts: Texts, settings: Settings) -> int:
+    """Run one session, or the rest of it, from the instructions to the last screen.
 
     Returns
     -------
     int
-        How many trials were answered; fewer than `trials` if the participant stopped.
+        How many trials of the session are answered; all of them unless the participant stopped.
 
     Raises
     ------
     BadInput
         If no window can be opened (then nothing is written), or the session cannot be written.
     """
-    texts = load_texts()
-    stage = Stage(texts.keys.stop, windowed)
-    screens = Screens(stage.window, texts)
+    stage = Stage(texts.keys.stop, settings.windowed)
     try:
-        recording = Recording(folder, participant, session, trials)
-        started, start = datetime.now().astimezone(), stage.now()
-        description = {
-            "stimuli": str(stimuli.resolve()),
-            "participant": participant,
-            "session": session,
-            "design": trials[0].design,
-            "question": texts.question,
-            "seed": seed,
-            "trials": len(trials),
-            "started": started.isoformat(timespec="milliseconds"),
-            "ended": None,
-            "completed": False,
-            "fixation_s": FIXATION,
-            "keyboard": stage.backend,
-            "screen": stage.describe(),
-            "frames": None,
-            "versions": {
-                "python": platform.python_version(),
-                "psychopy": psychopy.__version__,
-                "catpref": catpref.__version__,
-            },
-        }
-        recording.describe(description)
+        screens = Screens(stage.window, texts, _box(stage, settings), settings.photodiode)
+        description, sitting = _describe(plan, stage, screens, settings)
+        if plan.begun:
+            describe(plan.folder, description)
+        else:
+            begin(plan.folder, plan.whole, description)
+        who = description["participant"], description["session"]
+        recording = Recording(plan.folder, *who, plan.trials)
+        late: list[float] = []
+
+        def sum_up() -> None:
+            sitting["ended"] = datetime.now().astimezone().isoformat(timespec="milliseconds")
+            sitting["answered"] = recording.answered - plan.answered
+            sitting["frames"] = stage.frames()
+            sitting["onsets_late"] = _summary(late, stage.frame)
+            description["completed"] = recording.answered == len(plan.trials)
+            describe(plan.folder, description)
+
         try:
             with suppress(Stopped):
-                run_trials(trials, stimuli, stage, screens, recording, start)
-        finally:
-            recording.close()
-            description["ended"] = datetime.now().astimezone().isoformat(timespec="milliseconds")
-            description["completed"] = recording.answered == len(trials)
-            description["frames"] = stage.frames()
-            recording.describe(description)
+                _show_trials(plan, stage, screens, settings, recording, late)
+            _save(sum_up, stage, screens, recording.answered)
+        except BaseException:
+            with suppress(BadInput):
+                sum_up()
+            raise
+        last, stays = texts.stopped.fill(done=recording.answered, trials=len(plan.trials)), STOPPED_STAYS
         if description["completed"]:
-            last, stays = texts.end, END_STAYS
-        else:
-            last, stays = texts.stopped.fill(done=recording.answered, trials=len(trials)), STOPPED_STAYS
+            last, stays = texts.part_end.fill(part=description["part"], parts=plan.parts), END_STAYS
+            if not plan.left:
+                last = texts.end
         with suppress(Stopped):
-            stage.show(screens.page(last), keys=None, seconds=stays)
+            stage.show(
+                screens.page(last), None, {"page": ANYWHERE}, seconds=stays, clicks_after=_DOUBLE_CLICK
+            )
         return recording.answered
     finally:
         stage.close()
 
 
-def run_trials(
-    trials: Sequence[Trial], stimuli: Path, stage: Stage, screens: Screens, recording: Recording, start: float
+def _show_trials(
+    plan: Plan, stage: Stage, screens: Screens, settings: Settings, recording: Recording, late: list[float]
 ) -> None:
-    """Show the instructions, trials and breaks; each answer is on disk before the next trial is drawn.
+    """Show instructions, practice, trials and breaks; each answer is on disk before its pair leaves the screen.
+
+    `late` is given how much later than `FIXATION` after the last answer each pair came.
+    """
+    texts, start = screens.texts, stage.now()
+    first = datetime.fromisoformat(plan.description["sittings"][0]["started"])
+    start -= (datetime.now().astimezone() - first).total_seconds()
+    trials, total = plan.trials[plan.answered :], len(plan.trials)
+    practice = settings.practice if plan.description["part"] == 1 and not plan.answered else 0
+
+    def page(content: Page, share: float | None = None) -> float:
+        shown = stage.show(
+            screens.page(content, share), texts.keys.go_on, {"page": ANYWHERE}, clicks_after=_DOUBLE_CLICK
+        )
+        return shown.at
+
+    def pair(images: Iterator[Pair], after: float) -> Shown:
+        stage.show(screens.fixation, until=after + FIXATION, meanwhile=lambda: screens.place(*next(images)))
+        return stage.show(
+            screens.trial,
+            texts.keys.left + texts.keys.right,
+            dict(zip((LEFT, RIGHT), screens.areas(), strict=True)),
+            seconds=settings.timeout or inf,
+        )
+
+    with loaded_ahead(_loads(practice, trials, plan.stimuli, screens)) as images:
+        if plan.answered:
+            after = page(texts.resume.fill(done=plan.answered, trials=total), plan.answered / total)
+        else:
+            after = page(texts.instructions.fill(trials=total))
+        if practice:
+            after = page(texts.practice.fill(practice=practice))
+            for _ in range(practice):
+                after = pair(images, after).at
+            after = page(texts.begin.fill(trials=total))
+        blocks = sorted({trial.block for trial in plan.trials})
+        for trial, following in zip(trials, [*trials[1:], None], strict=True):
+            with stage.frames_count():
+                onset, response, at = pair(images, after)
+            late.append(onset - after - FIXATION)
+            clicked = response in (LEFT, RIGHT)
+            answer = partial(
+                recording.answer,
+                trial,
+                int(response == RIGHT or response in texts.keys.right) if response else None,
+                rt=at - onset if response else None,
+                onset=onset - start,
+                response="click" if clicked else response,
+            )
+            if _save(answer, stage, screens, recording.answered):
+                at = stage.now()
+            after = at
+            if following and following.block != trial.block:
+                done = blocks.index(following.block)
+                pause = texts.pause.fill(done=done, blocks=len(blocks))
+                after = page(pause, recording.answered / total)
+
+
+def _loads(
+    practice: int, trials: Sequence[Trial], stimuli: Path, screens: Screens
+) -> Iterator[Callable[[], Pair]]:
+    """Give what loads each pair and fits it to the screen: first those to practise on, then the trials'."""
+    drawn = practice_pairs(practice)
+
+    def fitted(load: Callable[[], Pair]) -> Pair:
+        left, right = load()
+        return screens.fit(left), screens.fit(right)
+
+    for _ in range(practice):
+        yield partial(fitted, lambda: next(drawn))
+    for trial in trials:
+        yield partial(fitted, partial(load_pair, trial, stimuli))
+
+
+def _save(save: Callable[[], None], stage: Stage, screens: Screens, done: int) -> bool:
+    """Save something; as long as that fails, say so on the screen and try again. Returns whether it failed.
 
     Raises
     ------
-    Stopped
-        When the participant does not want to go on.
+    BadInput
+        If it fails and the experimenter stops the session.
     """
-    texts = screens.texts
-    blocks = trials[-1].block + 1
-    welcome = texts.instructions.fill(trials=len(trials))
-    stage.show(screens.page(welcome), texts.keys.go_on)
-    images = load_ahead(trials, stimuli, screens.fit)
-    answers = texts.keys.left + texts.keys.right
-    for trial, following in zip(trials, [*trials[1:], None], strict=True):
-        with stage.frames_count():
-            stage.show(screens.fixation, seconds=FIXATION, meanwhile=lambda: screens.place(*next(images)))
-            onset, key, pressed = stage.show(screens.trial, answers)
-        recording.answer(trial, int(key in texts.keys.right), rt=pressed - onset, onset=onset - start)
-        if following and following.block != trial.block:
-            pause = texts.pause.fill(done=following.block, blocks=blocks)
-            stage.show(screens.page(pause, following.trial / len(trials)), texts.keys.go_on)
+    failed = False
+    while True:
+        try:
+            save()
+        except BadInput as problem:
+            failed = True
+            screen = screens.page(screens.texts.unsaved.fill(done=done, problem=problem))
+            try:
+                stage.show(screen, screens.texts.keys.go_on)
+            except Stopped:
+                raise problem from None
+        else:
+            return failed
+
+
+def _box(stage: Stage, settings: Settings) -> int:
+    """Choose the side of the images' square, in pixels."""
+    width, height = (int(side) for side in stage.window.size)
+    largest, monitor = largest_box(width, height), settings.monitor
+    if monitor and not settings.windowed and monitor.size_px != (width, height):
+        raise BadInput(
+            f"--monitor {monitor.name}: the profile says {' × '.join(map(str, monitor.size_px))} pixels, the "
+            f"screen has {width} × {height}; correct the profile in PsychoPy's Monitor Center"
+        )
+    if not (monitor and settings.degrees):
+        return largest
+    box = 2 * round(monitor.pixels(settings.degrees) / 2)
+    if not 0 < box <= largest:
+        raise BadInput(
+            f"--degrees {settings.degrees:g}: that would be {box} pixels; there is room for {largest}, which "
+            f"are {monitor.angle(largest):.1f} degrees"
+        )
+    return box
+
+
+def _describe(
+    plan: Plan, stage: Stage, screens: Screens, settings: Settings
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give what session.json says now, and the part of it that is about this sitting."""
+    height, monitor = int(stage.window.size[1]), settings.monitor
+    sitting = {
+        "started": datetime.now().astimezone().isoformat(timespec="milliseconds"),
+        "ended": None,
+        "first_trial": plan.description["first_trial"] + plan.answered,
+        "answered": 0,
+        "fixation_s": FIXATION,
+        "timeout_s": settings.timeout,
+        "keyboard": stage.backend,
+        "screen": stage.describe()
+        | {
+            "image_px": screens.box,
+            "image_heights": screens.box / height,
+            "image_deg": monitor.angle(screens.box) if monitor else None,
+            "monitor": asdict(monitor) if monitor else None,
+            "photodiode": settings.photodiode,
+        },
+        "frames": None,
+        "onsets_late": None,
+        "versions": {
+            "python": platform.python_version(),
+            "psychopy": psychopy.__version__,
+            "catpref": catpref.__version__,
+        },
+    }
+    plan.description["completed"] = False
+    plan.description.setdefault("sittings", []).append(sitting)
+    return plan.description, sitting
+
+
+def _summary(late: Sequence[float], frame: float) -> dict[str, float | int] | None:
+    """Say how much later than `FIXATION` after the last answer the pairs came, on this screen."""
+    if not late:
+        return None
+    return {
+        "median_s": float(np.median(late)),
+        "max_s": max(late),
+        "over_two_frames": sum(delay > 2 * frame for delay in late),
+    }

@@ -1,0 +1,115 @@
+"""Running experiments on a screen that nobody sees, with real keys and clicks."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageGrab
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+CLICKS = {"click left": (327, 512), "click right": (953, 512)}
+"""On the images, in pixels from the upper left corner of a screen of 1280 × 1024."""
+
+
+def draw_pictures(folder: Path) -> Path:
+    """Draw forty different pictures, half of them in a subfolder, not all of them square."""
+    (folder / "more").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        patches = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+        size = (256, 256) if number % 3 else (200, 301)
+        patches.resize(size).save(folder / ("more" if number % 2 else "") / f"süß {number:02d}.png")
+    return folder
+
+
+class Session:
+    """A running experiment, its window and its files."""
+
+    def __init__(
+        self, display: str, script: str, out: Path, *arguments: object, cwd: Path | None = None
+    ) -> None:
+        self.environment = os.environ | {"DISPLAY": display}
+        self.out = out
+        where = ["--out", out] if cwd is None else []
+        self.command = [
+            *(sys.executable, str(EXPERIMENTS / script), "--participant", "p01"),
+            *map(str, [*where, *arguments]),
+        ]
+        sittings = self.sittings()
+        self.process = subprocess.Popen(
+            self.command,
+            env=self.environment,
+            cwd=cwd or out.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.until(lambda: self.sittings() > sittings)
+        self.window = self.xdotool("search", "--onlyvisible", "--name", "PsychoPy").split()[0]
+        self.xdotool("windowfocus", "--sync", self.window)
+        time.sleep(0.3)
+
+    def xdotool(self, *arguments: str) -> str:
+        command = ["xdotool", *arguments]
+        return subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    def sittings(self) -> int:
+        return len(self.description()["sittings"]) if (self.out / "session.json").exists() else 0
+
+    def click(self, x: int, y: int) -> float:
+        """Click somewhere, and say when, in seconds of the day's clock."""
+        self.xdotool("mousemove", str(x), str(y))
+        clicked = time.time()
+        self.xdotool("click", "1")
+        return clicked
+
+    def screen(self) -> np.ndarray:
+        """Give what is seen, shape (height, width, 3)."""
+        picture = ImageGrab.grab(xdisplay=self.environment["DISPLAY"])
+        return np.asarray(picture.convert("RGB")).astype(int)
+
+    def press(self, key: str, after: float = 0) -> float:
+        """Press a key (or click an image), and say when, in seconds of the day's clock."""
+        time.sleep(after)
+        if key in CLICKS:
+            return self.click(*CLICKS[key])
+        pressed = time.time()
+        self.xdotool("key", key)
+        return pressed
+
+    def answer(self, key: str) -> float:
+        """Press a key and wait until one more answer is on disk; again if the images were late to come."""
+        answers, pressed = len(self.rows()) + 1, 0.0
+        while len(self.rows()) < answers:
+            pressed = self.press(key)
+            with suppress(TimeoutError):
+                self.until(lambda: len(self.rows()) == answers, seconds=2)
+        return pressed
+
+    def rows(self) -> list[dict[str, str]]:
+        with (self.out / "session.csv").open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def description(self) -> dict:
+        return json.loads((self.out / "session.json").read_text(encoding="utf-8"))
+
+    def until(self, done: Callable[[], bool], seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while not done():
+            assert self.process.poll() is None, self.process.communicate()
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            time.sleep(0.02)
+
+    def end(self) -> tuple[int, str, str]:
+        said, complained = self.process.communicate(timeout=30)
+        return self.process.returncode, said, complained

@@ -1,0 +1,173 @@
+import csv
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from catpref.commands import BadInput
+from catpref.participants import check_new_participant
+from catpref.trials import RANDOM, Trial, make_trials
+from experiments.recording import COLUMNS, Recording, begin, describe, read_description
+
+TRIALS = make_trials(RANDOM, [f"süß,{number}.png" for number in range(40)], repeats=1, catch=2)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    begin(tmp_path / "out", TRIALS, {"note": "süß"})
+    return tmp_path / "out"
+
+
+def record(folder: Path, trials: list[Trial] = TRIALS) -> Recording:
+    return Recording(folder, "p01", 1, trials)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "session.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, strict=True))
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """No file can grow beyond `size` bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_session_begins_whole(folder):
+    assert sorted(file.name for file in folder.iterdir()) == ["session.csv", "session.json", "trials.csv"]
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert read_description(folder) == {"note": "süß"}
+    assert (folder / "session.csv").read_text() == ",".join(COLUMNS) + "\n"
+    assert list(folder.parent.iterdir()) == [folder]
+    with pytest.raises(BadInput, match="is not empty"):
+        begin(folder, TRIALS, {})
+
+
+def test_a_session_that_cannot_begin_leaves_nothing(tmp_path):
+    with full_disk(100), pytest.raises(BadInput, match="cannot be written"):
+        begin(tmp_path / "new" / "out", TRIALS, {})
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_answers_and_what_goes_on_with_them(folder):
+    recording = record(folder)
+    recording.answer(TRIALS[0], 1, 0.5, 1.0, "j")
+    recording.answer(TRIALS[1], None, None, 2.5)
+    again = record(folder)
+    assert again.answered == 2
+    again.answer(TRIALS[2], 0, 0.25, 4.0, "click")
+    found = rows(folder)
+    assert [row["left_image"] for row in found] == [trial.left_image for trial in TRIALS[:3]]
+    assert [(row["choice"], row["rt"], row["onset"], row["response"]) for row in found] == [
+        ("1", "0.500000", "1.000000", "j"),
+        ("", "", "2.500000", ""),
+        ("0", "0.250000", "4.000000", "click"),
+    ]
+
+
+def test_a_full_disk_leaves_whole_rows_and_room_makes_it_go_on(folder):
+    recording = record(folder)
+    recording.answer(TRIALS[0], 1, 0.5, 1.0)
+    before = (folder / "session.csv").read_bytes()
+    with full_disk(len(before) + 20):
+        for _ in range(2):
+            with pytest.raises(BadInput, match="cannot be written"):
+                recording.answer(TRIALS[1], 0, 0.5, 2.0)
+        with pytest.raises(BadInput, match="cannot be written"):
+            describe(folder, {"note": "x" * 1000})
+    assert (folder / "session.csv").read_bytes() == before
+    assert read_description(folder) == {"note": "süß"}
+    assert len(list(folder.iterdir())) == 3
+    recording.answer(TRIALS[1], 0, 0.25, 2.0)
+    assert [(row["choice"], row["rt"]) for row in rows(folder)] == [("1", "0.500000"), ("0", "0.250000")]
+
+
+POWER_OFF = """
+import os, signal, sys
+from pathlib import Path
+from experiments.recording import Recording
+from tests_trials import TRIALS
+
+moment = sys.argv[2]
+recording = Recording(Path(sys.argv[1]), "p01", 1, TRIALS)
+recording.answer(TRIALS[recording.answered], 1, 0.5, 1.0)
+
+def power_off(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if moment == "writing":
+    Path.write_bytes = lambda self, data: (self.open("wb").write(data[:40]), power_off())
+elif moment == "rename":
+    Path.replace = power_off
+recording.answer(TRIALS[recording.answered], 0, 0.5, 2.0)
+power_off()
+"""
+
+
+@pytest.mark.parametrize(("moment", "answered"), [("writing", 1), ("rename", 1), ("afterwards", 2)])
+def test_power_off_while_an_answer_is_written(folder, moment, answered):
+    """The process is killed between writing and renaming, say: the rows before are there, and it goes on."""
+    script = POWER_OFF.replace("from tests_trials", "from test_recording")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    command = [sys.executable, "-c", script, str(folder), moment]
+    killed = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert [row["choice"] for row in rows(folder)] == ["1", "0"][:answered]
+    recording = record(folder)
+    assert recording.answered == answered
+    assert sorted(file.name for file in folder.iterdir()) == ["session.csv", "session.json", "trials.csv"]
+    recording.answer(TRIALS[answered], 0, 0.5, 3.0)
+    assert len(rows(folder)) == answered + 1
+
+
+def test_a_file_that_another_program_changed_is_not_written_over(folder):
+    recording = record(folder)
+    recording.answer(TRIALS[0], 1, 0.5, 1.0)
+    other = record(folder)
+    other.answer(TRIALS[1], 1, 0.5, 2.0)
+    before = (folder / "session.csv").read_bytes()
+    with pytest.raises(BadInput, match="was changed by another program"):
+        recording.answer(TRIALS[1], 0, 0.5, 2.0)
+    assert (folder / "session.csv").read_bytes() == before
+    (folder / "session.csv").unlink()
+    other.answer(TRIALS[2], 0, 0.5, 3.0)
+    assert [row["choice"] for row in rows(folder)] == ["1", "1", "0"]
+
+
+def test_rows_that_do_not_belong_to_the_list(folder):
+    recording = record(folder)
+    for trial in TRIALS[:3]:
+        recording.answer(trial, 1, 0.5, 1.0)
+    good = (folder / "session.csv").read_text()
+    others = [replace(TRIALS[0], left_image="other.png"), *TRIALS[1:]]
+    for trials, text, complaint in [
+        (others, good, "row 2 is not trial 0"),
+        (TRIALS[:2], good, "is not as it was written"),
+        (TRIALS, good[:-3], "row 4 is not trial 2"),
+        (TRIALS, good.replace("response", "key"), "is not as it was written"),
+        (TRIALS, "", "cannot be read"),
+        (TRIALS, '"', "cannot be read"),
+    ]:
+        (folder / "session.csv").write_text(text)
+        with pytest.raises(BadInput, match=complaint):
+            record(folder, trials)
+
+
+def test_participant_codes():
+    for code in ("p01_b-2", "7", "VP0042"):
+        assert check_new_participant(code) == code
+    for code in ("", "Anna Müller", "Anna", "anna1@lab.org", "../x1", "p01\n", "p01" * 7, "10.0.0.1", "p٣"):
+        with pytest.raises(BadInput, match="participant"):
+            check_new_participant(code)
