@@ -105,9 +105,9 @@ def with_choices(table: Table) -> Table:
 def find_image(folder: Path, name: str) -> tuple[str, Path]:
     """Find an image that an experiment named by its own path, without ever leaving the stimulus folder.
 
-    Tried are the name as it is; without the folders through which the experiment reached its copy of the set
-    (``resources``, ``html``, ``stimuli``, the stimulus folder's own name, ``.`` and ``..`` before them), one
-    after another; and each of these with the endings of images, where it has none.
+    Tried are the name as it is; what comes after a folder in which experiments keep their copy of the set
+    (``resources``, ``html``, ``stimuli``, or one called like the stimulus folder); and each of these with the
+    endings of images, where it has none.
 
     Returns
     -------
@@ -121,28 +121,23 @@ def find_image(folder: Path, name: str) -> tuple[str, Path]:
     BadInput
         As `catpref.stimuli.image_path`, of the name as it is.
     """
-    try:
-        return name, image_path(folder, name)
-    except BadInput:
-        for shorter in _shorter(name, folder.resolve().name):
-            endings = ("",) if PurePosixPath(shorter).suffix else ("", *SUFFIXES)
-            found = {}
-            for whole in (shorter + ending for ending in endings):
-                with suppress(BadInput):
-                    found[whole] = image_path(folder, whole)
-            if len(found) == 1:
-                return found.popitem()
-        raise
+    name = name.strip().replace("\\", "/")
+    for tried in (name, *_shorter(name, folder.resolve().name)):
+        endings = ("",) if PurePosixPath(tried).suffix else ("", *SUFFIXES)
+        found = {}
+        for whole in (tried + ending for ending in endings):
+            with suppress(BadInput):
+                found[whole] = image_path(folder, whole)
+        if len(found) == 1:
+            return found.popitem()
+    return name, image_path(folder, name)
 
 
 def _shorter(name: str, folder: str) -> Iterator[str]:
-    parts = PurePosixPath(name.strip().replace("\\", "/")).parts
-    places = [place for place, part in enumerate(parts[:-1]) if part in (*_COPIES, folder)]
-    reached = [0, *(place + 1 for place in places)]
-    for start in reached:
-        # What is taken off are copies of the set and the way there, never a folder that only has another name.
-        if all(part in (".", "..", *_COPIES, folder) for part in parts[:start]):
-            yield str(PurePosixPath(*parts[start:]))
+    parts = PurePosixPath(name).parts
+    for place, part in enumerate(parts[:-1]):
+        if part in (*_COPIES, folder):
+            yield str(PurePosixPath(*parts[place + 1 :]))
 
 
 def _image_columns(table: Table) -> tuple[str, str] | None:

@@ -81,10 +81,11 @@ class Session:
 def read_sessions(paths: Sequence[Path], stimuli: Path | None = None) -> Session:
     """Read one or more session files, of one participant or several, into one table.
 
-    A trial that stands in the files twice, since PsychoPy wrote a partial and a full file or since it was shown
-    again when a session went on, counts once: with its first answer, in the order of the files. Two rows are
-    the same trial if they agree in participant, session, date, block, trial and both images, where the
-    participant, the trial, and the session or date must be known.
+    A trial that stands in the files twice, since PsychoPy wrote a partial and a full file or since a session went
+    on, counts once: with its first answer, in the order of the files. Two rows are the same trial if they agree
+    in participant, session, block, trial and both images (the participant, the trial, and the session or date
+    must be known), and also in the date, where there is one, or in choice, rt and onset. One without an answer
+    gives way to one with an answer of any date.
 
     Of several files, those without a trial are left out. A participant who is not named by a code
     (`catpref.participants`) is called unnamed-1 and so on, and columns of names or addresses are left out.
@@ -325,18 +326,20 @@ def _find_image(folder: Path, name: str) -> tuple[str, Path]:
 
 
 def _once(trials: pd.DataFrame) -> pd.DataFrame:
-    """Keep one row of each trial: the first with an answer, or the first where none has one."""
-    same = [
-        name
-        for name in ("participant", "session", "date", "block", "trial", *SIDES)
-        if name in trials.columns
-    ]
-    known = {name: trials[name].notna() & trials[name].ne("") for name in same}
+    """Keep one row of each trial; `read_sessions` says which."""
     nowhere = pd.Series(False, index=trials.index)
+    known = {name: trials[name].notna() & trials[name].ne("") for name in trials.columns}
     is_known = known.get("participant", nowhere) & known.get("trial", nowhere)
     is_known &= known.get("session", nowhere) | known.get("date", nowhere)
-    first_answers = trials.sort_values("choice", key=lambda choice: choice.isna(), kind="stable")
-    is_copy = first_answers.duplicated(same).reindex(trials.index) & is_known
+    rows = trials.sort_values("choice", key=lambda choice: choice.isna(), kind="stable")
+
+    def copies(*columns: str) -> pd.Series:
+        trial = ("participant", "session", "block", "trial", *SIDES)
+        there = [name for name in (*trial, *columns) if name in trials]
+        return rows.duplicated(there).reindex(trials.index) & is_known
+
+    is_copy = copies("date") | copies("choice", "rt", "onset") & known.get("rt", nowhere)
+    is_copy |= copies() & trials["choice"].isna()
     if is_copy.any():
         log.info("%d trials stand in the files twice; their first answers count", is_copy.sum())
     return trials.loc[~is_copy].reset_index(drop=True)

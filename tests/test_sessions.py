@@ -415,6 +415,16 @@ def test_a_partial_and_a_full_file_are_one_session(write: Write, caplog: pytest.
     assert len(read_sessions([full, again]).trials) == 3, "answered anew on another day"
 
 
+def test_a_session_that_went_on_has_its_earlier_answers_again(write: Write) -> None:
+    header = "participant,session,date,trial,left_image,right_image,choice,rt,onset\n"
+    first = write(header + "p1,1,9h00,0,a.png,b.png,0,0.5123,1.5\np1,1,9h00,1,b.png,c.png,,,\n", "1.csv")
+    rows = "p1,1,9h30,0,a.png,b.png,0,0.5123,1.5\np1,1,9h30,1,b.png,c.png,1,0.75,\n"
+    session = read_sessions([first, write(header + rows, "2.csv")])
+    assert pairs_and_choices(session) == ANSWERED and session.excluded == 0
+    anew = write(header + rows.replace("0.5123", "0.6").replace("0.75", "0.8"), "3.csv")
+    assert len(read_sessions([first, anew]).trials) == 3
+
+
 def test_a_trial_shown_again_counts_with_its_first_answer(write: Write) -> None:
     header = "participant,session,block,trial,left_image,right_image,choice\n"
     first = write(header + "p1,1,0,0,a.png,b.png,0\np1,1,0,1,c.png,a.png,\n", "p1_1/session.csv")
