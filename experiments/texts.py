@@ -56,6 +56,15 @@ class Page:
 
 
 @dataclass(frozen=True)
+class Web:
+    """What only participants in a browser read; `loading` with {percent} in it."""
+
+    loading: str
+    offline: str
+    code: str
+
+
+@dataclass(frozen=True)
 class Texts:
     """Everything a participant reads."""
 
@@ -72,6 +81,7 @@ class Texts:
     end: Page
     part_end: Page
     stopped: Page
+    web: Web
 
 
 def load_texts(path: Path = ENGLISH) -> Texts:
@@ -102,6 +112,7 @@ def load_texts(path: Path = ENGLISH) -> Texts:
         left_hint=table["hints"]["left"],
         right_hint=table["hints"]["right"],
         pause=pages.pop("break"),
+        web=Web(**table["web"]),
         **pages,
     )
 
