@@ -1,0 +1,184 @@
+"""Choices between new images, against peers on the same embeddings (``python -m benchmarks.choices``).
+
+Each model is fitted on one file of choices and predicts another, whose images it has never seen. The peers are
+BoTorch's PairwiseGP, on principal components since a Gaussian process with one length scale cannot use a hundred
+thousand dimensions, and scikit-learn's logistic regression on the raw differences. Where images of the first file
+are in many trials, held-out trials between known images are predicted as well, beside Bradley–Terry.
+"""
+
+import json
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import norm
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+
+from catpref import evaluation
+from catpref.backbones import DEFAULT, load_backbone
+from catpref.cache import default_folder
+from catpref.commands import Parser, run
+from catpref.embeddings import DEFAULT as EMBEDDING
+from catpref.embeddings import Blocks, blocks, embed
+from catpref.models import bradley_terry, utility
+from catpref.sessions import SIDES, Session, read_sessions
+from catpref.splits import split
+from catpref.stimuli import image_path
+
+_COMPONENTS = 20
+_FOLDS = 5
+
+Predictor = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Takes embeddings of shape (images, dimensions) and pairs of shape (trials, 2), and gives P(right)."""
+
+Learner = Callable[[np.ndarray, np.ndarray, np.ndarray], Predictor]
+"""Takes embeddings, pairs and choices, shape (trials,)."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the benchmark."""
+    parser = Parser(
+        "python -m benchmarks.choices",
+        "Fit the choices of one file and predict those of another, beside peers on the same embeddings.",
+        "python -m benchmarks.choices cute_random_sampled.csv cute_new_images.csv --stimuli faces --json",
+    )
+    parser.add_argument("fit", type=Path, metavar="FIT.csv", help="the choices to learn from")
+    parser.add_argument("test", type=Path, metavar="TEST.csv", help="the choices to predict")
+    parser.add_argument("--stimuli", type=Path, metavar="DIR", help="the folder of both files' images")
+    parser.add_argument(
+        "--ceiling", type=float, metavar="P", help="the noise ceiling of TEST, if it is known"
+    )
+    parser.add_argument(
+        "--backbone", default=DEFAULT, metavar="NAME", help="the network (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of a table")
+    options = parser.parse_args(arguments)
+    backbone = load_backbone(options.backbone)
+    parts = blocks(backbone, EMBEDDING)
+    known, new = (
+        _load(read_sessions([path], options.stimuli), backbone) for path in (options.fit, options.test)
+    )
+
+    def report(entry: dict[str, Any]) -> None:
+        print(json.dumps(entry) if options.json else entry, flush=True)
+
+    learners: dict[str, Learner] = {
+        "utility": partial(_utility, parts),
+        "botorch_pairwise_gp": _pairwise_gp,
+        "logistic_regression": _logistic_regression,
+    }
+    for name, learn in learners.items():
+        started = time.perf_counter()
+        predictor = learn(*known)
+        fitted = time.perf_counter()
+        p_right = predictor(new[0], new[1])
+        predicted = time.perf_counter()
+        seconds = {"fit_s": round(fitted - started, 2), "predict_s": round(predicted - fitted, 2)}
+        scores = _scores(p_right, new[2], new[1], np.zeros(len(p_right), int), options.ceiling)
+        report({"model": name, "images": "new", "n_train": len(known[1])} | scores | seconds)
+
+    if len(known[1]) > 2 * len(known[0]):
+        for name, p_right, order, folds in _known_images(*known, parts):
+            scores = _scores(p_right, known[2][order], known[1][order], folds, None)
+            report(
+                {"model": name, "images": "known", "n_train": len(known[1]) * (_FOLDS - 1) // _FOLDS} | scores
+            )
+
+
+def _load(session: Session, backbone: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give the session's embeddings, its pairs as indices of them, and its choices."""
+    images = session.images
+    embeddings = embed(
+        [image_path(session.stimuli, name) for name in images], backbone, EMBEDDING, default_folder()
+    )
+    pairs = np.searchsorted(images, session.trials[list(SIDES)].to_numpy())
+    return embeddings, pairs, session.trials["choice"].to_numpy()
+
+
+def _scores(
+    p_right: np.ndarray, choices: np.ndarray, pairs: np.ndarray, folds: np.ndarray, ceiling: float | None
+) -> dict[str, Any]:
+    scores = evaluation.score(p_right, choices, pairs, folds)
+    efficiency = None if ceiling is None else round((scores.accuracy - 0.5) / (ceiling - 0.5), 3)
+    return {
+        "n_test": len(choices),
+        "accuracy": round(scores.accuracy, 4),
+        "accuracy_ci95": [round(end, 4) for end in scores.accuracy_ci95],
+        "efficiency": efficiency,
+        "log_loss": round(scores.log_loss, 4),
+        "ece": round(scores.ece, 4),
+    }
+
+
+def _utility(parts: Blocks, embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray) -> Predictor:
+    return utility.fit(embeddings, pairs, choices, parts).p_right
+
+
+def _pairwise_gp(embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray) -> Predictor:
+    from botorch.fit import fit_gpytorch_mll
+    from botorch.models.pairwise_gp import PairwiseGP, PairwiseLaplaceMarginalLogLikelihood
+
+    features = embeddings.astype(np.float64)
+    components = PCA(min(_COMPONENTS, len(features) - 1), random_state=0).fit(features)
+    spread = components.transform(features).std(0)
+
+    def points(embeddings: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(components.transform(embeddings.astype(np.float64)) / spread)
+
+    preferred = np.where(choices[:, None] == 1, pairs[:, ::-1], pairs)  # the image chosen comes first
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about inputs not in the unit cube, and about convergence
+        model = PairwiseGP(points(embeddings), torch.from_numpy(preferred.copy()))
+        fit_gpytorch_mll(PairwiseLaplaceMarginalLogLikelihood(model.likelihood, model))
+
+    def predict(embeddings: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            posterior: Any = model.posterior(points(embeddings))
+            mean = posterior.mean[:, 0].numpy()
+            covariance = posterior.distribution.covariance_matrix.numpy()
+        left, right = pairs.T
+        variance = covariance[left, left] + covariance[right, right] - 2 * covariance[left, right]
+        return norm.cdf((mean[right] - mean[left]) / np.sqrt(2 + variance))
+
+    return predict
+
+
+def _logistic_regression(embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray) -> Predictor:
+    def differences(embeddings: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+        return embeddings[pairs[:, 1]].astype(np.float32) - embeddings[pairs[:, 0]]
+
+    model = LogisticRegression(max_iter=1000).fit(differences(embeddings, pairs), choices)
+
+    def predict(embeddings: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+        rows = np.array_split(pairs, max(1, len(pairs) // 500))
+        return np.concatenate([model.predict_proba(differences(embeddings, some))[:, 1] for some in rows])
+
+    return predict
+
+
+def _known_images(
+    embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray, parts: Blocks
+) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
+    """Predict each trial from the others' four fifths: the model, P(right), the trials in order, their folds."""
+    ours, theirs, order, numbers = [], [], [], []
+    for number, (train, test) in enumerate(split(pairs, "trials", _FOLDS, seed=0)):
+        model = utility.fit(embeddings, pairs[train], choices[train], parts)
+        ours.append(model.p_right(embeddings, pairs[test]))
+        theirs.append(bradley_terry.fit_and_predict(pairs[train], choices[train], pairs[test]))
+        order.append(test)
+        numbers.append(np.full(len(test), number))
+    trials, folds = np.concatenate(order), np.concatenate(numbers)
+    return [
+        ("utility", np.concatenate(ours), trials, folds),
+        ("bradley_terry", np.concatenate(theirs), trials, folds),
+    ]
+
+
+if __name__ == "__main__":
+    run(main)
