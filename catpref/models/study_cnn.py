@@ -19,7 +19,7 @@ SIZES = range(32, 2049)
 largest is no stimulus."""
 
 EPOCHS = 10
-_CHANNELS = ((1, 32), (32, 64), (64, 128))
+CHANNELS = ((1, 32), (32, 64), (64, 128))
 _BATCH = 32
 _LEARNING_RATE = 1e-3
 
@@ -67,7 +67,7 @@ def build(size: int) -> nn.Sequential:
     for _ in range(3):
         side = (side - 2) // 2
     layers: list[nn.Module] = []
-    for channels_in, channels_out in _CHANNELS:
+    for channels_in, channels_out in CHANNELS:
         layers += [nn.Conv2d(channels_in, channels_out, 3), nn.MaxPool2d(2)]
     layers.append(nn.Flatten())
     for units_in, units_out in ((128 * side * side, 128), (128, 64), (64, 32)):
@@ -78,7 +78,7 @@ def build(size: int) -> nn.Sequential:
 def operations(size: int) -> float:
     """Count the multiplications and additions of the convolutions in one forward pass of one map."""
     total, side = 0.0, size
-    for channels_in, channels_out in _CHANNELS:
+    for channels_in, channels_out in CHANNELS:
         side -= 2
         total += 2 * 9 * channels_in * channels_out * side**2
         side //= 2

@@ -1,0 +1,388 @@
+"""The study's convolutional trunk, given the sign: it reads each image by itself, and the cuter image is chosen.
+
+P(right) = logistic(u(right) − u(left) + side bias), where both images pass through the same network. With the side
+bias set aside, swapping the sides turns P(right) into 1 − P(right), by construction.
+
+u is the sum of two paths. The shortcut is linear in the image's features, and is found first, as in ridge
+regression. The trunk, which has the study's convolutions and poolings, starts at zero and learns what the shortcut
+leaves, for as many passes over the trials as foretell choices between training images that were left out in turn:
+none, where it does not help.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.linalg import eigh
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, log_expit
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from catpref.commands import BadInput
+from catpref.models import laplace
+from catpref.models.study_cnn import CHANNELS, Epoch
+from catpref.models.utility import Utility
+from catpref.splits import split
+
+EPOCHS = 6
+_COMPONENTS = 32  # that the first, 1 × 1 convolution makes of the channels
+_COMPONENT_ROWS = 4096  # cells of training images that tell the components
+_MEMBERS = 2  # networks, from different initial weights, whose utilities are averaged
+_INNER_FOLDS = 3
+_BATCH = 128  # trials
+_LEARNING_RATE = 1e-3
+_WEIGHT_DECAY = 1e-2
+_LOG_GAIN_SD = 1.0  # prior of the calibration: a gain between 1/7 and 7 is not unusual
+_IMAGES_AT_ONCE = 64
+_MOST_DIRECTIONS = 300  # in which the shortcut varies where there are many images
+
+
+class _Network(nn.Module):
+    """One image's components, shape (images, components, grid, grid), to its utility, shape (images,)."""
+
+    def __init__(self, components: int, grid: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        side, channels_in = grid, components
+        for _, channels_out in CHANNELS:
+            layers += [
+                nn.Conv2d(channels_in, channels_out, 3, padding=1),
+                nn.MaxPool2d(2, ceil_mode=True),
+            ]
+            side, channels_in = -(-side // 2), channels_out
+        layers += [
+            nn.Flatten(),
+            nn.Linear(channels_in * side**2, 32),
+            nn.ReLU(),
+            nn.Linear(32, 1, bias=False),
+        ]
+        self.trunk = nn.Sequential(*layers)
+        nn.init.zeros_(layers[-1].weight)  # type: ignore[arg-type]
+        self.shortcut = nn.Linear(components * grid**2, 1, bias=False).requires_grad_(False)
+        self.side_bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, components: Tensor, mirrored: bool = False) -> Tensor:
+        seen = components.flip(3) if mirrored else components
+        return (self.trunk(seen) + self.shortcut(components.flatten(1)))[:, 0]
+
+
+@dataclass(frozen=True)
+class SiameseCNN:
+    """Trained networks, whose utilities are averaged.
+
+    Attributes
+    ----------
+    centre, scale
+        The features are standardised with them, as by the `Utility` that the network started from, shape
+        (dimensions,).
+    mixing
+        The first convolution, which makes components of the channels, shape (channels, components).
+    networks
+        What comes after it.
+    gain
+        What the differences of utility are multiplied by, so that P(right) is calibrated for images never seen.
+    mirror
+        Whether the trunk looks at each image's mirror image, too.
+    epochs
+        How often the trunk saw the training trials.
+    history
+        How the first network did after each pass.
+    """
+
+    centre: np.ndarray
+    scale: np.ndarray
+    mixing: np.ndarray
+    networks: Sequence[_Network]
+    gain: float
+    mirror: bool
+    epochs: int
+    history: list[Epoch]
+
+    @property
+    def side_bias(self) -> float:
+        """The preference for the right whatever it shows, in logits."""
+        return float(np.mean([network.side_bias.item() for network in self.networks]))
+
+    def utilities(self, embeddings: np.ndarray) -> np.ndarray:
+        """Give each image's utility in logits; only differences mean something.
+
+        Parameters
+        ----------
+        embeddings
+            Shape (images, dimensions), as in training.
+        """
+        components = _components(embeddings, self.centre, self.scale, self.mixing)
+        device = self.networks[0].side_bias.device
+        parts = [
+            torch.stack([_look(network, part, self.mirror) for network in self.networks]).mean(0).cpu()
+            for part in components.to(device).split(_IMAGES_AT_ONCE)
+        ]
+        return self.gain * torch.cat(parts).double().numpy()
+
+    def p_right(self, embeddings: np.ndarray, pairs: np.ndarray, side_bias: bool = True) -> np.ndarray:
+        """Predict choices.
+
+        Parameters
+        ----------
+        embeddings
+            Shape (images, dimensions), as in training.
+        pairs
+            Left and right image of each trial, indices into `embeddings`, shape (trials, 2).
+        side_bias
+            Whether the observer's side bias counts; without it the prediction is exactly antisymmetric.
+
+        Returns
+        -------
+        ndarray
+            P(right), shape (trials,).
+        """
+        utilities = self.utilities(embeddings)
+        return expit(utilities[pairs[:, 1]] - utilities[pairs[:, 0]] + (self.side_bias if side_bias else 0.0))
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return everything there is to save, by name; the training history is not kept."""
+        own = {"centre": self.centre, "scale": self.scale, "mixing": self.mixing}
+        own |= {"gain": np.array([self.gain]), "mirror": np.array([self.mirror], np.uint8)}
+        for number, network in enumerate(self.networks):
+            own |= {f"{number}.{name}": part.cpu().numpy() for name, part in network.state_dict().items()}
+        return own
+
+
+def restore(tensors: Mapping[str, np.ndarray], device: str = "cpu") -> SiameseCNN:
+    """Restore what `SiameseCNN.tensors` returned, without its history.
+
+    Raises
+    ------
+    KeyError, RuntimeError
+        If a part is missing or does not fit the others.
+    """
+    centre, mixing = tensors["centre"], tensors["mixing"]
+    grid = round((len(centre) / len(mixing)) ** 0.5)
+    networks = []
+    for number in range(len({name.partition(".")[0] for name in tensors if "." in name})):
+        network = _Network(mixing.shape[1], grid)
+        own = f"{number}."
+        network.load_state_dict(
+            {
+                name.removeprefix(own): torch.from_numpy(part)
+                for name, part in tensors.items()
+                if name.startswith(own)
+            }
+        )
+        networks.append(network.to(device).eval())
+    gain, mirror = float(tensors["gain"][0]), bool(tensors["mirror"][0])
+    return SiameseCNN(centre, tensors["scale"], mixing, networks, gain, mirror, 0, [])
+
+
+def fit(
+    embeddings: np.ndarray,
+    pairs: np.ndarray,
+    choices: np.ndarray,
+    start: Utility,
+    grid: int,
+    test: tuple[np.ndarray, np.ndarray] | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    mirror: bool = True,
+) -> SiameseCNN:
+    """Train the network.
+
+    Parameters
+    ----------
+    embeddings
+        Shape (images, channels × grid × grid), any float type.
+    pairs
+        Left and right image of each trial, indices into `embeddings`, shape (trials, 2).
+    choices
+        0 = left, 1 = right, shape (trials,).
+    start
+        A utility fitted to the same trials, which tells how much each layer and region matters.
+    grid
+        Cells along each side of the embedding's grid.
+    test
+        Pairs and choices to follow during training, for the history alone: nothing is chosen by them.
+    seed
+        Seed of the initial weights, the order of the trials and the inner folds.
+    device
+        Where to train.
+    mirror
+        Whether the trunk learns from the features' mirror images, too, and averages over both.
+    """
+    channels = embeddings.shape[1] // grid**2
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        shown = np.unique(pairs)
+        mixing = _mixing(embeddings[shown], start.centre, start.scale, channels)
+        followed = shown if test is None else np.unique(np.concatenate([pairs, test[0]]))
+        components = torch.zeros(len(embeddings), mixing.shape[1], grid, grid)
+        components[followed] = _components(embeddings[followed], start.centre, start.scale, mixing)
+        components = components.to(device)
+        epochs, gain = _choose(components, pairs, choices, seed, mirror)
+        networks, histories = [], []
+        for _ in range(_MEMBERS):
+            course = list(_train(components, pairs, choices, epochs, mirror, test))
+            networks.append(course[-1].network)
+            histories.append([step.epoch for step in course])
+    return SiameseCNN(start.centre, start.scale, mixing, networks, gain, mirror, epochs, histories[0])
+
+
+class _Step(NamedTuple):
+    """The network after so many passes over the training trials (it goes on changing)."""
+
+    network: _Network
+    epoch: Epoch
+
+
+def _choose(
+    components: Tensor, pairs: np.ndarray, choices: np.ndarray, seed: int, mirror: bool
+) -> tuple[int, float]:
+    """Find the number of passes, and the gain, that best foretell choices between images left out in turn."""
+    try:
+        folds = split(pairs, "images", _INNER_FOLDS, seed)
+    except BadInput:
+        return 0, 1.0  # too little data to leave any out
+    logits = np.zeros((EPOCHS + 1, 0))
+    biases, signs = logits.copy(), np.zeros(0)
+    for train, test in folds:
+        course = []
+        for step in _train(components, pairs[train], choices[train], EPOCHS, mirror):
+            difference = _differences(step.network, components, pairs[test], mirror)
+            course.append((difference, np.full(len(test), step.network.side_bias.item())))
+        logits, biases = (
+            np.hstack([old, np.array(new)])
+            for old, new in zip((logits, biases), zip(*course, strict=True), strict=True)
+        )
+        signs = np.append(signs, np.where(choices[test] == 1, 1.0, -1.0))
+
+    def loss(log_gain: float, epochs: int) -> float:
+        chosen = signs * (np.exp(log_gain) * logits[epochs] + biases[epochs])
+        return float(np.square(log_gain / _LOG_GAIN_SD) / 2 - log_expit(chosen).sum())
+
+    found = [
+        minimize_scalar(loss, bounds=(-3, 3), method="bounded", args=(epochs,))
+        for epochs in range(EPOCHS + 1)
+    ]
+    best = int(np.argmin([each.fun for each in found]))
+    return best, float(np.exp(found[best].x))
+
+
+def _train(
+    components: Tensor,
+    pairs: np.ndarray,
+    choices: np.ndarray,
+    epochs: int,
+    mirror: bool,
+    test: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Iterator[_Step]:
+    """Give the network before the first pass over the trials, where it is the shortcut alone, and after each."""
+    network = _Network(components.shape[1], components.shape[2]).to(components.device)
+    weights, side_bias = _ridge(components, pairs, choices)
+    network.shortcut.weight.copy_(weights)
+    network.side_bias.data.fill_(side_bias)
+    yield _Step(network, _epoch(network, components, pairs, choices, mirror, test))
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": network.trunk.parameters(), "weight_decay": _WEIGHT_DECAY},
+            {"params": [network.side_bias], "weight_decay": 0.0},
+        ],
+        lr=_LEARNING_RATE,
+    )
+    sides, targets = torch.from_numpy(pairs), torch.tensor(choices, dtype=torch.float32)
+    for _ in range(epochs):
+        network.train()
+        for batch in torch.randperm(len(targets)).split(_BATCH):
+            images, places = sides[batch].unique(return_inverse=True)
+            mirrored = mirror and bool(torch.rand(()) < 0.5)
+            utilities = network(components[images.to(components.device)], mirrored)
+            logits = utilities[places[:, 1]] - utilities[places[:, 0]] + network.side_bias
+            loss = binary_cross_entropy_with_logits(logits, targets[batch].to(logits.device))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        network.eval()
+        yield _Step(network, _epoch(network, components, pairs, choices, mirror, test))
+
+
+def _ridge(components: Tensor, pairs: np.ndarray, choices: np.ndarray) -> tuple[Tensor, float]:
+    """Fit the shortcut and the side bias; the penalty is the one with the greatest marginal likelihood."""
+    images, indices = np.unique(pairs, return_inverse=True)
+    sides = indices.reshape(-1, 2)
+    features = components[torch.from_numpy(images)].flatten(1).double().cpu().numpy()
+    values, vectors = eigh(features @ features.T)
+    kept = values > values[-1] * 1e-8
+    kept[:-_MOST_DIRECTIONS] = False
+    span = vectors[:, kept] / np.sqrt(values[kept])
+    coordinates = vectors[:, kept] * np.sqrt(values[kept])
+    posterior = laplace.fit(coordinates[sides[:, 1]] - coordinates[sides[:, 0]], choices)
+    weights = features.T @ (span @ posterior.weights)
+    return torch.from_numpy(weights).float()[None], posterior.side_bias
+
+
+def _epoch(
+    network: _Network,
+    components: Tensor,
+    pairs: np.ndarray,
+    choices: np.ndarray,
+    mirror: bool,
+    test: tuple[np.ndarray, np.ndarray] | None,
+) -> Epoch:
+    if test is None:
+        return Epoch(np.nan, np.nan, None, None)  # nobody looks at it
+    scores: list[float] = []
+    for sides, chosen in ((pairs, choices), test):
+        logits = _differences(network, components, sides, mirror) + network.side_bias.item()
+        signs = np.where(chosen == 1, 1.0, -1.0)
+        scores += [float(-log_expit(signs * logits).mean()), float((signs * logits > 0).mean())]
+    return Epoch(*scores)
+
+
+def _differences(network: _Network, components: Tensor, pairs: np.ndarray, mirror: bool) -> np.ndarray:
+    images, indices = np.unique(pairs, return_inverse=True)
+    left, right = indices.reshape(-1, 2).T
+    utilities = _look(network, components[torch.from_numpy(images)], mirror).double().cpu().numpy()
+    return utilities[right] - utilities[left]
+
+
+def _look(network: _Network, components: Tensor, mirror: bool) -> Tensor:
+    """Give images' utilities, before the gain."""
+    with torch.inference_mode():
+        utilities = network(components)
+        if mirror:
+            utilities = (utilities + network(components, mirrored=True)) / 2
+    return utilities
+
+
+def _mixing(embeddings: np.ndarray, centre: np.ndarray, scale: np.ndarray, channels: int) -> np.ndarray:
+    """Find the channels' principal components over the cells of all images, scaled to a mean square of one.
+
+    Returns
+    -------
+    ndarray of float32
+        Shape (channels, components).
+    """
+    cells = embeddings.shape[1] // channels
+    enough = max(1, _COMPONENT_ROWS // cells)
+    some = np.random.default_rng(0).permutation(len(embeddings))[:enough]
+    standardised = (torch.from_numpy(embeddings[some]).float() - torch.from_numpy(centre)) / torch.from_numpy(
+        scale
+    )
+    rows = standardised.reshape(-1, channels, cells).transpose(1, 2).reshape(-1, channels)
+    count = min(_COMPONENTS, *rows.shape)
+    _, lengths, directions = torch.svd_lowrank(rows, q=count, niter=4)
+    return (directions / (lengths.square().mean() / len(rows)).sqrt()).numpy()
+
+
+def _components(embeddings: np.ndarray, centre: np.ndarray, scale: np.ndarray, mixing: np.ndarray) -> Tensor:
+    """Standardise images and mix their channels, a few at a time: shape (images, components, grid, grid)."""
+    channels, components = mixing.shape
+    grid = round((embeddings.shape[1] / channels) ** 0.5)
+    middle, by = torch.from_numpy(centre), torch.from_numpy(scale)
+    mix = torch.from_numpy(mixing).T
+    parts = [
+        mix @ ((torch.from_numpy(part).float() - middle) / by).reshape(-1, channels, grid**2)
+        for part in np.array_split(embeddings, -(-len(embeddings) // _IMAGES_AT_ONCE))
+    ]
+    return torch.cat(parts).reshape(-1, components, grid, grid)
