@@ -44,8 +44,12 @@ class Table:
 
     def with_columns(self, **columns: Sequence[str]) -> "Table":
         """Replace columns, or add them at the end."""
-        frame = self.frame().assign(**columns)
-        return replace(self, columns=list(frame.columns), rows=frame.to_numpy().tolist())
+        kept = [place for place, name in enumerate(self.columns) if name not in columns]
+        rows = [
+            [*(row[place] for place in kept), *added]
+            for row, added in zip(self.rows, zip(*columns.values(), strict=True), strict=True)
+        ]
+        return replace(self, columns=[*(self.columns[place] for place in kept), *columns], rows=rows)
 
 
 def without_quotes(cell: str) -> str:

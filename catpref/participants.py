@@ -6,8 +6,6 @@ import re
 from contextlib import suppress
 from typing import Any
 
-import pandas as pd
-
 from catpref.commands import BadInput
 
 log = logging.getLogger(__name__)
@@ -39,29 +37,30 @@ def check_new_participant(code: str) -> str:
     return code
 
 
-def without_names(trials: pd.DataFrame) -> pd.DataFrame:
+def without_names(trials: dict[str, list[Any]]) -> dict[str, list[Any]]:
     """Leave out columns of names, mail addresses or IP numbers, and number participants who have no code.
 
     Parameters
     ----------
     trials
-        A table with images in `left_image` and `right_image`, whose names are left alone.
+        Columns. `left_image` and `right_image` hold names of images, which are left alone.
     """
+    public = {"participant", "source", "row", "left_image", "right_image"}
     private = [
         name
-        for name in trials.columns.difference(["participant", "source", "row", "left_image", "right_image"])
-        if re.sub("[^a-z]", "", name.lower()) in _NAMES or any(map(_is_address, set(trials[name])))
+        for name, cells in trials.items()
+        if name not in public
+        and (re.sub("[^a-z]", "", name.lower()) in _NAMES or any(map(_is_address, set(cells))))
     ]
     if private:
         log.info("left out, since they may tell who the participant is: %s", ", ".join(private)[:300])
-    trials = trials.drop(columns=private)
-    if "participant" in trials:
+    kept = {name: cells for name, cells in trials.items() if name not in private}
+    if "participant" in kept:
         unnamed: dict[str, str] = {}
-        codes = [_code(participant, unnamed) for participant in trials["participant"]]
-        trials["participant"] = pd.Series(codes, dtype=object)
+        kept["participant"] = [_code(participant, unnamed) for participant in kept["participant"]]
         if unnamed:
             log.info("participants not named by a code of letters, digits, - and _: %d", len(unnamed))
-    return trials
+    return kept
 
 
 def _code(participant: Any, unnamed: dict[str, str]) -> str | None:

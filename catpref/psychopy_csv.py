@@ -142,8 +142,9 @@ def _shorter(name: str, folder: str) -> Iterator[str]:
 
 def _image_columns(table: Table) -> tuple[str, str] | None:
     """Find the columns of the left and the right image; None where nothing looks like them."""
-    if set(SIDES) <= set(table.columns):
-        return SIDES
+    named = set(SIDES).intersection(table.columns)
+    if named:
+        return SIDES if len(named) == 2 else None
     stems: dict[tuple[str, ...], dict[int, str]] = {}
     for name in table.columns:
         found = _SIDE.search(name)

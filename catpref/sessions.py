@@ -106,22 +106,20 @@ def read_sessions(paths: Sequence[Path], stimuli: Path | None = None) -> Session
         outside the stimulus folder; if a trial shows one image on both sides; if no trial is answered; or if
         the files do not share one stimulus folder.
     """
-    shown, folder = read_trials(paths, stimuli)
-    answered = shown.dropna(subset=["choice"]).astype({"choice": int})
-    scrambled = answered["catch"] if "catch" in answered else pd.Series("", index=answered.index)
-    trials = answered.loc[scrambled == ""].drop(columns="catch", errors="ignore").reset_index(drop=True)
-    if trials.empty:
+    shown, folder = _read(paths, stimuli)
+    scrambled = shown.pop("catch", [None] * len(shown["row"]))
+    answered = [row for row, choice in enumerate(shown["choice"]) if choice is not None]
+    real = [row for row in answered if not scrambled[row]]
+    if not real:
         raise BadInput(f"{', '.join(map(str, paths))}: no trial has an answer (0 or 1 in column choice)")
-    passed = (scrambled == "left") & (answered["choice"] == 1) | (scrambled == "right") & (
-        answered["choice"] == 0
-    )
-    catch = Catch(len(answered) - len(trials), int(np.count_nonzero(passed)))
+    passed = [(scrambled[row] == "left") == shown["choice"][row] for row in answered if scrambled[row]]
+    trials = _frame({name: [cells[row] for row in real] for name, cells in shown.items()})
     return Session(
         trials=trials,
         stimuli=folder,
-        excluded=len(shown) - len(answered),
-        catch=catch if catch.trials else None,
-        noise_ceiling=_pooled_noise_ceiling(paths, trials["source"]),
+        excluded=len(scrambled) - len(answered),
+        catch=Catch(len(passed), sum(passed)) if passed else None,
+        noise_ceiling=_pooled_noise_ceiling(paths, [shown["source"][row] for row in real]),
     )
 
 
@@ -141,23 +139,8 @@ def read_trials(paths: Sequence[Path], stimuli: Path | None = None) -> tuple[pd.
     BadInput
         As `read_sessions`, but for files without an answer.
     """
-    tables = [_read_table(path) for path in paths]
-    folder = stimulus_folder(paths, stimuli)
-    filled = [table for table in tables if table.rows]
-    if not filled:
-        _require(tables[0], *SIDES)
-        raise BadInput(f"{', '.join(map(str, paths))}: has a header but no trials")
-    for table in tables:
-        if not table.rows:
-            log.info("%s: shows no pair of images; left out", table.path)
-    names: dict[Path, str] = {}
-    frames = [_trials(table, folder, names) for table in filled]
-    trials = pd.concat(frames, ignore_index=True)
-    for name in {"block", "trial", "repeat_of"}.intersection(trials.columns):
-        trials[name] = _whole_numbers(list(trials[name]))
-    if "catch" in trials:
-        trials["catch"] = trials["catch"].fillna("")
-    return _once(without_names(trials)), folder
+    trials, folder = _read(paths, stimuli)
+    return _frame(trials), folder
 
 
 def read_pairs(path: Path, stimuli: Path | None = None) -> tuple[pd.DataFrame, Path]:
@@ -210,6 +193,46 @@ def check_both_sides_chosen(session: Session) -> None:
         raise BadInput(f"{sources}: only the {side} side was ever chosen, so there is nothing to learn from")
 
 
+# ---- from files to one table -------------------------------------------------------------------------------
+
+Columns = dict[str, list[Any]]
+"""The columns of a table, of the same length; None is an unknown value."""
+
+
+def _read(paths: Sequence[Path], stimuli: Path | None) -> tuple[Columns, Path]:
+    tables = [_read_table(path) for path in paths]
+    folder = stimulus_folder(paths, stimuli)
+    filled = [table for table in tables if table.rows]
+    if not filled:
+        _require(tables[0], *SIDES)
+        raise BadInput(f"{', '.join(map(str, paths))}: has a header but no trials")
+    for table in tables:
+        if not table.rows:
+            log.info("%s: shows no pair of images; left out", table.path)
+    names: dict[Path, str] = {}
+    trials = _joined([_trials(table, folder, names) for table in filled])
+    for name in {"block", "trial", "repeat_of"}.intersection(trials):
+        trials[name] = _whole_numbers(trials[name])
+    return _once(without_names(trials)), folder
+
+
+def _frame(trials: Columns) -> pd.DataFrame:
+    """Make a data frame, in which whole numbers and times are numbers and all else is an object."""
+    frame: dict[str, Any] = {}
+    for name, cells in trials.items():
+        if name in ("rt", "onset"):
+            frame[name] = np.array(cells, dtype=float)
+        elif name in ("choice", "row") and None not in cells:
+            frame[name] = np.array(cells, dtype=int)
+        elif name in ("choice", "block", "trial", "repeat_of") and not any(
+            isinstance(cell, str) for cell in cells
+        ):
+            frame[name] = pd.array(cells, dtype="Int64")
+        else:
+            frame[name] = pd.Series(cells, dtype=object)
+    return pd.DataFrame(frame)
+
+
 # ---- from a file to a table --------------------------------------------------------------------------------
 
 
@@ -236,21 +259,21 @@ def _require(table: Table, *columns: str) -> None:
 # ---- from a table to trials --------------------------------------------------------------------------------
 
 
-def _trials(table: Table, folder: Path, names: dict[Path, str]) -> pd.DataFrame:
-    """Check a table and type its columns; `names` remembers what each image file is called."""
-    frame = table.frame().loc[:, [bool(name) for name in table.columns]].copy()
+def _trials(table: Table, folder: Path, names: dict[Path, str]) -> Columns:
+    """Check a table and read its columns; `names` remembers what each image file is called."""
+    trials: Columns = {name: table[name] for name in table.columns if name}
     found = _find_images(table, folder)
     for side in SIDES:
-        images = [found[name] for name in frame[side]]
-        frame[side] = [names.setdefault(file, str(PurePosixPath(name))) for name, file in images]
+        images = [found[name] for name in trials[side]]
+        trials[side] = [names.setdefault(file, str(PurePosixPath(name))) for name, file in images]
     readers = {
         "choice": _choice, "catch": _scrambled_side, "rt": _seconds, "onset": _seconds,
         "participant": _label, "session": _label, "design": _label,
     }  # fmt: skip
-    for name in frame.columns.intersection(list(readers)):
-        read = readers[name]
-        frame[name] = [read(cell, table, row, name) for row, cell in enumerate(table[name])]
-    return frame.astype({"choice": "Int64"}).assign(source=str(table.path), row=table.lines)
+    for name, read in readers.items():
+        if name in trials:
+            trials[name] = [read(cell, table, row, name) for row, cell in enumerate(trials[name])]
+    return trials | {"source": [str(table.path)] * len(table.rows), "row": table.lines}
 
 
 def _choice(cell: str, table: Table, row: int, column: str) -> int | None:
@@ -275,8 +298,10 @@ def _scrambled_side(cell: str, table: Table, row: int, column: str) -> str:
     return side
 
 
-def _seconds(cell: str, table: Table, row: int, column: str) -> float:
-    seconds = math.nan if is_nothing(cell) else number(cell)
+def _seconds(cell: str, table: Table, row: int, column: str) -> float | None:
+    if is_nothing(cell):
+        return None
+    seconds = number(cell)
     if seconds is None or math.isinf(seconds):
         raise BadInput(
             f"{table.at(row, column)}: {cell[:40]!r} is not a time in seconds; correct or empty it"
@@ -288,21 +313,13 @@ def _label(cell: str, table: Table, row: int, column: str) -> str | None:
     return None if is_nothing(cell) else cell.strip()
 
 
-def _whole_numbers(column: list[Any]) -> pd.Series:
-    """Turn '3', '3.0' and '' into nullable integers, if the column has nothing else."""
-    texts = [cell if isinstance(cell, str) else "" for cell in column]
-    numbers = [None if is_nothing(text) else number(text) for text in texts]
-    if all(
-        is_nothing(text) if value is None else value.is_integer() and 0 <= value < 1e15
-        for text, value in zip(texts, numbers, strict=True)
-    ):
-        return pd.Series([None if value is None else int(value) for value in numbers], dtype="Int64")
-    return pd.Series(column, dtype=object)
-
-
 def _find_images(table: Table, folder: Path) -> dict[str, tuple[str, Path]]:
     """Look up every image once: its name in the table -> its name in the stimulus folder, and the file."""
-    find = psychopy_csv.find_image if psychopy_csv.is_wide(table) else _find_image
+    find = (
+        psychopy_csv.find_image
+        if psychopy_csv.is_wide(table)
+        else lambda folder, name: (name, image_path(folder, name))
+    )
     found: dict[str, tuple[str, Path]] = {}
     for row, (left, right) in enumerate(zip(table["left_image"], table["right_image"], strict=True)):
         for side, name in zip(SIDES, (left, right), strict=True):
@@ -318,36 +335,62 @@ def _find_images(table: Table, folder: Path) -> dict[str, tuple[str, Path]]:
     return found
 
 
-def _find_image(folder: Path, name: str) -> tuple[str, Path]:
-    return name, image_path(folder, name)
-
-
 # ---- what all files together say ---------------------------------------------------------------------------
 
 
-def _once(trials: pd.DataFrame) -> pd.DataFrame:
+def _joined(files: Sequence[Columns]) -> Columns:
+    """Put the trials of several files under each other."""
+    columns = dict.fromkeys(name for file in files for name in file)
+    return {
+        name: [cell for file in files for cell in file.get(name, [None] * len(file["row"]))]
+        for name in columns
+    }
+
+
+def _whole_numbers(cells: list[Any]) -> list[Any]:
+    """Turn '3', '3.0' and '' into whole numbers, if the column has nothing else."""
+    whole: list[int | None] = []
+    for cell in cells:
+        value = None if cell is None or is_nothing(cell) else number(cell)
+        if value is not None and value.is_integer() and 0 <= value < 1e15:
+            whole.append(int(value))
+        elif value is None and (cell is None or is_nothing(cell)):
+            whole.append(None)
+        else:
+            return cells
+    return whole
+
+
+def _once(trials: Columns) -> Columns:
     """Keep one row of each trial; `read_sessions` says which."""
-    nowhere = pd.Series(False, index=trials.index)
-    known = {name: trials[name].notna() & trials[name].ne("") for name in trials.columns}
-    is_known = known.get("participant", nowhere) & known.get("trial", nowhere)
-    is_known &= known.get("session", nowhere) | known.get("date", nowhere)
-    rows = trials.sort_values("choice", key=lambda choice: choice.isna(), kind="stable")
+    rows = range(len(trials["row"]))
+    nothing = [None] * len(rows)
 
-    def copies(*columns: str) -> pd.Series:
-        trial = ("participant", "session", "block", "trial", *SIDES)
-        there = [name for name in (*trial, *columns) if name in trials]
-        return rows.duplicated(there).reindex(trials.index) & is_known
+    def values(*names: str) -> list[tuple[Any, ...]]:
+        return list(zip(*(trials.get(name, nothing) for name in names), strict=True))
 
-    is_copy = copies("date") | copies("choice", "rt", "onset") & known.get("rt", nowhere)
-    is_copy |= copies() & trials["choice"].isna()
-    if is_copy.any():
-        log.info("%d trials stand in the files twice; their first answers count", is_copy.sum())
-    return trials.loc[~is_copy].reset_index(drop=True)
+    trial = values("participant", "session", "block", "trial", *SIDES)
+    date, answer = values("date"), values("choice", "rt", "onset")
+    seen: set[tuple[Any, ...]] = set()
+    copies: set[int] = set()
+    for row in sorted(rows, key=lambda row: trials["choice"][row] is None):
+        participant, session, _, number_, *_ = trial[row]
+        if participant is None or number_ in (None, "") or (session is None and date[row][0] in (None, "")):
+            continue
+        choice, rt, _ = answer[row]
+        same = [(*trial[row], "date", *date[row])]
+        same += [(*trial[row], "answer", *answer[row])] * (rt is not None)
+        if not seen.isdisjoint(same) or (choice is None and trial[row] in seen):
+            copies.add(row)
+        seen.update(same, [trial[row]])
+    if copies:
+        log.info("%d trials stand in the files twice; their first answers count", len(copies))
+    return {name: [cells[row] for row in rows if row not in copies] for name, cells in trials.items()}
 
 
-def _pooled_noise_ceiling(paths: Sequence[Path], sources: pd.Series) -> float | None:
+def _pooled_noise_ceiling(paths: Sequence[Path], sources: Sequence[str]) -> float | None:
     """Average the ceilings over the trials that each of the files gave, if all are known."""
-    counts = [np.count_nonzero(sources == str(path)) for path in paths]
+    counts = [sources.count(str(path)) for path in paths]
     ceilings = [noise_ceiling(path) for path in paths]
     known = [ceiling for ceiling in ceilings if ceiling is not None]
     return float(np.average(known, weights=counts)) if known == ceilings else None

@@ -452,7 +452,7 @@ def test_no_names_or_addresses_are_kept(write: Write, caplog: pytest.LogCaptureF
     assert list(trials["participant"]) == ["unnamed-1", "p2", "unnamed-2"]
     kept = {"participant", "time", "left_image", "right_image", "choice", "source", "row"}
     assert set(trials.columns) == kept
-    assert "E-mail, Last Name, note, where" in caplog.text and "üller" not in caplog.text
+    assert "Last Name, E-mail, where, note" in caplog.text and "üller" not in caplog.text
     write("", "cat@2.png")
     assert read_sessions([write(HEADER + "cat@2.png,a.png,0\n")]).images == ["a.png", "cat@2.png"]
 
@@ -612,6 +612,10 @@ def test_pairs_are_checked_as_a_session_is(write: Write) -> None:
         (HEADER.replace("choice", "trials.thisN") + "a.png,b.png,0\n", ["choice", "trials.thisN"]),
         (HEADER.replace("choice", "key_resp.keys") + "a.png,,f\n", ["row 2, column right_image"]),
         (HEADER.replace("choice", "key_resp.keys") + ",,f\n", ["no trials"]),
+        ("leftImage,rightImage,left_image,a.keys\na.png,b.png,c.png,f\n", ["no column right_image"]),
+        ("leftImage,rightImage,participant\na.png,b.png,p1\n", ["no column left_image"]),
+        (HEADER + "a.png,b.png,1_0\n", ["row 2, column choice", "'1_0'"]),
+        ("rt," + HEADER + "1e400,a.png,b.png,0\n", ["row 2, column rt"]),
     ],
 )
 def test_bad_files(write: Write, tmp_path: Path, content: str | bytes, words: list[str]) -> None:
@@ -679,7 +683,20 @@ def test_a_mebibyte_of_anything_ends_soon(write: Write, piece: bytes) -> None:
     assert time.process_time() - start < 3
 
 
-NAMES = ["left_image", "right_image", "choice", "key_resp.keys", "trials.thisN", "rt", "participant", ""]
+NAMES = [
+    *("left_image", "right_image", "leftImage", "rightImage", "choice", "catch", "key_resp.keys"),
+    *(
+        "mouse.clicked_name",
+        "mouse.time",
+        "trials.thisN",
+        "practice.thisN",
+        "rt",
+        "trial",
+        "participant",
+        "date",
+        "",
+    ),
+]
 IMAGES = [
     "a.png",
     "b.png",
