@@ -4,15 +4,18 @@ A distance map is the same when the sides swap, and the choice is not; with coun
 make this network predict choices between new images. It is here as the study had it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catpref.commands import BadInput
+from catpref.commands import BadInput, progress
+from catpref.models import study_training
 
 SIZES = range(32, 2049)
 """Sides of maps, in pixels: of the smallest, three convolutions and poolings leave something; larger than the
@@ -117,27 +120,38 @@ def fit(
         raise BadInput(
             f"--map-size {size}: the study's network takes maps of {SIZES[0]} to {SIZES[-1]} pixels"
         )
-    with torch.random.fork_rng(devices=[]):
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
         torch.manual_seed(seed)
         network = build(size).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimiser = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE)
+        optimiser = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE, fused=device != "mps")
+        step: Callable[[Tensor, Tensor], tuple[float, Tensor]] = partial(_step, network, optimiser)
+        if study_training.pays(device, size):
+            step = stack.enter_context(study_training.stepping(network, optimiser, _BATCH))
         inputs = torch.from_numpy(maps)[:, None]
         targets = torch.tensor(choices)
         history = []
-        for _ in range(EPOCHS):
+        for _ in progress(range(EPOCHS), "training", unit="epoch"):
             network.train()
             loss_sum, right = 0.0, 0
             for batch in torch.randperm(len(targets)).split(_BATCH):
                 goal = targets[batch].to(device)
-                logits = network(inputs[batch].to(device, memory_format=torch.channels_last))
-                loss = cross_entropy(logits, goal)
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                loss_sum += loss.item() * len(batch)
+                loss, logits = step(inputs[batch].to(device, memory_format=torch.channels_last), goal)
+                loss_sum += loss * len(batch)
                 right += int((logits.argmax(1) == goal).sum())
             history.append(_epoch(network, loss_sum / len(targets), right / len(targets), test))
     return StudyCNN(network.eval(), history)
+
+
+def _step(
+    network: nn.Sequential, optimiser: torch.optim.Optimizer, maps: Tensor, choices: Tensor
+) -> tuple[float, Tensor]:
+    logits = network(maps)
+    loss = cross_entropy(logits, choices)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    return loss.item(), logits.detach()
 
 
 def _epoch(
@@ -157,9 +171,10 @@ def _epoch(
 def _logits(network: nn.Sequential, maps: np.ndarray) -> Tensor:
     network.eval()
     device = next(network.parameters()).device
-    with torch.inference_mode():
+    half = study_training.pays(device.type, maps.shape[1])
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
         parts = [
-            network(part[:, None].to(device, memory_format=torch.channels_last)).cpu()
+            network(part[:, None].to(device, memory_format=torch.channels_last)).float().cpu()
             for part in torch.from_numpy(maps).split(_BATCH)
         ]
     return torch.cat(parts)
