@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from itertools import compress
+from itertools import compress, islice
 from pathlib import Path, PurePosixPath
 
 from catpref.commands import BadInput
@@ -32,6 +32,7 @@ _PRACTICE_LOOP = re.compile(r"(?i)[^.]*(prac|train|exampl|tutorial|demo|warm)[^.
 _SIDE = re.compile(r"(?i:left|right)|(?:^|(?<=_))[lrLR](?=_|$)|(?<=[a-z0-9])[LR](?=$|_|[A-Z])")
 _HANDS = ({*"qwertasdfgzxcv", "lshift", "lctrl", "lalt"}, {*"yuiophjklnm", "rshift", "rctrl", "ralt"})
 _COPIES = ("resources", "html", "stimuli")  # folders in which an experiment keeps its copy of the set
+_MOST_COPIES = 8  # within each other; thousands would take the file system a minute
 
 
 def is_wide(table: Table) -> bool:
@@ -122,7 +123,7 @@ def find_image(folder: Path, name: str) -> tuple[str, Path]:
         As `catpref.stimuli.image_path`, of the name as it is.
     """
     name = name.strip().replace("\\", "/")
-    for tried in (name, *_shorter(name, folder.resolve().name)):
+    for tried in (name, *islice(_shorter(name, folder.resolve().name), _MOST_COPIES)):
         endings = ("",) if PurePosixPath(tried).suffix else ("", *SUFFIXES)
         found = {}
         for whole in (tried + ending for ending in endings):

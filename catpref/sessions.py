@@ -261,7 +261,8 @@ def _require(table: Table, *columns: str) -> None:
 
 def _trials(table: Table, folder: Path, names: dict[Path, str]) -> Columns:
     """Check a table and read its columns; `names` remembers what each image file is called."""
-    trials: Columns = {name: table[name] for name in table.columns if name}
+    columns = zip(table.columns, zip(*table.rows, strict=True), strict=True)
+    trials: Columns = {name: list(cells) for name, cells in columns if name}
     found = _find_images(table, folder)
     for side in SIDES:
         images = [found[name] for name in trials[side]]

@@ -672,6 +672,14 @@ def test_twenty_thousand_trials_of_two_thousand_images_read_at_once(tmp_path: Pa
     assert seconds < 3, f"{seconds:.2f} s"  # 0.4 s on two idle cores
 
 
+def test_a_path_of_thousands_of_copies_ends_soon(write: Write) -> None:
+    header = "left_image,right_image,key_resp.keys\n"
+    start = time.process_time()
+    message = complaint(write(f"{header}{'stimuli/' * 4000}a.png,b.png,f\n"))
+    assert "row 2, column left_image" in message and len(message) < 600
+    assert time.process_time() - start < 1  # 30 s where every copy is looked into
+
+
 @pytest.mark.parametrize(
     "piece", [b",", b"\n", b'"', b"\r", b"a,b,0\n", b"a.png,b.png,0\n", b",,\n", b"[", b"\xef\xbb\xbf"]
 )
