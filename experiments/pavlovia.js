@@ -103,20 +103,24 @@ function uploads() {
   return "pavlovia" in psychoJS.config && psychoJS.config.experiment.status === "RUNNING" && !PILOTING;
 }
 
-// Upload all answers until it works.
+// Upload all answers. Without a connection it tries again until there is one; if it fails all the same, the answers stay
+// in the browser, and PsychoJS says why when it quits.
 async function uploadAll() {
-  while (uploads()) {
+  for (let failed = 0; uploads() && failed < 10;) {
     try {
-      delete psychoJS.config.experiment.resultsUpload.lastUploadTimestamp; // or it is refused as too early
+      if (psychoJS.config.experiment.resultsUpload) {
+        delete psychoJS.config.experiment.resultsUpload.lastUploadTimestamp; // or it may be refused as too early
+      }
       await psychoJS.experiment.save();
+      answers.forget();
+      break;
     } catch (error) {
+      failed += navigator.onLine ? 1 : 0;
       pictures.lost = true;
       await new Promise((resolve) => setTimeout(resolve, 5000));
-      continue;
     }
-    answers.forget();
-    break;
   }
+  view.body = PLAN.texts.end_body;
   waiting.share = () => 1;
 }
 
@@ -173,19 +177,19 @@ function layOut() {
 // ---- pages --------------------------------------------------------------------------------------------------
 
 function beginWelcome() {
-  if (!/^[A-Za-z0-9_-]{1,40}$/.test(expInfo.participant)) { // it could be a name or an address
+  if (!new RegExp(PLAN.code).test(expInfo.participant)) { // it could be a name or an address
     psychoJS.config.experiment.saveIncompleteResults = false;
     quitPsychoJS(PLAN.texts.code, false);
   }
   beginPage("welcome", PLAN.practice > 0 ? [] : firstFiles());
 }
 
-function beginPractice() {
-  beginPage("practice", practiceFiles());
+function beginPracticeIntro() {
+  beginPage("practice_intro", practiceFiles());
 }
 
-function beginFirstBlock() {
-  beginPage("begin", firstFiles());
+function beginStart() {
+  beginPage("start", firstFiles());
 }
 
 function beginResume() {
@@ -216,7 +220,7 @@ function beginPause(block) {
 function beginEnd() {
   beginPage("end", []);
   waiting.share = () => 0;
-  waiting.meanwhile = "";
+  waiting.meanwhile = view.body = "";
   uploadAll();
 }
 

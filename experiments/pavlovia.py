@@ -2,9 +2,8 @@
 
 import csv
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import chdir
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,13 +29,16 @@ _FOREIGN = (".git", "data")  # what Pavlovia and participants add to the folder
 _AS_THEY_ARE = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}  # formats that every browser shows
 
 
-class Picture(NamedTuple):
-    """An image to be shown: the stimulus, and whether it is scrambled. The file is named by its number."""
+class Row(NamedTuple):
+    """A row of the manifest: a file in ``images/``, and the stimulus of which it was made."""
 
-    number: int
-    source: Path
-    name: str
-    scrambled: bool
+    file: str
+    sha256: str
+    source: str
+    source_sha256: str
+    scrambled: str
+    width: int
+    height: int
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -139,23 +141,20 @@ def export(
 
     folder = folder.resolve()
     (folder / "images").mkdir()
-    pictures = _pictures(trials, stimuli)
-    write = partial(_write_picture, folder=folder / "images", quality=quality)
-    rows = list(parallel(threads(), write, list(pictures.values()), "writing the images"))
-    files = {key: row[0] for key, row in zip(pictures, rows, strict=True)}
+    shown = write_images(trials, stimuli, folder / "images", quality)
+    files = {(row.source, row.scrambled): row.file for row in shown}
     drawn = list(_write_practice(practice, folder / "images"))
-    manifest = ("file", "sha256", "source", "source_sha256", "scrambled", "width", "height")
-    _write_table(folder / "manifest.csv", manifest, [*rows, *drawn])
+    _write_table(folder / "manifest.csv", Row._fields, [*shown, *drawn])
     if practice:
         pairs = zip(drawn[0::2], drawn[1::2], strict=True)
         names = ("practice_left_file", "practice_right_file")
-        _write_table(folder / PRACTICE_FILE, names, [(left[0], right[0]) for left, right in pairs])
+        _write_table(folder / PRACTICE_FILE, names, [(left.file, right.file) for left, right in pairs])
     columns = (*COLUMNS, "left_file", "right_file")
     conditions = [
         (
             *(getattr(trial, name) for name in COLUMNS),
-            files[trial.left_image, trial.catch == "left"],
-            files[trial.right_image, trial.catch == "right"],
+            files[trial.left_image, _yes(trial.catch == "left")],
+            files[trial.right_image, _yes(trial.catch == "right")],
         )
         for trial in trials
     ]
@@ -171,30 +170,48 @@ def export(
     (folder / "README.md").write_text(readme.format(name=NAME, trials=len(trials)), encoding="utf-8")
 
 
-def _pictures(trials: Sequence[Trial], stimuli: Path) -> dict[tuple[str, bool], Picture]:
-    """Give everything that is shown a number, in the order in which it is needed."""
-    pictures: dict[tuple[str, bool], Picture] = {}
-    for trial in trials:
-        for side, name in (("left", trial.left_image), ("right", trial.right_image)):
-            key = name, trial.catch == side
-            if key not in pictures:
-                pictures[key] = Picture(len(pictures), image_path(stimuli, name), *key)
-    return pictures
+def write_images(trials: Sequence[Trial], stimuli: Path, folder: Path, quality: int | None) -> list[Row]:
+    """Write every image that is shown, scrambled or not, numbered in the order in which they are needed.
+
+    Parameters
+    ----------
+    trials, stimuli
+        The trial list and its stimulus folder.
+    folder
+        An empty folder.
+    quality
+        As for `export`.
+
+    Returns
+    -------
+    list of Row
+        The manifest.
+    """
+    sides = [
+        side
+        for trial in trials
+        for side in ((trial.left_image, trial.catch == "left"), (trial.right_image, trial.catch == "right"))
+    ]
+    images = list(enumerate(dict.fromkeys(sides)))
+
+    def write(image: tuple[int, tuple[str, bool]]) -> Row:
+        number, (name, scrambled) = image
+        source, stem = image_path(stimuli, name), folder / f"{number:04d}"
+        suffix = None if quality or scrambled else _plain_suffix(source)
+        shown = open_image(source)
+        if suffix:
+            file = stem.with_suffix(suffix)
+            shutil.copyfile(source, file)
+        else:
+            shown.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+            file = _save(scramble(shown) if scrambled else shown, stem, quality)
+        return Row(file.name, sha256_of(file), name, sha256_of(source), _yes(scrambled), *shown.size)
+
+    return list(parallel(threads(), write, images, "writing the images"))
 
 
-def _write_picture(picture: Picture, folder: Path, quality: int | None) -> tuple[object, ...]:
-    """Write an image for the web; gives its row of the manifest."""
-    stem = f"{picture.number:04d}"
-    suffix = None if quality or picture.scrambled else _plain_suffix(picture.source)
-    image = open_image(picture.source)
-    if suffix:
-        file = folder / f"{stem}{suffix}"
-        shutil.copyfile(picture.source, file)
-    else:
-        image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
-        file = _save(scramble(image) if picture.scrambled else image, folder / stem, quality)
-    hashes = sha256_of(file), picture.name, sha256_of(picture.source)
-    return file.name, *hashes, "yes" if picture.scrambled else "", *image.size
+def _yes(condition: bool) -> str:
+    return "yes" if condition else ""
 
 
 def _plain_suffix(path: Path) -> str | None:
@@ -217,12 +234,12 @@ def _save(image: Image.Image, stem: Path, quality: int | None) -> Path:
     return file
 
 
-def _write_practice(pairs: int, folder: Path) -> Iterable[tuple[object, ...]]:
+def _write_practice(pairs: int, folder: Path) -> Iterator[Row]:
     """Draw the practice images; gives their rows of the manifest."""
     for number, pair in enumerate(practice_pairs(pairs)):
         for side, image in zip(("left", "right"), pair, strict=True):
             file = _save(image, folder / f"practice_{number}_{side}", quality=90)
-            yield file.name, sha256_of(file), "drawn", "", "", *image.size
+            yield Row(file.name, sha256_of(file), "drawn", "", "", *image.size)
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -6,7 +6,7 @@ components show: lengths in window heights, and what changes from trial to trial
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from psychopy.experiment.components.text import TextComponent
 from psychopy.experiment.loops import TrialHandler
 from psychopy.experiment.routines import Routine
 
-from experiments.texts import Keys, Page, Texts
+from experiments.texts import Page, Texts
 
 PRACTICE_FILE, TRIALS_FILE = "practice.csv", "trials.csv"
 
 _BACKGROUND, _INK, _SOFT, _FAINT = "#808080", "#f5f5f5", "#cfcfcf", "#999999"
 _FIXATION, _END_STAYS = 0.5, 20.0
+_CODE = "^(?=.*[0-9])[A-Za-z0-9_-]{1,20}$"  # as catpref.participants.check_new_participant has it
 
 
 @dataclass(frozen=True)
@@ -55,45 +56,25 @@ def build(texts: Texts, plan: Plan) -> Experiment:
     }.items():
         experiment.settings.params[name].val = value
 
+    go_on = texts.keys.go_on
     welcome = _routine(experiment, "welcome", skip="view.resumed")
     _set_up(welcome, texts, plan)
-    _page(
-        welcome,
-        texts.instructions.fill(trials=plan.trials),
-        texts.keys,
-        ('begin_page("welcome")', "beginWelcome();"),
-    )
+    _page(welcome, texts.instructions.fill(trials=plan.trials), go_on, "beginWelcome();")
     if plan.practice:
         intro = _routine(experiment, "practice_intro", skip="view.resumed")
-        _page(
-            intro,
-            texts.practice.fill(practice=plan.practice),
-            texts.keys,
-            ('begin_page("practice")', "beginPractice();"),
-        )
+        _page(intro, texts.practice.fill(practice=plan.practice), go_on, "beginPracticeIntro();")
         _pair(_routine(experiment, "practice"), texts, "practice_left_file", "practice_right_file")
         _loop(experiment, 1, "practices", PRACTICE_FILE, repeats="$view.practices")
         start = _routine(experiment, "start", skip="view.resumed")
-        _page(
-            start,
-            texts.begin.fill(trials=plan.trials),
-            texts.keys,
-            ('begin_page("begin")', "beginFirstBlock();"),
-        )
+        _page(start, texts.begin.fill(trials=plan.trials), go_on, "beginStart();")
     resume = _routine(experiment, "resume", skip="view.fresh")
-    _page(
-        resume,
-        replace(texts.resume, body="$view.body"),
-        texts.keys,
-        ('begin_page("resume")', "beginResume();"),
-    )
+    _page(resume, texts.resume, go_on, "beginResume();", body="$view.body")
     pause = _routine(experiment, "pause", skip="view.skip")
-    begin = "begin_pause(block, trial)", "beginPause(block);"
-    _page(pause, replace(texts.pause, body="$view.body"), texts.keys, begin)
+    _page(pause, texts.pause, go_on, "beginPause(block);", "begin_pause(block, trial)", body="$view.body")
     _bar(pause)
     _pair(_routine(experiment, "pair"), texts, "left_file", "right_file", record=True)
     _loop(experiment, 2, "trials", TRIALS_FILE, repeats="$view.repeats", rows="$view.rows")
-    _page(_routine(experiment, "end"), texts.end, None, ('begin_page("end")', "beginEnd();"))
+    _page(_routine(experiment, "end"), texts.end, [], "beginEnd();", "begin_end()", body="$view.body")
     return experiment
 
 
@@ -142,6 +123,8 @@ def _text(
         "color": color,
     }
     _add(routine, component, start, **values)
+    if text.startswith("$view."):
+        component.params["text"].updates = "set every frame"
 
 
 def _keys(routine: Routine, keys: list[str], start: str, stop: str = "") -> None:
@@ -196,15 +179,17 @@ def _set_up(routine: Routine, texts: Texts, plan: Plan) -> None:
         "practice_file": PRACTICE_FILE,
         "right": texts.keys.right,
         "stop": texts.keys.stop,
+        "code": _CODE,
         "texts": {
             "welcome": texts.instructions.hint,
-            "practice": texts.practice.hint,
-            "begin": texts.begin.hint,
+            "practice_intro": texts.practice.hint,
+            "start": texts.begin.hint,
             "resume": texts.resume.hint,
             "resume_body": texts.resume.fill(done="{done}", trials=plan.trials).body,
             "pause": texts.pause.hint,
             "pause_body": texts.pause.fill(done="{done}", blocks=plan.blocks).body,
             "end": texts.end.hint,
+            "end_body": texts.end.body,
             "stopped": texts.stopped.fill(done="{done}", trials=plan.trials).body,
             "loading": texts.web.loading,
             "offline": texts.web.offline,
@@ -225,13 +210,27 @@ def _set_up(routine: Routine, texts: Texts, plan: Plan) -> None:
     )
 
 
-def _page(routine: Routine, page: Page, keys: Keys | None, begin: tuple[str, str]) -> None:
-    """Fill a routine with a text that waits for a key or a touch: any key where no `keys` are given."""
-    stop_python, stop_javascript = _STOP if keys else ("", "")
+def _page(
+    routine: Routine, page: Page, go_on: list[str], javascript: str, python: str = "", body: str = ""
+) -> None:
+    """Fill a routine with a text that waits for a key or a touch.
+
+    Parameters
+    ----------
+    routine, page
+        The routine, and what it says.
+    go_on
+        The keys. Where there are none, any key goes on, and the page does not stay for ever.
+    javascript, python
+        The code at its beginning.
+    body
+        The variable with the text of the page, if that is known only then.
+    """
+    stop_python, stop_javascript = _STOP if go_on else ("", "")
     _code(
         routine,
         "page",
-        begin=begin,
+        begin=(python or f'begin_page("{routine.name}")', javascript),
         frame=(
             f"{stop_python}\nif clicked():\n    continueRoutine = False",
             f"{stop_javascript}\nif (pageFrame()) {{\n  continueRoutine = false;\n}}",
@@ -239,10 +238,9 @@ def _page(routine: Routine, page: Page, keys: Keys | None, begin: tuple[str, str
     )
     lines = len(page.body.splitlines())
     _text(routine, "title", _literal(page.title), f"{0.1 + 0.024 * lines:.3f} * view.unit", 0.06, _INK)
-    _text(routine, "body", page.body if page.body == "$view.body" else _literal(page.body), "0", 0.034, _INK)
+    _text(routine, "body", body or _literal(page.body), "0", 0.034, _INK)
     _text(routine, "hint", "$view.hint", "-0.38 * view.unit", 0.026, _SOFT)
-    routine[-1].params["text"].updates = "set every frame"
-    _keys(routine, keys.go_on if keys else [], "$view.ready", "" if keys else str(_END_STAYS))
+    _keys(routine, go_on, "$view.ready", "" if go_on else str(_END_STAYS))
 
 
 def _bar(routine: Routine) -> None:

@@ -24,7 +24,7 @@ view = SimpleNamespace(
 
 def set_up(win, experiment, participant):
     """Stop before anything is recorded if the participant's code could be a name or an address."""
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", participant):
+    if not re.fullmatch(PLAN["code"], participant):
         experiment.abort()
         win.close()
         sys.exit(PLAN["texts"]["code"])
@@ -46,6 +46,12 @@ def begin_page(name):
     """Prepare a page that goes on with a key or a click."""
     lay_out()
     view.hint, view.pressed = PLAN["texts"][name], True
+
+
+def begin_end():
+    """Prepare the last page."""
+    view.body = PLAN["texts"]["end_body"]
+    begin_page("end")
 
 
 def begin_pause(block, trial):

@@ -75,11 +75,8 @@ class Browser:
                     "Fetch.failRequest", requestId=details["requestId"], errorReason="InternetDisconnected"
                 )
                 return
-            headers = {
-                "Content-Type": reply.kind,
-                "Access-Control-Allow-Origin": "*",
-                "Cache-Control": "no-store",
-            }
+            headers = {"Content-Type": reply.kind, "Cache-Control": "no-store"}
+            headers |= {f"Access-Control-Allow-{what}": "*" for what in ("Origin", "Methods", "Headers")}
             self._post(
                 "Fetch.fulfillRequest",
                 requestId=details["requestId"],

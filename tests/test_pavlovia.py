@@ -20,7 +20,7 @@ from catpref.scrambling import scramble
 from catpref.sessions import read_sessions
 from catpref.stimuli import open_image
 from catpref.trials import RANDOM, make_trials, write_trials
-from experiments.pavlovia import main
+from experiments.pavlovia import main, write_images
 from experiments.texts import ENGLISH
 from tests.browser import Browser, Reply, chromium
 from tests.support import listing, refusal
@@ -209,6 +209,35 @@ def test_refuses(study, monkeypatch, arguments, message):
     assert listing(study) == before
 
 
+def test_images_that_a_browser_would_show_otherwise_are_written_anew(tmp_path):
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    exif[0x010F] = "a camera"
+    picture.save(tmp_path / "turned.png", exif=exif)
+    picture.save(tmp_path / "scanned.tiff")
+    picture.convert("P").save(tmp_path / "palette.png")
+    picture.resize((1500, 1125)).save(tmp_path / "large.png")
+    picture.save(tmp_path / "plain.png")
+    picture.save(tmp_path / "plain.jpg")
+    names = ("turned.png", "scanned.tiff", "palette.png", "large.png", "plain.png", "plain.jpg")
+    trials = make_trials(RANDOM, names)
+    for quality in (None, 60):
+        folder = tmp_path / f"{quality}"
+        folder.mkdir()
+        for row in write_images(trials, tmp_path, folder, quality):
+            with Image.open(folder / row.file) as made:
+                assert made.size == (row.width, row.height)
+                assert made.mode == "RGB" and not made.getexif()
+                assert made.format == ("JPEG" if quality or row.source == "plain.jpg" else "PNG")
+            if not quality and row.source != "large.png":
+                shown, meant = open_image(folder / row.file), open_image(tmp_path / row.source)
+                assert np.array_equal(np.asarray(shown), np.asarray(meant))
+            assert (row.sha256 == row.source_sha256) == (not quality and row.source.startswith("plain"))
+            assert max(row.width, row.height) == (1024 if row.source == "large.png" else 40)
+
+
 @pytest.mark.parametrize("name", ["cat [1].png", "=cat.png"])
 def test_refuses_names_that_psychojs_would_change(tmp_path, name):
     for file in (name, "other.png"):
@@ -245,13 +274,14 @@ class Internet:
     def __init__(self, web: Path, psychojs: Path, libraries: Path) -> None:
         self.web, self.psychojs, self.libraries = web, psychojs, libraries
         self.connected = True
+        self.lost: set[str] = set()  # files that do not arrive
         self.asked: list[str] = []
         self.uploads: list[bytes] = []
 
     def __call__(self, method: str, address: str, body: bytes) -> Reply | None:
         self.asked.append(address)
         path = address.split("?")[0]
-        if not self.connected:
+        if not self.connected or Path(path).name in self.lost:
             return None
         if path.startswith("https://pavlovia.org/api/"):
             return self._api(method, path, body)
@@ -329,16 +359,12 @@ class Participant:
         self.choose = browser.tap if phone else browser.click
 
     def begin(self, address: str) -> None:
+        """Open the page, and press the button of its dialog when that is offered."""
         self.browser.open(address)
         self.browser.wait("!document.getElementById('dialogOK').classList.contains('disabled')")
         self.browser.pause(0.3)
         place = "document.getElementById('dialogOK').getBoundingClientRect()"
-        x, y = (
-            self.browser.run(f"{place}.{low} + {place}.{size} / 2")
-            for low, size in (("x", "width"), ("y", "height"))
-        )
-        self.browser.click(x, y)
-        self.browser.wait("!!document.querySelector('canvas')")
+        self.browser.click(*(self.browser.run(f"{place}.{low} + 10") for low in ("x", "y")))
 
     def answers(self) -> list[list[float]]:
         """What the page keeps in the browser."""
@@ -349,9 +375,11 @@ class Participant:
             or "[]"
         )
 
-    def answer(self, number: int) -> None:
+    def answer(self, number: int, seconds: float = 60) -> None:
         """Go on, choosing one side and then the other, until so many answers are given."""
+        end = time.monotonic() + seconds
         while (given := len(self.answers())) < number:
+            assert time.monotonic() < end, self.browser.errors
             side = given % 2
             self.choose(self.width * (0.7 if side else 0.3), self.height / 2)
             self.browser.pause(0.25)
@@ -385,27 +413,43 @@ def block_ends(study: Path) -> list[dict[str, str]]:
 
 
 def test_a_reload_and_a_lost_connection_lose_nothing(study, internet, browser, tmp_path):
+    listed = rows(study / "web" / "trials.csv")
+    internet.lost = {
+        row[side] for row in listed if row["block"] == "1" for side in ("left_file", "right_file")
+    }
     participant = Participant(browser, phone=True)
     address = f"{SITE}?participant=p02&session=1"
     participant.begin(address)
     participant.answer(2)
     participant.begin(address)  # in the middle of a block
-    internet.connected = False
     participant.answer(4)
-    participant.choose(195, 422)
-    browser.pause(3)
-    assert len(participant.answers()) == 4  # the break waits for the pictures
-    internet.connected = True
-    browser.pause(3)
+    with pytest.raises(AssertionError):  # the break waits for the pictures
+        participant.answer(5, seconds=8)
+    internet.lost.clear()
     participant.answer(QUICK - 1)
     internet.connected = False
     with pytest.raises(AssertionError):  # nothing is uploaded, so that nothing is forgotten
         browser.until(lambda: participant.choose(117, 422) or not participant.answers(), "forgotten", 8)
     assert len(participant.answers()) == QUICK
     internet.connected = True
-    browser.wait("Object.keys(localStorage).every((key) => !key.startsWith('two_afc'))")
-    (tmp_path / "results.csv").write_bytes(content(internet.uploads[-1]))
-    check_answers(study, tmp_path / "results.csv")
+    browser.until(lambda: not participant.answers(), "the upload")
+    first, last = tmp_path / "first.csv", tmp_path / "last.csv"
+    first.write_bytes(content(internet.uploads[0]))  # when the page was left
+    last.write_bytes(content(internet.uploads[-1]))
+    trials = check_answers(study, last)
+    both = read_sessions([first, last], study / "cats")
+    assert len(both.trials) == len(trials) and 0 < len(read_sessions([first], study / "cats").trials) < len(
+        trials
+    )
+
+
+def test_a_name_is_no_code(internet, browser):
+    participant = Participant(browser, phone=False)
+    participant.begin(f"{SITE}?participant=Anna&session=1")
+    browser.wait("document.body.innerText.includes('a code such as p01')")
+    browser.pause(1)
+    assert not internet.uploads and not participant.answers()
+    assert not browser.errors
 
 
 def content(upload: bytes) -> bytes:
