@@ -244,7 +244,7 @@ function pageFrame() {
   }
   view.hint = waiting.hint;
   waiting.since = waiting.since === null ? performance.now() / 1000 : waiting.since;
-  return pointer.after(waiting.since) !== null;
+  return pointer.after(waiting.since + 0.5) !== null; // not the second half of a double click
 }
 
 function stopped() {

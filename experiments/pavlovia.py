@@ -14,6 +14,7 @@ from catpref.files import check_replaceable, replacing_folder, sha256_of
 from catpref.scrambling import scramble
 from catpref.stimuli import image_path, open_image, parallel, threads
 from catpref.trials import COLUMNS, Trial, read_trials
+from experiments.options import PRACTICE
 from experiments.practice import practice_pairs
 from experiments.texts import ENGLISH, Texts, load_texts
 
@@ -22,8 +23,6 @@ NAME = "two_afc"
 
 LARGEST = 1024
 """Pixels of the longer side, beyond which images are made smaller: no screen of a participant shows more."""
-
-PRACTICE = 4
 
 _FOREIGN = (".git", "data")  # what Pavlovia and participants add to the folder
 _AS_THEY_ARE = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}  # formats that every browser shows
