@@ -11,7 +11,7 @@ const view = {
 };
 
 const list = { trials: [], practice: [] }; // the rows of the conditions files
-const waiting = { share: () => 1, since: null, meanwhile: "", hint: "" }; // what a page waits for
+const waiting = { share: () => 1, since: null, stays: Infinity, meanwhile: "", hint: "" }; // what a page waits for
 
 // ---- pictures and answers -----------------------------------------------------------------------------------
 
@@ -221,6 +221,7 @@ function beginEnd() {
   beginPage("end", []);
   waiting.share = () => 0;
   waiting.meanwhile = view.body = "";
+  waiting.stays = PLAN.end_stays;
   uploadAll();
 }
 
@@ -228,11 +229,12 @@ function beginEnd() {
 function beginPage(name, needed) {
   layOut();
   const share = () => pictures.share(needed);
-  Object.assign(waiting, { share: share, since: null, meanwhile: PLAN.texts.loading, hint: PLAN.texts[name] });
+  const texts = { meanwhile: PLAN.texts.loading, hint: PLAN.texts[name] };
+  Object.assign(waiting, texts, { share: share, since: null, stays: Infinity });
   view.ready = false;
 }
 
-// Say what the page waits for. True when it has been touched.
+// Say what the page waits for. True when it has been touched, or has stayed long enough.
 function pageFrame() {
   pictures.load(6);
   const share = waiting.share();
@@ -243,8 +245,10 @@ function pageFrame() {
     return false;
   }
   view.hint = waiting.hint;
-  waiting.since = waiting.since === null ? performance.now() / 1000 : waiting.since;
-  return pointer.after(waiting.since + 0.5) !== null; // not the second half of a double click
+  const now = performance.now() / 1000;
+  waiting.since = waiting.since === null ? now : waiting.since;
+  const touched = pointer.after(waiting.since + 0.5) !== null; // not by the second half of a double click
+  return touched || now > waiting.since + waiting.stays;
 }
 
 function stopped() {

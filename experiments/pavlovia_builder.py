@@ -105,6 +105,7 @@ def _add(routine: Routine, component: Any, start: str = "0", stop: str = "", **v
             parameters[name].updates = "set every repeat"
     parameters["startType"].val = "condition" if start.startswith("$") else "time (s)"
     parameters["startVal"].val = start
+    parameters["stopType"].val = "time (s)"
     parameters["stopVal"].val = stop
     parameters["saveStartStop"].val = False
     routine.addComponent(component)
@@ -127,9 +128,9 @@ def _text(
         component.params["text"].updates = "set every frame"
 
 
-def _keys(routine: Routine, keys: list[str], start: str, stop: str = "") -> None:
+def _keys(routine: Routine, keys: list[str], start: str) -> None:
     component = KeyboardComponent(routine.exp, routine.name, f"{routine.name}_key", store="first key")
-    _add(routine, component, start, stop, allowedKeys=", ".join(map(repr, keys)))
+    _add(routine, component, start, allowedKeys=", ".join(map(repr, keys)))
 
 
 def _rectangle(routine: Routine, name: str, size: str, pos: str, color: str, stop: str = "") -> None:
@@ -180,6 +181,7 @@ def _set_up(routine: Routine, texts: Texts, plan: Plan) -> None:
         "right": texts.keys.right,
         "stop": texts.keys.stop,
         "code": _CODE,
+        "end_stays": _END_STAYS,
         "texts": {
             "welcome": texts.instructions.hint,
             "practice_intro": texts.practice.hint,
@@ -220,7 +222,7 @@ def _page(
     routine, page
         The routine, and what it says.
     go_on
-        The keys. Where there are none, any key goes on, and the page does not stay for ever.
+        The keys; where there are none, any key goes on.
     javascript, python
         The code at its beginning.
     body
@@ -232,7 +234,7 @@ def _page(
         "page",
         begin=(python or f'begin_page("{routine.name}")', javascript),
         frame=(
-            f"{stop_python}\nif clicked():\n    continueRoutine = False",
+            f"{stop_python}\nif page_frame(t):\n    continueRoutine = False",
             f"{stop_javascript}\nif (pageFrame()) {{\n  continueRoutine = false;\n}}",
         ),
     )
@@ -240,7 +242,7 @@ def _page(
     _text(routine, "title", _literal(page.title), f"{0.1 + 0.024 * lines:.3f} * view.unit", 0.06, _INK)
     _text(routine, "body", body or _literal(page.body), "0", 0.034, _INK)
     _text(routine, "hint", "$view.hint", "-0.38 * view.unit", 0.026, _SOFT)
-    _keys(routine, go_on, "$view.ready", "" if go_on else str(_END_STAYS))
+    _keys(routine, go_on, "$view.ready")
 
 
 def _bar(routine: Routine) -> None:

@@ -3,6 +3,7 @@
 Everything is on the disk already, and PsychoPy saves the data, so that there is less to do.
 """
 
+import math
 import re
 import sys
 from types import SimpleNamespace
@@ -15,10 +16,10 @@ PLAN: dict[str, Any] = {}  # the texts, the keys and the numbers of trials, fill
 
 view = SimpleNamespace(
     unit=1.0, box=0.5, centre=0.3, wrap=1.05,
-    resumed=False, fresh=True, ready=True, hint="", body="", share=0.0, skip=False, block=None,
+    resumed=False, fresh=True, ready=True, hint="", body="", share=0.0, skip=False, block=None, stays=math.inf,
     practices=1, repeats=1, rows="",
     left_size=(0.5, 0.5), right_size=(0.5, 0.5),
-    win=None, mouse=None, pressed=True, touched=None, onset=None,
+    win=None, mouse=None, click=0.0, touched=None, onset=None,
 )  # fmt: skip
 
 
@@ -45,7 +46,9 @@ def lay_out():
 def begin_page(name):
     """Prepare a page that goes on with a key or a click."""
     lay_out()
-    view.hint, view.pressed = PLAN["texts"][name], True
+    view.hint = PLAN["texts"][name]
+    view.stays = PLAN["end_stays"] if name == "end" else math.inf
+    reset_clicks()
 
 
 def begin_end():
@@ -68,7 +71,7 @@ def begin_pair(left, right, left_file, right_file):
     lay_out()
     left.image, right.image = f"images/{left_file}", f"images/{right_file}"
     view.left_size, view.right_size = fit(left.image), fit(right.image)
-    view.touched, view.onset, view.pressed = None, None, True
+    view.touched, view.onset = None, None
 
 
 def fit(path):
@@ -77,23 +80,39 @@ def fit(path):
     return view.box * width / max(width, height), view.box * height / max(width, height)
 
 
+def page_frame(t):
+    """Tell whether the page has been clicked (not by the second half of a double click), or has stayed enough."""
+    return (clicked() and view.click > 0.5) or t > view.stays
+
+
 def pair_frame(clock, shown):
     """Note the onset of the images; true when one has been clicked."""
-    if not shown:
-        return False
-    if view.onset is None:
-        view.win.callOnFlip(lambda: setattr(view, "onset", clock.getTime()))
-    if clicked():
+    if shown and view.onset is None:
+        view.onset = math.inf
+        view.win.callOnFlip(note_onset, clock)
+    elif shown and clicked():
         x, y = view.mouse.getPos()
         if abs(abs(x) - view.centre) < view.box / 2 and abs(y) < view.box / 2:
-            view.touched = int(x > 0), clock.getTime() - view.onset
+            view.touched = int(x > 0), view.click
     return view.touched is not None
 
 
+def note_onset(clock):
+    """Count from the flip with which the images appear."""
+    view.onset = clock.getTime()
+    reset_clicks()
+
+
+def reset_clicks():
+    """Forget clicks, and count the seconds to the next one from now."""
+    view.mouse.clickReset()
+    view.click = 0.0
+
+
 def clicked():
-    """Tell whether the mouse button has gone down since the last frame."""
-    before, view.pressed = view.pressed, view.mouse.getPressed()[0]
-    return view.pressed and not before
+    """Tell whether there was a click since the last frame; `view.click` is its time, however short it was."""
+    before, view.click = view.click, view.mouse.getPressed(getTime=True)[1][0]
+    return view.click not in (0.0, before)
 
 
 def record_answer(experiment, key, key_time):
