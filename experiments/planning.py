@@ -147,7 +147,10 @@ def _reopen(folder: Path, options: argparse.Namespace, who: dict[str, Any]) -> P
     if not {"list", "part", "first_trial", "trials", "trials_per_session"} <= description.keys():
         raise BadInput(f"{folder / DESCRIPTION}: is of an earlier catpref; choose another --session or --out")
     if options.stimuli.resolve() != Path(description["stimuli"]):
-        raise BadInput(f"--stimuli {options.stimuli}: {folder} was begun with {description['stimuli']}")
+        raise BadInput(
+            f"--stimuli {options.stimuli}: {folder} was begun with {description['stimuli']}; if that folder has "
+            f"moved, say so in {DESCRIPTION}"
+        )
     for name in _LIST:
         asked, made = getattr(options, name), description["list"][name]
         if asked not in (None, made):

@@ -86,7 +86,10 @@ def read_description(folder: Path) -> dict[str, Any]:
         If it cannot be read.
     """
     try:
-        return json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        if not isinstance(description, dict):
+            raise ValueError("no JSON object")
+        return description
     except (OSError, ValueError) as problem:
         raise BadInput(
             f"{folder / DESCRIPTION}: cannot be read ({problem}); restore it, or choose another --session"

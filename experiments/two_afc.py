@@ -21,7 +21,7 @@ from experiments.monitor import Monitor
 from experiments.planning import Plan
 from experiments.practice import practice_pairs
 from experiments.recording import Recording, begin, describe
-from experiments.screens import Screens, largest_box
+from experiments.screens import Area, Screens, largest_box
 from experiments.stage import ANYWHERE, Shown, Stage, Stopped
 from experiments.texts import Page, Texts
 
@@ -139,12 +139,10 @@ def _show_trials(
 
     def pair(images: Iterator[Pair], after: float) -> Shown:
         stage.show(screens.fixation, until=after + FIXATION, meanwhile=lambda: screens.place(*next(images)))
-        return stage.show(
-            screens.trial,
-            texts.keys.left + texts.keys.right,
-            dict(zip((LEFT, RIGHT), screens.areas(), strict=True)),
-            seconds=settings.timeout or inf,
-        )
+        areas: dict[str, Area] = dict(zip((LEFT, RIGHT), screens.areas(), strict=True))
+        answers = texts.keys.left + texts.keys.right
+        with stage.frames_count():
+            return stage.show(screens.trial, answers, areas, seconds=settings.timeout or inf)
 
     with loaded_ahead(_loads(practice, trials, plan.stimuli, screens)) as images:
         if plan.answered:
@@ -158,8 +156,7 @@ def _show_trials(
             after = page(texts.begin.fill(trials=total))
         blocks = sorted({trial.block for trial in plan.trials})
         for trial, following in zip(trials, [*trials[1:], None], strict=True):
-            with stage.frames_count():
-                onset, response, at = pair(images, after)
+            onset, response, at = pair(images, after)
             late.append(onset - after - FIXATION)
             clicked = response in (LEFT, RIGHT)
             answer = partial(

@@ -18,14 +18,14 @@ CLICKS = {"click left": (327, 512), "click right": (953, 512)}
 """On the images, in pixels from the upper left corner of a screen of 1280 × 1024."""
 
 
-def draw_pictures(folder: Path) -> Path:
-    """Draw forty different pictures, half of them in a subfolder, not all of them square."""
+def draw_pictures(folder: Path, number: int = 40) -> Path:
+    """Draw different pictures, half of them in a subfolder, not all of them square."""
     (folder / "more").mkdir(parents=True)
     rng = np.random.default_rng(0)
-    for number in range(40):
+    for name in range(number):
         patches = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
-        size = (256, 256) if number % 3 else (200, 301)
-        patches.resize(size).save(folder / ("more" if number % 2 else "") / f"süß {number:02d}.png")
+        size = (256, 256) if name % 3 else (200, 301)
+        patches.resize(size).save(folder / ("more" if name % 2 else "") / f"süß {name:02d}.png")
     return folder
 
 
@@ -51,7 +51,7 @@ class Session:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.until(lambda: self.sittings() > sittings)
+        self.until(lambda: self.sittings() > sittings, seconds=120)
         self.window = self.xdotool("search", "--onlyvisible", "--name", "PsychoPy").split()[0]
         self.xdotool("windowfocus", "--sync", self.window)
         time.sleep(0.3)
@@ -111,5 +111,5 @@ class Session:
             time.sleep(0.02)
 
     def end(self) -> tuple[int, str, str]:
-        said, complained = self.process.communicate(timeout=30)
+        said, complained = self.process.communicate(timeout=60)
         return self.process.returncode, said, complained

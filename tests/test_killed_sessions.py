@@ -3,6 +3,7 @@
 `CATPREF_KILLS=60 python -m pytest tests/test_killed_sessions.py` kills more often than the tests do by default.
 """
 
+import math
 import os
 import random
 import signal
@@ -18,10 +19,10 @@ from sessions_support import EXPERIMENTS, draw_pictures
 from catpref.scrambling import scramble
 from catpref.sessions import read_sessions
 from catpref.trials import Trial, read_trials
-from experiments.recording import SESSION, read_description
+from experiments.recording import SESSION
 
-KILLS = int(os.environ.get("CATPREF_KILLS", "3"))
-PAIRS = min(20, 2 + 2 * KILLS)
+KILLS = int(os.environ.get("CATPREF_KILLS", "2"))
+PAIRS = 3 * KILLS
 FIT = 550
 
 
@@ -50,36 +51,28 @@ class Runner:
         self.display = display
         self.out = home / "out"
         self.environment = os.environ | {"DISPLAY": display}
-        command = [
-            *(
-                sys.executable,
-                EXPERIMENTS / "random_sampled.py",
-                "--stimuli",
-                stimuli,
-                "--participant",
-                "p01",
-            ),
-            *("--out", self.out, "--trials", PAIRS, "--repeats", 1, "--catch", 1, "--block", 5, "--seed", 4),
-            *("--practice", 1, "--resume"),
-        ]
-        self.sittings = self.count_sittings()
+        size = f"--trials {PAIRS} --repeats 1 --catch 2 --block 5 --practice 0 --seed 4"
+        command = [sys.executable, EXPERIMENTS / "random_sampled.py", "--stimuli", stimuli, "--out", self.out]
+        command += ["--participant", "p01", "--resume", *size.split()]
         self.process = subprocess.Popen(
             [str(part) for part in command], env=self.environment, stderr=subprocess.PIPE, text=True
         )
 
-    def count_sittings(self) -> int:
-        return len(read_description(self.out)["sittings"]) if self.out.exists() else 0
-
-    def press_until(self, deadline: float, rng: random.Random) -> None:
-        """Press keys at random, from when the window is there, until a moment or the end of the session."""
-        focused = False
+    def press(self, rng: random.Random, answers: float, seconds: float) -> None:
+        """Press keys at random until there are so many more answers, and some time longer."""
+        focused, enough, deadline = False, self.count_rows() + answers, time.monotonic() + seconds
         while time.monotonic() < deadline and self.process.poll() is None:
             if focused:
                 self.xdotool("key", rng.choice(["Left", "Right", "f", "j", "space"]))
             elif windows := self.xdotool("search", "--onlyvisible", "--name", "PsychoPy").split():
                 self.xdotool("windowfocus", windows[0])
                 focused = True
+            if self.count_rows() < enough:
+                deadline = time.monotonic() + seconds
             time.sleep(max(0, min(rng.uniform(0.02, 0.5), deadline - time.monotonic())))
+
+    def count_rows(self) -> int:
+        return len(rows_of(self.out)) - 1 if self.out.exists() else 0
 
     def xdotool(self, *arguments: str) -> str:
         done = subprocess.run(["xdotool", *arguments], env=self.environment, capture_output=True, text=True)
@@ -115,7 +108,7 @@ def pair_on(screen: np.ndarray, looks: list[tuple[np.ndarray, np.ndarray]]) -> i
 
 
 def test_killed_sessions_lose_nothing(display, tmp_path):
-    stimuli = draw_pictures(tmp_path / "stimuli")
+    stimuli = draw_pictures(tmp_path / "stimuli", 2 * PAIRS)
     rng = random.Random(os.environ.get("CATPREF_SEED", "1"))
     before: list[str] = []
     looks: list[tuple[np.ndarray, np.ndarray]] = []
@@ -123,10 +116,10 @@ def test_killed_sessions_lose_nothing(display, tmp_path):
     for number in range(KILLS):
         runner = Runner(display, tmp_path, stimuli)
         try:
-            if number % 3 < 2:  # every third is killed at any moment of its start
-                while runner.count_sittings() == runner.sittings and runner.process.poll() is None:
-                    time.sleep(0.01)
-            runner.press_until(time.monotonic() + rng.uniform(0, 4), rng)
+            if number % 4 == 1:  # at any moment of the start
+                time.sleep(rng.uniform(0, 4))
+            else:
+                runner.press(rng, answers=rng.randrange(4), seconds=rng.uniform(0, 1))
             screen = runner.freeze()
         finally:
             runner.kill()
@@ -150,7 +143,7 @@ def test_killed_sessions_lose_nothing(display, tmp_path):
 
     runner = Runner(display, tmp_path, stimuli)
     try:
-        runner.press_until(time.monotonic() + 120, rng)
+        runner.press(rng, answers=math.inf, seconds=1)
         _, complained = runner.process.communicate(timeout=10)
     finally:
         runner.kill()

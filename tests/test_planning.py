@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -169,6 +170,34 @@ def test_images_that_have_gone_are_noticed(stimuli, tmp_path, monkeypatch):
     image.write_bytes(image.read_bytes()[:300])
     with pytest.raises(BadInput, match="damaged"):
         plan_session(options, FULL, QUESTION, "p01", None)
+
+
+def test_the_terminal_offers_to_go_on(plan, stimuli, monkeypatch, capsys):
+    def opens() -> None:
+        raise BadInput("a window would open")
+
+    monkeypatch.setattr("experiments.command.check_psychopy", opens)
+    answer(plan("--images", 6), 7)
+    command, arguments = experiment(FULL, "script"), ["--stimuli", str(stimuli), "--participant", "p01"]
+    before = {path: path.read_bytes() for path in Path("sessions").rglob("*") if path.is_file()}
+    monkeypatch.setattr("sys.stdin", open(os.devnull))  # noqa: SIM115, PTH123
+    with pytest.raises(BadInput, match="stopped after 7 of 15 trials; add --resume to go on from there"):
+        command(arguments)
+    for typed, goes_on in [("n", False), ("", True), ("Y", True)]:
+        hands, terminal = os.openpty()
+        os.write(hands, typed.encode() + b"\n")
+        monkeypatch.setattr("sys.stdin", os.fdopen(terminal))
+        if goes_on:
+            with pytest.raises(BadInput, match="a window would open"):
+                command(arguments)
+        else:
+            command(arguments)
+            said = capsys.readouterr().out
+            assert "was stopped after 7 of 15 trials. Go on from there? [Y/n]" in said
+            assert said.endswith("cancelled; nothing was changed\n")
+    with pytest.raises(BadInput, match="a window would open"):
+        command([*arguments, "--resume"])
+    assert {path: path.read_bytes() for path in Path("sessions").rglob("*") if path.is_file()} == before
 
 
 @pytest.fixture
