@@ -162,15 +162,3 @@ def _pooled(images: Tensor, backbone: Backbone, grid: int) -> np.ndarray:
 
 def _key(path: Path, backbone: Backbone, embedding: str) -> str:
     return cache.key_of(_CODE_VERSION, sha256_of(path), backbone.weights_sha256, embedding, str(SIZE))
-
-
-def luminance_and_contrast(images: Sequence[Path]) -> np.ndarray:
-    """Measure what a choice might follow without looking at the cat: each image's mean luma and its spread.
-
-    Returns
-    -------
-    ndarray
-        Shape (images, 2): mean and standard deviation of the ITU-R 601 luma, in [0, 255].
-    """
-    luma = [np.asarray(open_image(path).convert("L"), np.float64) for path in progress(images, "luminance")]
-    return np.array([(image.mean(), image.std()) for image in luma])

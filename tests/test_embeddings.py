@@ -10,7 +10,7 @@ from test_backbones import random_trunk, save_trunk
 from catpref import embeddings
 from catpref.backbones import Backbone, load_backbone
 from catpref.commands import BadInput
-from catpref.embeddings import GRIDS, blocks, embed, image_tensor, luminance_and_contrast
+from catpref.embeddings import GRIDS, blocks, embed, image_tensor
 
 CHANNELS = 64 + 128 + 256 + 384 + 384 + 512 + 512
 
@@ -168,12 +168,3 @@ def test_an_image_is_loaded_as_the_networks_take_it(tmp_path: Path) -> None:
     tensor = image_tensor(tmp_path / "a.png", 8)
     assert tensor.shape == (3, 8, 8) and tensor.dtype == torch.float32
     torch.testing.assert_close(tensor[:, 4, 4], torch.tensor([1.0, -1.0, 51 / 127.5 - 1]))
-
-
-def test_luminance_and_contrast_are_those_of_the_luma(tmp_path: Path) -> None:
-    Image.new("RGB", (4, 4), (10, 200, 30)).save(tmp_path / "flat.png")
-    half = Image.new("L", (4, 4), 0)
-    half.paste(200, (0, 0, 4, 2))
-    half.save(tmp_path / "half.png")
-    looks = luminance_and_contrast([tmp_path / "flat.png", tmp_path / "half.png"])
-    np.testing.assert_allclose(looks, [[0.299 * 10 + 0.587 * 200 + 0.114 * 30, 0], [100, 100]], atol=0.6)
