@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from catpref import evaluation, lpips_maps
+from catpref import attribution, cues, evaluation, learning_curve, lpips_maps
 from catpref.backbones import Backbone
 from catpref.commands import BadInput, progress
-from catpref.embeddings import DEFAULT, GRIDS, blocks, embed, luminance_and_contrast
+from catpref.embeddings import DEFAULT, GRIDS, blocks, embed
 from catpref.evaluation import NoiseCeiling, Scores
-from catpref.models import bradley_terry, laplace, study_cnn, utility
+from catpref.learning_curve import LearningCurve
+from catpref.models import bradley_terry, laplace, psychometric, study_cnn, utility
+from catpref.models.psychometric import Observer
 from catpref.models.study_cnn import StudyCNN
 from catpref.models.utility import Utility
 from catpref.sessions import Session, check_both_sides_chosen
@@ -22,6 +24,12 @@ from catpref.splits import Fold, split
 from catpref.stimuli import image_path
 
 MODELS = ("utility", "study_cnn")
+NETWORKS = ("study_cnn",)
+"""Models that take long to train: one cross-validation, where others are repeated."""
+
+_MOST_REPEATS = 10
+_ENOUGH_IMAGES = 500  # that a cross-validation holds out, with all its repeats
+_CURVE_REPEATS = 3  # of the learning curve
 
 _MAP_SIZES = (512, 256, 128, 96, 64, 48, 40, 32)
 _TRAINING_BUDGET = 1.5e12  # multiplications and additions: about a quarter of a minute on two cores
@@ -58,6 +66,7 @@ class Result:
     embedding: str | None
     n_train: int
     n_test: int
+    repeats: int
     scores: Scores
     fit_seconds: float
 
@@ -72,6 +81,13 @@ class Analysis:
         What it was learned from, and how.
     noise_ceiling
         The best accuracy to expect.
+    observer
+        Side bias and lapse rate; None without a utility.
+    learning_curve
+        Of the utility; None without one.
+    contributions
+        What each cell of the embedding's grid adds to each image's utility, shape (images, grid, grid), in the
+        order of `session.images`; None without a utility.
     results, baselines
         One entry a model.
     predictions
@@ -94,6 +110,9 @@ class Analysis:
     backbone: Backbone
     settings: Settings
     noise_ceiling: NoiseCeiling
+    observer: Observer | None
+    learning_curve: LearningCurve | None
+    contributions: np.ndarray | None
     results: list[Result]
     baselines: list[Result]
     predictions: pd.DataFrame
@@ -128,26 +147,30 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
     choices = session.trials["choice"].to_numpy()
     trials = session.trials
     observers = trials["participant"].to_numpy() if "participant" in trials else None
-    folds = split(pairs, settings.split, settings.folds, settings.seed)
+    repeats = max(1, min(_MOST_REPEATS, _ENOUGH_IMAGES // len(images)))
+    splits = [
+        split(pairs, settings.split, settings.folds, settings.seed + repeat) for repeat in range(repeats)
+    ]
     paths = [image_path(session.stimuli, image) for image in images]
-    map_size = _map_size(settings, [len(train) for train, _ in folds] + [len(pairs)])
+    map_size = _map_size(settings, [len(train) for train, _ in splits[0]] + [len(pairs)])
 
     started = time.perf_counter()
-    looks = luminance_and_contrast(paths)
-    embeddings = maps = None
+    looks = cues.luminance_and_contrast(paths, settings.cache)
+    crops = cues.crop_sizes(session.stimuli, images)
+    embeddings = maps = kernels = None
     if "utility" in settings.models:
         embeddings = embed(paths, backbone, inputs.embedding, settings.cache)
     if "study_cnn" in settings.models:
         maps = lpips_maps.distance_maps(paths, pairs, backbone, map_size, inputs.map_layer, settings.cache)
     embedded = time.perf_counter()
 
-    parts = blocks(backbone, inputs.embedding)
+    if embeddings is not None:
+        kernels = utility.kernels(embeddings, pairs, blocks(backbone, inputs.embedding))
     histories: list[list[study_cnn.Epoch]] = []
 
     def predict_with_utility(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        assert embeddings is not None
-        model = utility.fit(embeddings, pairs[train], choices[train], parts, settings.seed)
-        return model.p_right(embeddings, pairs[test])
+        assert kernels is not None
+        return utility.learn(kernels, choices, train, settings.seed).p_right(test)
 
     def predict_with_cnn(train: np.ndarray, test: np.ndarray) -> np.ndarray:
         assert maps is not None
@@ -178,19 +201,26 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
         "majority_side": (None, predict_majority),
         "luminance": (None, predict_with_number(looks[:, 0])),
         "contrast": (None, predict_with_number(looks[:, 1])),
+        **({} if crops is None else {"crop_size": (None, predict_with_number(crops))}),
         "bradley_terry": (None, predict_with_bradley_terry),
     }
     chosen = [name for name in models if name not in MODELS or name in settings.models]
+    unrelated = evaluation.unrelated_choices(pairs, choices, seed=settings.seed)
     results, predictions = [], []
     for name in progress(chosen, "fitting", unit="model"):
         embedding, predictor = models[name]
-        result, held_out = _cross_validate(name, embedding, predictor, folds, pairs, choices)
+        some = splits[:1] if name in NETWORKS else splits
+        result, held_out = _cross_validate(name, embedding, predictor, some, pairs, choices, unrelated)
         results.append(result)
         predictions.append(_with_session(held_out, session.trials))
 
-    fitted_utility = fitted_cnn = None
-    if embeddings is not None:
-        fitted_utility = utility.fit(embeddings, pairs, choices, parts, settings.seed)
+    fitted_utility = fitted_cnn = observer = curve = brought = None
+    if kernels is not None and embeddings is not None:
+        curve = _learning_curve(predict_with_utility, splits[:_CURVE_REPEATS], pairs, choices, settings.seed)
+        learned = utility.learn(kernels, choices, np.arange(len(pairs)), settings.seed)
+        observer = psychometric.fit(learned.differences, learned.squares, choices)
+        fitted_utility = utility.project(learned, embeddings)
+        brought = attribution.contributions(fitted_utility, embeddings, inputs.embedding)
     if maps is not None:
         fitted_cnn = study_cnn.fit(maps, choices, None, settings.seed, settings.device)
     return Analysis(
@@ -198,6 +228,9 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
         backbone=backbone,
         settings=settings,
         noise_ceiling=evaluation.noise_ceiling(pairs, choices, session.noise_ceiling, observers),
+        observer=observer,
+        learning_curve=curve,
+        contributions=brought,
         results=[result for result in results if result.model in MODELS],
         baselines=[result for result in results if result.model not in MODELS],
         predictions=_in_order(pd.concat(predictions)),
@@ -256,27 +289,52 @@ def _cross_validate(
     name: str,
     embedding: str | None,
     predictor: Predictor,
-    folds: Sequence[Fold],
+    splits: Sequence[Sequence[Fold]],
     pairs: np.ndarray,
     choices: np.ndarray,
+    unrelated: np.ndarray,
 ) -> tuple[Result, pd.DataFrame]:
     parts, seconds = [], 0.0
-    for number, (train, test) in enumerate(folds):
-        started = time.perf_counter()
-        p_right = predictor(train, test)
-        seconds += time.perf_counter() - started
-        parts.append(pd.DataFrame({
-            "model": name, "fold": number, "row_index": test, "p_right": p_right, "choice": choices[test],
-        }))  # fmt: skip
+    for repeat, folds in enumerate(splits):
+        for number, (train, test) in enumerate(folds):
+            started = time.perf_counter()
+            p_right = predictor(train, test)
+            seconds += time.perf_counter() - started
+            parts.append(pd.DataFrame({
+                "model": name, "fold": number, "repeat": repeat, "row_index": test, "p_right": p_right,
+                "choice": choices[test],
+            }))  # fmt: skip
     held_out = pd.concat(parts, ignore_index=True)
+    rows = held_out["row_index"].to_numpy()
     scores = evaluation.score(
         held_out["p_right"].to_numpy(),
         held_out["choice"].to_numpy(),
-        pairs[held_out["row_index"]],
-        held_out["fold"].to_numpy(),
+        pairs[rows],
+        (held_out["repeat"] * len(splits[0]) + held_out["fold"]).to_numpy(),
+        rows,
+        unrelated[:, rows],
     )
-    n_train = round(np.mean([len(train) for train, _ in folds]))
-    return Result(name, embedding, n_train, len(held_out), scores, seconds), held_out
+    n_train = round(np.mean([len(train) for folds in splits for train, _ in folds]))
+    n_test = len(np.unique(rows))
+    return Result(name, embedding, n_train, n_test, len(splits), scores, seconds), held_out
+
+
+def _learning_curve(
+    predictor: Predictor, splits: Sequence[Sequence[Fold]], pairs: np.ndarray, choices: np.ndarray, seed: int
+) -> LearningCurve:
+    """Learn from parts of the training trials, too."""
+    folds = [fold for each in splits for fold in each]
+    random = np.random.default_rng(seed)
+    shuffled = [(random.permutation(train), test) for train, test in folds]
+    hits = {}
+    for part in (*learning_curve.FRACTIONS, 1):
+        smaller = [(train[: round(part * len(train))], test) for train, test in shuffled]
+        sizes = [len(train) for train, _ in smaller]
+        if min(sizes) >= learning_curve.LEAST_TRIALS:
+            hits[float(np.mean(sizes))] = np.concatenate([
+                evaluation.hits(predictor(train, test), choices[test]) for train, test in smaller
+            ])  # fmt: skip
+    return learning_curve.fit(hits, pairs[np.concatenate([test for _, test in folds])], seed)
 
 
 def _with_session(held_out: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
@@ -291,6 +349,6 @@ def _with_session(held_out: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def _in_order(predictions: pd.DataFrame) -> pd.DataFrame:
-    first = ["model", "fold", "left_image", "right_image", "choice", "p_right"]
+    first = ["model", "fold", "left_image", "right_image", "choice", "p_right", "repeat"]
     rest = [column for column in predictions.columns if column not in {*first, "row_index"}]
     return predictions.loc[:, first + rest]

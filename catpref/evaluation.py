@@ -86,19 +86,19 @@ def score(
     seed
         Seed of the bootstrap.
     """
-    hits = np.where(p_right == 0.5, 0.5, (p_right > 0.5) == (choices == 1))
+    hit = hits(p_right, choices)
     names, sizes = np.unique(folds, return_counts=True)
     large = names[sizes >= min(_LEAST_FOLD, sizes.max())]
     sides = [np.unique(p_right[folds == fold] > 0.5).size for fold in large]
-    accuracy = float(hits.mean())
+    accuracy = float(hit.mean())
     p_value = None
     if unrelated is not None:
         sure = p_right != 0.5
         by_chance = ((unrelated == 1) == (p_right > 0.5))[:, sure].sum(1) + 0.5 * (~sure).sum()
-        p_value = float((1 + (by_chance >= hits.sum()).sum()) / (1 + len(unrelated)))
+        p_value = float((1 + (by_chance >= hit.sum()).sum()) / (1 + len(unrelated)))
     return Scores(
         accuracy=accuracy,
-        accuracy_ci95=accuracy_interval(hits, pairs, trials, seed),
+        accuracy_ci95=accuracy_interval(hit, pairs, trials, seed),
         log_loss=float(log_loss(choices, np.clip(p_right, 1e-12, 1 - 1e-12), labels=[0, 1])),
         brier=float(brier_score_loss(choices, p_right)),
         ece=calibration_error(p_right, choices),
@@ -106,6 +106,11 @@ def score(
         collapsed=bool(np.mean(np.array(sides) == 1) > 0.5),
         p_value=p_value,
     )
+
+
+def hits(p_right: np.ndarray, choices: np.ndarray) -> np.ndarray:
+    """Say which choices were foreseen, 1 or 0; a prediction of exactly one half is half a hit."""
+    return np.where(p_right == 0.5, 0.5, (p_right > 0.5) == (choices == 1))
 
 
 def accuracy_interval(

@@ -11,8 +11,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.stats import binomtest
 
+from catpref import attribution
 from catpref.analysis import Analysis, Result
 from catpref.evaluation import reliability
+from catpref.learning_curve import LearningCurve
 from catpref.lpips_maps import layer_maps
 from catpref.models.study_cnn import Epoch
 from catpref.stimuli import image_path, open_image
@@ -25,9 +27,12 @@ TITLES = {
     "majority_side": "more frequent side",
     "luminance": "luminance",
     "contrast": "contrast",
+    "crop_size": "size of the face's crop",
     "bradley_terry": "Bradley–Terry",
 }
 THUMBNAIL = 144  # pixels
+_FACE = 192  # pixels
+_MEAN_FACES = 100  # enough for a mean
 
 _STYLE: Any = {
     "font.size": 10,
@@ -49,6 +54,9 @@ def draw_all(analysis: Analysis) -> dict[str, Figure]:
         drawn = {"accuracy": accuracy(analysis), "calibration": calibration(analysis)}
         if analysis.utility is not None:
             drawn["ranking"] = ranking(analysis)
+            drawn["regions"] = regions(analysis)
+        if analysis.learning_curve is not None:
+            drawn["learning_curve"] = learning_curve(analysis.learning_curve, analysis.noise_ceiling.accuracy)
         if analysis.histories:
             drawn["training"] = training(analysis.histories)
         drawn["layer_maps"] = distance_maps(analysis)
@@ -124,6 +132,98 @@ def thumbnail(path: Path) -> Image.Image:
     image = open_image(path)
     image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     return image
+
+
+def learning_curve(curve: LearningCurve, ceiling: float | None) -> Figure:
+    """Draw accuracy on held-out trials against the number of training trials, with the saturating curve."""
+    figure = Figure(figsize=(5.4, 3.8))
+    axes = figure.subplots()
+    axes.axhline(0.5, color=GREY, linestyle=":")
+    axes.annotate("chance", (1, 0.5), (-2, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+                  ha="right", color=GREY)  # fmt: skip
+    if ceiling is not None:
+        axes.axhline(ceiling, color=INK, linestyle="--", linewidth=1)
+        axes.annotate("noise ceiling", (1, ceiling), (-2, 3), xycoords=("axes fraction", "data"),
+                      textcoords="offset points", ha="right")  # fmt: skip
+    most = curve.trials[-1]
+    if curve.limit is not None and curve.half is not None:
+        trials = np.linspace(0, 1.5 * most, 200)
+        expected = 0.5 + (curve.limit - 0.5) * trials / (trials + curve.half)
+        seen = trials <= most
+        axes.plot(trials[seen], expected[seen], color=BLUE, linewidth=2)
+        axes.plot(trials[~seen], expected[~seen], color=BLUE, linewidth=2, linestyle=":")
+    for number, (low, high) in zip(curve.trials, curve.accuracy_ci95, strict=True):
+        axes.plot([number, number], [low, high], color=BLUE, linewidth=1.2)
+    axes.plot(curve.trials, curve.accuracy, "o", color=BLUE, markersize=7)
+    needed = curve.trials_for_90_percent
+    if needed is not None and curve.limit is not None and needed <= 1.5 * most:
+        reached = 0.5 + 0.9 * (curve.limit - 0.5)
+        axes.plot([needed, needed], [0.5, reached], color=ORANGE, linewidth=1.2)
+        axes.annotate(f"90 % of the gain:\n{needed:.0f} trials", (needed, 0.5), (5, 14), color=ORANGE,
+                      textcoords="offset points", va="bottom")  # fmt: skip
+    axes.set_xlim(0, 1.5 * most)
+    axes.set(xlabel="training trials", ylabel="accuracy on held-out trials")
+    return figure
+
+
+def regions(analysis: Analysis, shown: int = 4) -> Figure:
+    """Draw where on the face the preference lives, and what speaks for and against some faces."""
+    assert analysis.contributions is not None
+    paths = {image: image_path(analysis.session.stimuli, image) for image in analysis.session.images}
+    faces = {image: _grey(paths[image]) for image in list(paths)[:_MEAN_FACES]}
+    names = analysis.ranking["image"].to_list()
+    shown = min(shown, len(names) // 2)
+    rows = [("most preferred", names[:shown]), ("least preferred", names[::-1][:shown])]
+    figure = Figure(figsize=(9.6, 4.5))
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.05))
+
+    axes = left.subplots()
+    parts = 100 * attribution.shares(analysis.contributions)
+    most = max(float(parts.max()), 1e-9)
+    axes.imshow(np.mean(list(faces.values()), axis=0), cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
+    strength = np.clip(_smooth(parts / most), 0, 1)
+    shades = mpl.colormaps["Oranges"](0.35 + 0.65 * strength)
+    shades[..., 3] = 0.85 * strength
+    axes.imshow(shades, extent=(0, 1, 1, 0))
+    axes.set_title("over the mean face", fontsize=10)
+    axes.axis("off")
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, most), "Oranges")
+    bar = left.colorbar(scale, ax=axes, orientation="horizontal", shrink=0.7, pad=0.02)
+    bar.set_label(f"part of the preference in a cell of {len(parts)} × {len(parts)} (%)", fontsize=9)
+    bar.outline.set_visible(False)  # type: ignore[union-attr]
+
+    order = {image: number for number, image in enumerate(analysis.session.images)}
+    apart = analysis.contributions - analysis.contributions.mean(0)
+    wanted = [order[name] for _, row in rows for name in row]
+    reach = float(np.abs(apart[wanted]).max(initial=1e-9))
+    grid = np.atleast_2d(right.subplots(2, max(shown, 1), squeeze=False))
+    for (title, row), line in zip(rows, grid, strict=True):
+        for name, panel in zip(row, line, strict=False):
+            signed = np.clip(_smooth(apart[order[name]] / reach), -1, 1)
+            shades = mpl.colormaps["RdBu"](0.5 + 0.5 * signed)
+            shades[..., 3] = np.clip(1.3 * np.abs(signed), 0, 0.85)
+            panel.imshow(_grey(paths[name]), cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
+            panel.imshow(shades, extent=(0, 1, 1, 0))
+        line[0].set_title(title, fontsize=10, loc="left")
+    for panel in grid.ravel():
+        panel.axis("off")
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(-reach, reach), "RdBu")
+    bar = right.colorbar(scale, ax=list(grid.ravel()), orientation="horizontal", shrink=0.6, pad=0.02)
+    bar.set_label("speaks against the face  ·  speaks for it (logits a cell)", fontsize=9)
+    bar.outline.set_visible(False)  # type: ignore[union-attr]
+    return figure
+
+
+def _grey(path: Path) -> np.ndarray:
+    """Load an image in greys, small and square, shape (side, side)."""
+    image = open_image(path).convert("L").resize((_FACE, _FACE), Image.Resampling.LANCZOS)
+    return np.asarray(image, np.float32)
+
+
+def _smooth(cells: np.ndarray) -> np.ndarray:
+    """Draw a grid of cells without their edges, shape (side, side)."""
+    image = Image.fromarray(cells.astype(np.float32))
+    return np.asarray(image.resize((_FACE, _FACE), Image.Resampling.BICUBIC))
 
 
 def training(histories: Sequence[Sequence[Epoch]]) -> Figure:

@@ -138,9 +138,10 @@ def _metrics(analysis: Analysis, total_seconds: float) -> dict[str, Any]:
         },
         "results": [_entry(result, settings.split) for result in analysis.results],
         "baselines": {result.model: _entry(result, settings.split) for result in analysis.baselines},
-        "side_bias": None
-        if analysis.utility is None
-        else {"logit": analysis.utility.side_bias, "sd": analysis.utility.side_bias_sd},
+        "observer": None if analysis.observer is None else dataclasses.asdict(analysis.observer),
+        "learning_curve": None
+        if analysis.learning_curve is None
+        else {"model": "utility", **dataclasses.asdict(analysis.learning_curve)},
         "seconds": {
             "embed": analysis.embed_seconds,
             "fit": analysis.fit_seconds,
@@ -162,6 +163,7 @@ def _entry(result: Result, split: str) -> dict[str, Any]:
         "split": split,
         "n_train": result.n_train,
         "n_test": result.n_test,
+        "repeats": result.repeats,
         **dataclasses.asdict(result.scores),
         "fit_seconds": result.fit_seconds,
     }

@@ -7,7 +7,7 @@ import numpy as np
 
 from catpref.evaluation import resampled
 
-FRACTIONS = (1 / 8, 1 / 4, 1 / 2)
+FRACTIONS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 """Parts of the training trials from which is learned, beside all of them."""
 
 LEAST_TRIALS = 10

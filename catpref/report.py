@@ -11,7 +11,7 @@ from PIL import Image
 from catpref import __version__, figures
 from catpref.analysis import Analysis, Result
 from catpref.embeddings import SIZE
-from catpref.evaluation import LEAST_REPEATS
+from catpref.evaluation import LEAST_REPEATS, UNRELATED
 from catpref.stimuli import image_path
 
 _FACES = 12
@@ -26,10 +26,20 @@ def text_table(analysis: Analysis) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
     lines.insert(1, "─" * (sum(widths) + 2 * len(widths) - 2))
-    trials = analysis.results[0].n_test
-    lines.append(
-        f"{trials} held-out trials, {_held_out(analysis)}; chance 0.500; noise ceiling {_ceiling(analysis)}"
+    first = analysis.results[0]
+    p_value = (
+        "" if first.scores.p_value is None else f"; {first.model} by chance: p = {first.scores.p_value:.3f}"
     )
+    lines.append(
+        f"{first.n_test} held-out trials, {_held_out(analysis)}; chance 0.500; noise ceiling {_ceiling(analysis)}"
+        + p_value
+    )
+    if analysis.observer is not None:
+        seen = analysis.observer
+        lines.append(
+            f"side bias {_with_interval(seen.side_bias, seen.side_bias_ci95, '+.2f')} logits to the right; "
+            f"lapse rate {_with_interval(seen.lapse, seen.lapse_ci95, '.3f')}"
+        )
     return "\n".join(lines)
 
 
@@ -52,6 +62,7 @@ def write(analysis: Analysis, folder: Path) -> None:
         figures={name: _data_url(figure) for name, figure in drawn.items()},
         held_out=_held_out(analysis),
         size=SIZE,
+        unrelated=UNRELATED,
         titles=figures.TITLES,
         version=__version__,
     )
@@ -61,6 +72,10 @@ def write(analysis: Analysis, folder: Path) -> None:
 def _signed(number: float) -> str:
     """Write a number with its sign, and zero without."""
     return f"{number:+.2f}".replace("+0.00", "0.00").replace("-0.00", "0.00")
+
+
+def _with_interval(number: float, interval: tuple[float, float], form: str) -> str:
+    return f"{number:{form}} ({interval[0]:{form}} to {interval[1]:{form}})"
 
 
 def _cells(result: Result) -> tuple[str, ...]:
@@ -79,7 +94,9 @@ def _cells(result: Result) -> tuple[str, ...]:
 
 def _held_out(analysis: Analysis) -> str:
     what = {"images": "of images never trained on", "trials": "of known images"}[analysis.settings.split]
-    return f"{what} ({analysis.settings.folds} folds)"
+    repeats = analysis.results[0].repeats
+    times = f", {repeats} times" if repeats > 1 else ""
+    return f"{what} ({analysis.settings.folds} folds{times})"
 
 
 def _ceiling(analysis: Analysis) -> str:

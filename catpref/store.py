@@ -17,7 +17,7 @@ from catpref.models import study_cnn
 from catpref.models.study_cnn import StudyCNN
 from catpref.models.utility import Utility
 
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 @dataclass(frozen=True)

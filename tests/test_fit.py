@@ -21,8 +21,8 @@ from test_backbones import random_trunk, save_trunk
 from catpref.fit import main
 
 QUICK = ("--folds", "3", "--map-size", "32")
-SCORES = {"accuracy", "accuracy_ci95", "log_loss", "brier", "ece", "auc", "collapsed"}
-ENTRY = {"model", "embedding", "split", "n_train", "n_test", "fit_seconds"} | SCORES
+SCORES = {"accuracy", "accuracy_ci95", "log_loss", "brier", "ece", "auc", "collapsed", "p_value"}
+ENTRY = {"model", "embedding", "split", "n_train", "n_test", "repeats", "fit_seconds"} | SCORES
 MODELS = ["utility", "study_cnn"]
 BASELINES = ["majority_side", "luminance", "contrast", "bradley_terry"]
 
@@ -61,7 +61,16 @@ def test_every_file_is_there_and_nothing_else(fitted: Path) -> None:
     ]
     written = {name for name, content in listing(fitted / "session_fit").items() if content is not None}
     figures = {
-        f"figures/{name}.png" for name in ("accuracy", "calibration", "ranking", "training", "layer_maps")
+        f"figures/{name}.png"
+        for name in (
+            "accuracy",
+            "calibration",
+            "layer_maps",
+            "learning_curve",
+            "ranking",
+            "regions",
+            "training",
+        )
     }
     model = {"model/model.json", "model/utility.safetensors", "model/study_cnn.safetensors"}
     assert written == {"metrics.json", "predictions.csv", "ranking.csv", "report.html"} | figures | model
@@ -85,9 +94,19 @@ def test_the_metrics_have_the_schema(fitted: Path) -> None:
     assert list(metrics["baselines"]) == BASELINES
     for entry in [*metrics["results"], *metrics["baselines"].values()]:
         assert set(entry) == ENTRY
-        assert (entry["split"], entry["n_train"], entry["n_test"]) == ("images", 28, 18)
+        once = entry["model"] == "study_cnn"
+        assert (entry["split"], entry["n_train"], entry["repeats"]) == ("images", 28, 1 if once else 10)
+        assert entry["n_test"] == 18 if once else 18 < entry["n_test"] <= 66
         low, high = entry["accuracy_ci95"]
         assert 0 <= low <= entry["accuracy"] <= high <= 1
+        assert 0 < entry["p_value"] <= 1
+    observer, curve = metrics["observer"], metrics["learning_curve"]
+    low, high = observer["lapse_ci95"]
+    assert 0 < low < observer["lapse"] < high < 1
+    assert observer["side_bias_ci95"][0] < observer["side_bias"] < observer["side_bias_ci95"][1]
+    assert curve["model"] == "utility" and curve["trials"] == [14.0, 28.0], "a quarter of 28 is too few"
+    assert len(curve["accuracy"]) == len(curve["accuracy_ci95"]) == 2
+    assert curve["trials_for_90_percent"] is None, "two points are no curve"
     assert set(metrics["seconds"]) == {"embed", "fit", "total"}
     assert {"catpref", "python", "torch", "lpips", "numpy"} <= set(metrics["versions"])
 
@@ -102,14 +121,16 @@ def test_the_predictions_are_those_that_were_scored(fitted: Path) -> None:
     entries = {entry["model"]: entry for entry in [*metrics["results"], *metrics["baselines"].values()]}
     session = pd.read_csv(fitted / "session.csv")
     for name, rows in predictions.groupby("model"):
-        assert len(rows) == 18 and sorted(rows["fold"].unique()) == [0, 1, 2]
+        assert sorted(rows["fold"].unique()) == [0, 1, 2]
+        assert (rows.groupby("repeat").size() == 18).all()
+        assert rows["repeat"].nunique() == (1 if name == "study_cnn" else 10)
         hits = np.where(rows["p_right"] == 0.5, 0.5, (rows["p_right"] > 0.5) == rows["choice"])
         assert hits.mean() == pytest.approx(entries[name]["accuracy"])
         shown = session.iloc[rows["row"] - 2]
         for column in ("left_image", "right_image", "choice", "trial"):
             assert (shown[column].to_numpy() == rows[column].to_numpy()).all()
-        for fold, held_out in rows.groupby("fold"):
-            others = rows[rows["fold"] != fold]
+        for (fold, repeat), held_out in rows.groupby(["fold", "repeat"]):
+            others = rows[(rows["fold"] != fold) & (rows["repeat"] == repeat)]
             mine, theirs = ({*each["left_image"], *each["right_image"]} for each in (held_out, others))
             assert not mine & theirs
 
@@ -124,7 +145,7 @@ def test_the_ranking_names_every_image_once(fitted: Path) -> None:
 def test_the_models_are_plain_numbers(fitted: Path) -> None:
     model = fitted / "session_fit" / "model"
     description = json.loads((model / "model.json").read_text())
-    assert description["schema_version"] == 1 and description["map_size"] == 32
+    assert description["schema_version"] == 2 and description["map_size"] == 32
     for name in MODELS:
         assert load_file(model / f"{name}.safetensors")
     for path in (fitted / "session_fit").rglob("*"):
@@ -148,7 +169,7 @@ def test_the_report_opens_offline(fitted: Path) -> None:
     html = (fitted / "session_fit" / "report.html").read_text(encoding="utf-8")
     page = References()
     page.feed(html)
-    assert len(page.found) == 12 + 4, "faces and figures"
+    assert len(page.found) == 12 + 6, "faces and figures"
     for reference in page.found:
         kind, content = reference.split(";base64,")
         assert kind in {"data:image/png", "data:image/jpeg"}
@@ -231,7 +252,7 @@ def test_columns_like_those_of_the_predictions_are_kept(session: Path) -> None:
     assert call(main, session, "--model", "utility", "--folds", 3).code == 0
     predictions = pd.read_csv(session.parent / "session_fit" / "predictions.csv")
     utility = predictions[predictions["model"] == "utility"]
-    assert len(utility) == 18 and set(utility["fold"]) == {0, 1, 2}
+    assert len(utility) == 10 * 18 and set(utility["fold"]) == {0, 1, 2}
     for name, value in {
         "model": "x",
         "model_in_session": "z",

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 from support import call, faces, listing, refusal, shell, small_study, true_utilities, use_own_cache
 from test_backbones import random_trunk, save_trunk
 
@@ -91,7 +92,7 @@ def test_a_pair_is_predicted_from_the_utilities_and_the_side_bias(study: Path) -
     )
     done = call(main, model, "--pairs", study / "pairs.csv", "--stimuli", study / "new")
     forth, back = table(done.out)["p_right"]
-    bias = json.loads((study / "session_fit" / "metrics.json").read_text())["side_bias"]["logit"]
+    bias = load_file(model / "utility.safetensors")["side_bias"][0]
     logits = np.log([forth / (1 - forth), back / (1 - back)])
     assert logits.mean() == pytest.approx(bias, abs=0.02)
     ranking = table(call(main, model, study / "new").out).set_index("image")["utility"]
@@ -215,7 +216,7 @@ def test_a_damaged_model_is_refused(study: Path, name: str, damage: str) -> None
 
 
 @pytest.mark.parametrize(("name", "value", "said"), [
-    ("schema_version", 2, "another version"),
+    ("schema_version", 1, "another version"),
     ("schema_version", None, "another version"),
     ("backbone", 5, "damaged"),
     ("backbone", ["x"], "damaged"),

@@ -31,6 +31,7 @@ _ENOUGH_IMAGES = 100  # to tell how much a dimension typically varies
 _MANY = 500  # items, for which every product of all dimensions would take too long
 _HASHED = 512  # dimensions of a block that are left then
 _MOST_DIRECTIONS = 300  # in which a utility varies where there are many images
+_LEAST_REST = 1e-4  # of a dimension's variance, once the image is left out that it mostly comes from
 _LEAST_EIGENVALUE = 1e-6  # of the greatest: below is rounding
 
 
@@ -56,6 +57,8 @@ class Utility:
         The preference for the right whatever it shows, in logits.
     gain
         What the logits of a choice are multiplied by, so that P(right) is calibrated for images never seen.
+    farthest
+        The distance (see `distances`) of the training image that is least like the others.
     """
 
     centre: np.ndarray
@@ -68,6 +71,7 @@ class Utility:
     side_bias: float
     side_bias_sd: float
     gain: float
+    farthest: float
 
     def utilities(self, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Give each image's utility against the average training image, and its standard deviation, in logits.
@@ -101,6 +105,25 @@ class Utility:
         mean, variance = self._posterior(embeddings, pairs, bias_scale)
         return expit(_moderated(mean, variance, self.gain, self.side_bias if side_bias else 0.0))
 
+    def distances(self, embeddings: np.ndarray) -> np.ndarray:
+        """Tell how unlike the training images others are; beyond `farthest`, they are of another kind.
+
+        Parameters
+        ----------
+        embeddings
+            Shape (images, dimensions).
+
+        Returns
+        -------
+        ndarray
+            Mean absolute deviation from the average training image, each dimension in units of its standard
+            deviation and weighted by the square root of its prior variance, shape (images,).
+        """
+        total = np.zeros(len(embeddings))
+        for _, part in _standardised(embeddings, slice(None), self.centre, self.scale):
+            total += np.abs(part).sum(1)
+        return total / embeddings.shape[1]
+
     def tensors(self) -> dict[str, np.ndarray]:
         """Return everything there is to save, by name, as float32 (the directions as float16)."""
         halved = {"weight_directions"}
@@ -115,7 +138,7 @@ class Utility:
     def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> "Utility":
         """Restore what `tensors` returned; raises KeyError if a part is missing."""
         arrays = ("centre", "scale", "weights", "weight_directions", "bias_directions", "shrinkage")
-        numbers = ("prior_variance", "side_bias", "side_bias_sd", "gain")
+        numbers = ("prior_variance", "side_bias", "side_bias_sd", "gain", "farthest")
         parts: dict[str, Any] = {name: tensors[name] for name in arrays}
         parts |= {name: float(tensors[name][0]) for name in numbers}
         return cls(**parts)
@@ -340,8 +363,10 @@ def project(learned: Learned, embeddings: np.ndarray) -> Utility:
         np.add.at(onto, left, -of_trials)
     onto = onto.astype(np.float32)
     projected = np.empty((embeddings.shape[1], onto.shape[1]), np.float32)
+    apart = np.zeros(len(shown))
     for columns, part in _standardised(embeddings, shown, kernels.centre, scale):
         projected[columns] = part.T @ onto
+        apart += _left_out(part, np.sqrt(relevance[columns])).sum(1)
     return Utility(
         centre=kernels.centre,
         scale=scale,
@@ -353,7 +378,25 @@ def project(learned: Learned, embeddings: np.ndarray) -> Utility:
         side_bias=posterior.side_bias,
         side_bias_sd=posterior.side_bias_sd,
         gain=learned.gain,
+        farthest=float(apart.max() / embeddings.shape[1]),
     )
+
+
+def _left_out(deviations: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Give each image's absolute deviation from the other images' mean, in units of their standard deviation.
+
+    Parameters
+    ----------
+    deviations
+        From the mean of all, in units of all images' standard deviation and times `weights`.
+    weights
+        Of each dimension.
+    """
+    images = len(deviations)
+    part = np.square(deviations / weights.astype(np.float32)) / max(
+        images - 1, 1
+    )  # of the variance that is its own
+    return np.abs(deviations) * np.sqrt(images / max(images - 1, 1) / np.maximum(1 - part, _LEAST_REST))
 
 
 def _slices(embeddings: np.ndarray, rows: int) -> Iterator[slice]:
