@@ -1,6 +1,7 @@
 """``python -m catpref.predict DIR/model IMAGES…``: rank new images, or predict the choice between pairs of them."""
 
 import argparse
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -77,7 +78,19 @@ def _rank(fitted: FittedModels, paths: Mapping[str, Path], kept: Path | None) ->
     if fitted.utility is None:
         raise BadInput("study_cnn compares pairs and cannot rank; fit with --model utility, or give --pairs")
     embeddings = embed(list(paths.values()), fitted.backbone, fitted.embedding, kept)
-    return rank(list(paths), fitted.utility, embeddings)
+    far = fitted.utility.far(embeddings)
+    _warn_of(far)
+    ranking = rank(list(paths), fitted.utility, embeddings)
+    return ranking.assign(far=ranking["image"].isin(np.array(list(paths))[far]).astype(int))
+
+
+def _warn_of(far: np.ndarray) -> None:
+    if far.any():
+        print(
+            f"catpref: {far.sum()} of {len(far)} images are far from all that the model learned from; "
+            "what it says of them may mean nothing",
+            file=sys.stderr,
+        )
 
 
 def _images_in(place: Path) -> list[Path]:
@@ -100,6 +113,7 @@ def _predict_pairs(
 def _p_right(fitted: FittedModels, paths: Sequence[Path], pairs: np.ndarray, kept: Path | None) -> np.ndarray:
     if fitted.utility is not None:
         embeddings = embed(paths, fitted.backbone, fitted.embedding, kept)
+        _warn_of(fitted.utility.far(embeddings))
         return fitted.utility.p_right(embeddings, pairs)
     assert fitted.cnn is not None and fitted.map_size is not None
     maps = lpips_maps.distance_maps(paths, pairs, fitted.backbone, fitted.map_size, fitted.map_layer, kept)

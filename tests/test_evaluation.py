@@ -3,7 +3,15 @@ import pytest
 from scipy.special import expit
 from support import all_pairs
 
-from catpref.evaluation import accuracy_interval, calibration_error, noise_ceiling, reliability, score
+from catpref.evaluation import (
+    accuracy_interval,
+    calibration_error,
+    noise_ceiling,
+    reliability,
+    resampled,
+    score,
+    unrelated_choices,
+)
 
 DISJOINT = np.arange(40).reshape(-1, 2)
 
@@ -170,3 +178,64 @@ def test_a_few_repeats_of_separate_pairs_hardly_widen_the_interval() -> None:
     repeated = np.concatenate([pairs, pairs[:15]]), np.concatenate([hits, hits[:15]])
     wider_low, wider_high = accuracy_interval(repeated[1], repeated[0])
     assert wider_high - wider_low == pytest.approx(high - low, rel=0.15)
+
+
+def test_folds_of_few_trials_do_not_count_as_collapsed_unless_all_are() -> None:
+    folds = np.repeat([0, 1, 2, 3], [12, 2, 2, 2])
+    pairs, choices = np.arange(36).reshape(-1, 2), np.tile([0, 1], 9)
+    p_right = np.array([0.3, 0.7] * 6 + [0.8] * 6)
+    assert not score(p_right, choices, pairs, folds).collapsed
+    assert score(p_right[12:], choices[12:], pairs[12:], folds[12:]).collapsed
+    assert score(np.where(folds == 0, 0.9, p_right), choices, pairs, folds).collapsed
+
+
+def test_predictions_of_the_same_trial_are_no_new_evidence() -> None:
+    pairs, hit = all_pairs(20), np.random.default_rng(0).random(190) < 0.7
+    once = accuracy_interval(hit, pairs)
+    rows = np.tile(np.arange(190), 5)
+    again = accuracy_interval(hit[rows], pairs[rows], rows)
+    assert again == pytest.approx(once, abs=0.01)
+    alone, rows = np.arange(100).reshape(-1, 2), np.tile(np.arange(50), 4)
+    assert accuracy_interval(hit[rows], alone[rows], rows) == accuracy_interval(hit[:50], alone)
+
+
+def test_images_are_resampled_with_their_trials() -> None:
+    pairs = all_pairs(6)
+    for weights in resampled(pairs, 20):
+        gone = [image for image in range(6) if not weights[(pairs == image).any(1)].any()]
+        assert all(not weights[(pairs == image).any(1)].any() for image in gone)
+        assert weights.any()
+    assert np.mean([weights.mean() for weights in resampled(all_pairs(30), 400)]) == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("design", ["full", "random"])
+def test_by_chance_every_p_value_is_as_likely_as_any_other(design: str) -> None:
+    """Predictions by utilities that have nothing to do with the observer's, who has strong ones."""
+    pairs = all_pairs(25) if design == "full" else np.arange(300).reshape(-1, 2)
+    images, values = int(pairs.max()) + 1, []
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        worth, other = random.normal(0, 2, (2, images))
+        choices = (worth[pairs[:, 1]] - worth[pairs[:, 0]] > random.logistic(size=len(pairs))).astype(int)
+        p_right = expit(other[pairs[:, 1]] - other[pairs[:, 0]])
+        unrelated = unrelated_choices(pairs, choices, 199, seed)
+        assert unrelated.shape == (199, len(pairs)) and unrelated.mean() == pytest.approx(
+            choices.mean(), abs=0.1
+        )
+        p_value = score(p_right, choices, pairs, np.zeros(len(pairs)), unrelated=unrelated).p_value
+        assert p_value is not None
+        values.append(p_value)
+    assert np.mean(np.array(values) < 0.1) <= 0.2 and 0.35 < np.mean(values) < 0.65
+
+
+def test_a_model_that_foresees_has_a_small_p_value_and_a_constant_one_none() -> None:
+    pairs, random = all_pairs(25), np.random.default_rng(0)
+    worth = random.normal(0, 2, 25)
+    p = expit(worth[pairs[:, 1]] - worth[pairs[:, 0]] + 0.8)
+    choices = (random.random(len(pairs)) < p).astype(int)
+    unrelated = unrelated_choices(pairs, choices, 199)
+    folds = np.zeros(len(pairs))
+    assert score(p, choices, pairs, folds, unrelated=unrelated).p_value == 1 / 200
+    always_right = score(np.full(len(pairs), 0.7), choices, pairs, folds, unrelated=unrelated).p_value
+    assert always_right is not None and always_right > 0.1, "the side bias is theirs, too"
+    assert score(np.full(len(pairs), 0.5), choices, pairs, folds, unrelated=unrelated).p_value == 1

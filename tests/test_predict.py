@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 from support import call, faces, listing, refusal, shell, small_study, true_utilities, use_own_cache
 from test_backbones import random_trunk, save_trunk
@@ -50,7 +51,7 @@ def test_known_images_are_ranked_as_by_the_fit(study: Path) -> None:
     done = call(main, study / "session_fit" / "model", study / "cats")
     assert (done.code, done.err) == (0, "")
     ours, theirs = table(done.out), pd.read_csv(study / "session_fit" / "ranking.csv")
-    assert list(ours.columns) == ["image", "utility", "utility_sd"]
+    assert list(ours.columns) == ["image", "utility", "utility_sd", "far"] and not ours["far"].any()
     assert [Path(name).name for name in ours["image"]] == list(theirs["image"])
     np.testing.assert_allclose(ours["utility"], theirs["utility"], atol=0.01)
     np.testing.assert_allclose(ours["utility_sd"], theirs["utility_sd"], atol=0.01)
@@ -66,6 +67,20 @@ def test_new_images_and_folders_are_ranked_by_a_fresh_process(study: Path) -> No
     assert ranking["utility"].is_monotonic_decreasing
     worth = [true_utilities()[int(Path(name).stem[4:]) - 1] for name in ranking["image"]]
     assert np.corrcoef(ranking["utility"], worth)[0, 1] > -0.5, "16 images teach little, but nothing contrary"
+
+
+def test_images_of_another_kind_are_told(study: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(study / "new" / "noise.png")
+    Image.linear_gradient("L").save(study / "new" / "ramp.png")
+    model = study / "session_fit" / "model"
+    done = call(main, model, study / "new")
+    ranking = table(done.out)
+    assert {Path(name).name for name in ranking["image"][ranking["far"] == 1]} == {"noise.png", "ramp.png"}
+    assert done.code == 0 and done.err.startswith("catpref: 2 of 10 images are far from all")
+    (study / "pairs.csv").write_text("left_image,right_image\ncat_0051.png,noise.png\n")
+    done = call(main, model, "--pairs", study / "pairs.csv", "--stimuli", study / "new")
+    assert (done.code, len(table(done.out))) == (0, 1) and "1 of 2 images are far" in done.err
 
 
 def test_pairs_keep_their_columns(study: Path) -> None:

@@ -133,8 +133,9 @@ def _laplace(
         chosen = lapse / 2 + (1 - lapse) * looking
         change = (1 - lapse) * looking * (1 - looking)
         gradient = point - design.T @ (change / chosen)
-        # Fisher's information, which is never negative
-        precision = design.T @ (design * (np.square(change) / (chosen * (1 - chosen)))[:, None])
+        # Fisher's information, which is never negative; what is certain (0 / 0) tells nothing
+        information = np.square(change) / np.maximum(chosen * (1 - chosen), np.finfo(float).tiny)
+        precision = design.T @ (design * information[:, None])
         precision[np.diag_indices_from(precision)] += 1
         factor = cho_factor(precision)
         step = cho_solve(factor, gradient)

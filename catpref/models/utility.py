@@ -31,6 +31,7 @@ _ENOUGH_IMAGES = 100  # to tell how much a dimension typically varies
 _MANY = 500  # items, for which every product of all dimensions would take too long
 _HASHED = 512  # dimensions of a block that are left then
 _MOST_DIRECTIONS = 300  # in which a utility varies where there are many images
+_CLEARLY = 1.1  # times as far: new images of the same kind are not, those of other kinds mostly more
 _LEAST_REST = 1e-4  # of a dimension's variance, once the image is left out that it mostly comes from
 _LEAST_EIGENVALUE = 1e-6  # of the greatest: below is rounding
 
@@ -58,7 +59,7 @@ class Utility:
     gain
         What the logits of a choice are multiplied by, so that P(right) is calibrated for images never seen.
     farthest
-        The distance (see `distances`) of the training image that is least like the others.
+        The distance (see `distances`) of the training image that is least like the others, from those.
     """
 
     centre: np.ndarray
@@ -106,7 +107,7 @@ class Utility:
         return expit(_moderated(mean, variance, self.gain, self.side_bias if side_bias else 0.0))
 
     def distances(self, embeddings: np.ndarray) -> np.ndarray:
-        """Tell how unlike the training images others are; beyond `farthest`, they are of another kind.
+        """Tell how unlike the training images others are; see `far`.
 
         Parameters
         ----------
@@ -123,6 +124,21 @@ class Utility:
         for _, part in _standardised(embeddings, slice(None), self.centre, self.scale):
             total += np.abs(part).sum(1)
         return total / embeddings.shape[1]
+
+    def far(self, embeddings: np.ndarray) -> np.ndarray:
+        """Say which images are of another kind than the training images: clearly farther than any of those.
+
+        Parameters
+        ----------
+        embeddings
+            Shape (images, dimensions).
+
+        Returns
+        -------
+        ndarray of bool
+            Shape (images,).
+        """
+        return self.distances(embeddings) > _CLEARLY * self.farthest
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return everything there is to save, by name, as float32 (the directions as float16)."""
