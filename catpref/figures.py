@@ -34,7 +34,7 @@ THUMBNAIL = 144  # pixels
 _FACE = 192  # pixels
 _MEAN_FACES = 100  # enough for a mean
 
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -50,7 +50,7 @@ _STYLE: Any = {
 
 def draw_all(analysis: Analysis) -> dict[str, Figure]:
     """Draw every figure that the analysis has something to show in, by name."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         drawn = {"accuracy": accuracy(analysis), "calibration": calibration(analysis)}
         if analysis.utility is not None:
             drawn["ranking"] = ranking(analysis)

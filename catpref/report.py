@@ -59,7 +59,7 @@ def write(analysis: Analysis, folder: Path) -> None:
         signed=_signed,
         ceiling=_ceiling(analysis),
         faces=_faces(analysis),
-        figures={name: _data_url(figure) for name, figure in drawn.items()},
+        figures={name: data_url(figure) for name, figure in drawn.items()},
         held_out=_held_out(analysis),
         size=SIZE,
         unrelated=UNRELATED,
@@ -115,7 +115,8 @@ def _faces(analysis: Analysis) -> list[tuple[str, str, float]]:
     ]
 
 
-def _data_url(figure: Figure) -> str:
+def data_url(figure: Figure) -> str:
+    """Write a figure as a URL that holds it, for a page that opens offline."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

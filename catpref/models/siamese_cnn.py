@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.linalg import eigh
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit
 from torch import Tensor, nn
@@ -114,7 +113,7 @@ class SiameseCNN:
         embeddings
             Shape (images, dimensions), as in training.
         """
-        components = _components(embeddings, self.centre, self.scale, self.mixing)
+        components = _components(embeddings, np.arange(len(embeddings)), self.centre, self.scale, self.mixing)
         device = self.networks[0].side_bias.device
         parts = [
             torch.stack([_look(network, part, self.mirror) for network in self.networks]).mean(0).cpu()
@@ -215,10 +214,10 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         shown = np.unique(pairs)
-        mixing = _mixing(embeddings[shown], start.centre, start.scale, channels)
+        mixing = _mixing(embeddings, shown, start.centre, start.scale, channels)
         followed = shown if test is None else np.unique(np.concatenate([pairs, test[0]]))
         components = torch.zeros(len(embeddings), mixing.shape[1], grid, grid)
-        components[followed] = _components(embeddings[followed], start.centre, start.scale, mixing)
+        components[followed] = _components(embeddings, followed, start.centre, start.scale, mixing)
         components = components.to(device)
         epochs, gain = _choose(components, pairs, choices, seed, mirror)
         networks, histories = [], []
@@ -310,15 +309,11 @@ def _ridge(components: Tensor, pairs: np.ndarray, choices: np.ndarray) -> tuple[
     """Fit the shortcut and the side bias; the penalty is the one with the greatest marginal likelihood."""
     images, indices = np.unique(pairs, return_inverse=True)
     sides = indices.reshape(-1, 2)
-    features = components[torch.from_numpy(images)].flatten(1).double().cpu().numpy()
-    values, vectors = eigh(features @ features.T)
-    kept = values > values[-1] * 1e-8
-    kept[:-_MOST_DIRECTIONS] = False
-    span = vectors[:, kept] / np.sqrt(values[kept])
-    coordinates = vectors[:, kept] * np.sqrt(values[kept])
+    features = components[torch.from_numpy(images)].flatten(1).double().cpu()
+    left, lengths, right = torch.svd_lowrank(features, q=min(_MOST_DIRECTIONS, *features.shape), niter=4)
+    coordinates = (left * lengths).numpy()
     posterior = laplace.fit(coordinates[sides[:, 1]] - coordinates[sides[:, 0]], choices)
-    weights = features.T @ (span @ posterior.weights)
-    return torch.from_numpy(weights).float()[None], posterior.side_bias
+    return (right @ torch.from_numpy(posterior.weights)).float()[None], posterior.side_bias
 
 
 def _epoch(
@@ -355,8 +350,10 @@ def _look(network: _Network, components: Tensor, mirror: bool) -> Tensor:
     return utilities
 
 
-def _mixing(embeddings: np.ndarray, centre: np.ndarray, scale: np.ndarray, channels: int) -> np.ndarray:
-    """Find the channels' principal components over the cells of all images, scaled to a mean square of one.
+def _mixing(
+    embeddings: np.ndarray, images: np.ndarray, centre: np.ndarray, scale: np.ndarray, channels: int
+) -> np.ndarray:
+    """Find the channels' principal components over the cells of the images, scaled to a mean square of one.
 
     Returns
     -------
@@ -365,24 +362,30 @@ def _mixing(embeddings: np.ndarray, centre: np.ndarray, scale: np.ndarray, chann
     """
     cells = embeddings.shape[1] // channels
     enough = max(1, _COMPONENT_ROWS // cells)
-    some = np.random.default_rng(0).permutation(len(embeddings))[:enough]
-    standardised = (torch.from_numpy(embeddings[some]).float() - torch.from_numpy(centre)) / torch.from_numpy(
-        scale
-    )
+    some = np.random.default_rng(0).permutation(images)[:enough]
+    standardised = (torch.from_numpy(embeddings[some]).float() - torch.from_numpy(centre)) * _inverse(scale)
     rows = standardised.reshape(-1, channels, cells).transpose(1, 2).reshape(-1, channels)
     count = min(_COMPONENTS, *rows.shape)
     _, lengths, directions = torch.svd_lowrank(rows, q=count, niter=4)
-    return (directions / (lengths.square().mean() / len(rows)).sqrt()).numpy()
+    return (directions / (lengths.square().mean() / len(rows)).sqrt().clamp_min(1e-6)).numpy()
 
 
-def _components(embeddings: np.ndarray, centre: np.ndarray, scale: np.ndarray, mixing: np.ndarray) -> Tensor:
+def _components(
+    embeddings: np.ndarray, images: np.ndarray, centre: np.ndarray, scale: np.ndarray, mixing: np.ndarray
+) -> Tensor:
     """Standardise images and mix their channels, a few at a time: shape (images, components, grid, grid)."""
     channels, components = mixing.shape
     grid = round((embeddings.shape[1] / channels) ** 0.5)
-    middle, by = torch.from_numpy(centre), torch.from_numpy(scale)
+    by = _inverse(scale)
     mix = torch.from_numpy(mixing).T
+    middle = mix @ (torch.from_numpy(centre) * by).reshape(channels, grid**2)
     parts = [
-        mix @ ((torch.from_numpy(part).float() - middle) / by).reshape(-1, channels, grid**2)
-        for part in np.array_split(embeddings, -(-len(embeddings) // _IMAGES_AT_ONCE))
+        mix @ torch.from_numpy(embeddings[some]).float().mul_(by).reshape(-1, channels, grid**2) - middle
+        for some in np.array_split(images, -(-len(images) // _IMAGES_AT_ONCE))
     ]
     return torch.cat(parts).reshape(-1, components, grid, grid)
+
+
+def _inverse(scale: np.ndarray) -> Tensor:
+    """Invert the scale; a dimension that is the same in all images does not count."""
+    return torch.from_numpy(np.divide(1, scale, out=np.zeros_like(scale), where=scale > 1e-12))

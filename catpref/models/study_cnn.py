@@ -94,6 +94,7 @@ def fit(
     test: tuple[np.ndarray, np.ndarray] | None = None,
     seed: int = 0,
     device: str = "cpu",
+    epochs: int = EPOCHS,
 ) -> StudyCNN:
     """Train the network.
 
@@ -109,6 +110,8 @@ def fit(
         Seed of the initial weights, the order of the trials and the dropout.
     device
         Where to train.
+    epochs
+        Passes over the trials.
 
     Raises
     ------
@@ -125,27 +128,28 @@ def fit(
         torch.manual_seed(seed)
         network = build(size).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimiser = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE, fused=device != "mps")
-        step: Callable[[Tensor, Tensor], tuple[float, Tensor]] = partial(_step, network, optimiser)
+        take_step: Callable[[Tensor, Tensor], tuple[float, Tensor]] = partial(step, network, optimiser)
         if study_training.pays(device, size):
-            step = stack.enter_context(study_training.stepping(network, optimiser, _BATCH))
+            take_step = stack.enter_context(study_training.stepping(network, optimiser, _BATCH))
         inputs = torch.from_numpy(maps)[:, None]
         targets = torch.tensor(choices)
         history = []
-        for _ in progress(range(EPOCHS), "training", unit="epoch"):
+        for _ in progress(range(epochs), "training", unit="epoch"):
             network.train()
             loss_sum, right = 0.0, 0
             for batch in torch.randperm(len(targets)).split(_BATCH):
                 goal = targets[batch].to(device)
-                loss, logits = step(inputs[batch].to(device, memory_format=torch.channels_last), goal)
+                loss, logits = take_step(inputs[batch].to(device, memory_format=torch.channels_last), goal)
                 loss_sum += loss * len(batch)
                 right += int((logits.argmax(1) == goal).sum())
             history.append(_epoch(network, loss_sum / len(targets), right / len(targets), test))
     return StudyCNN(network.eval(), history)
 
 
-def _step(
+def step(
     network: nn.Sequential, optimiser: torch.optim.Optimizer, maps: Tensor, choices: Tensor
 ) -> tuple[float, Tensor]:
+    """Take one plain step of the training; returns the loss before it, and the logits."""
     logits = network(maps)
     loss = cross_entropy(logits, choices)
     optimiser.zero_grad()

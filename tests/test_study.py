@@ -1,0 +1,79 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import call, faces, refusal, small_study, use_own_cache
+
+from experiments import study_runs
+from experiments.study import main
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_own_cache(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("study") / "study"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_own_cache(monkeypatch)
+        monkeypatch.setattr(study_runs, "LEAK_EPOCHS", 1)  # what they find is not tested here
+        done = call(main, "--simulate", faces(), "--out", out, "--map-size", 32)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.endswith(f"report: {out / 'report.html'}\n")
+    return out
+
+
+def test_a_distance_map_does_not_tell_the_sides(simulated: Path) -> None:
+    numbers = json.loads((simulated / "study.json").read_text())
+    assert [run["title"] for run in numbers["experiments"]] == [
+        "mean map, fully-sampled, 1225 trials",
+        "first-layer map, fully-sampled, 1225 trials",
+    ]
+    for run in numbers["experiments"]:
+        assert (run["n_train"], run["n_test"], len(run["history"])) == (980, 245, 10)
+        assert run["accuracy_ci95"][0] < 0.5
+        assert run["swap"]["same_face"] == 0 and run["swap"]["same_side"] == 1
+        assert run["swap"]["greatest_change"] < 1e-5
+    made, shuffled, bright, apart = numbers["controls"]
+    assert shuffled["accuracy_ci95"][0] < 0.5 and bright["accuracy_ci95"][0] < 0.5
+    assert apart["accuracy"] > 0.8, "what a distance says, the network learns"
+    assert made == {key: value for key, value in numbers["experiments"][0].items() if key != "swap"}
+    assert len(numbers["leaks"]) == 8
+
+
+def test_the_report_is_one_page(simulated: Path) -> None:
+    html = (simulated / "report.html").read_text()
+    for said in ("Exchange the sides", "What can leak", "1225 trials", "--ink: #24272c"):
+        assert said in html
+    assert "http" not in html.replace("charset", "") and "<script" not in html
+    assert html.count("data:image/png;base64,") == 4
+    assert {path.name for path in (simulated / "figures").iterdir()} == {
+        "controls.png", "histories.png", "leaks.png", "swap.png",
+    }  # fmt: skip
+
+
+def test_a_persons_session(tmp_path: Path) -> None:
+    session = small_study(tmp_path)
+    done = call(main, session, "--out", tmp_path / "out", "--map-size", 32, "--seed", 1)
+    assert (done.code, done.err) == (0, "")
+    (run, _) = json.loads((tmp_path / "out" / "study.json").read_text())["experiments"]
+    assert (run["n_train"], run["n_test"]) == (52, 14) and np.isfinite(run["p_value"])
+
+
+def test_what_cannot_be_run_is_said(tmp_path: Path) -> None:
+    session = small_study(tmp_path)
+    assert "either" in refusal(main)
+    assert "either" in refusal(main, session, "--simulate", faces())
+    assert "--map-size 20" in refusal(main, session, "--map-size", 20)
+    assert "parameters.csv" in refusal(main, "--simulate", tmp_path / "cats", "--out", tmp_path / "out")
+    assert "not written by catpref" in refusal(main, session, "--out", tmp_path / "cats")
+
+
+def test_psychopy_is_not_needed() -> None:
+    code = "import sys; sys.modules['psychopy'] = None; import experiments.study"
+    subprocess.run([sys.executable, "-c", code], check=True)
