@@ -15,16 +15,19 @@ from catpref.commands import BadInput, progress
 from catpref.embeddings import DEFAULT, GRIDS, blocks, embed
 from catpref.evaluation import NoiseCeiling, Scores
 from catpref.learning_curve import LearningCurve
-from catpref.models import bradley_terry, laplace, psychometric, study_cnn, utility
+from catpref.models import bradley_terry, laplace, psychometric, siamese_cnn, study_cnn, utility
 from catpref.models.psychometric import Observer
+from catpref.models.siamese_cnn import SiameseCNN
 from catpref.models.study_cnn import StudyCNN
 from catpref.models.utility import Utility
 from catpref.sessions import Session, check_both_sides_chosen
 from catpref.splits import Fold, split
 from catpref.stimuli import image_path
 
-MODELS = ("utility", "study_cnn")
-NETWORKS = ("study_cnn",)
+MODELS = ("utility", "siamese_cnn", "study_cnn")
+DEFAULT_MODELS = ("utility", "siamese_cnn")
+"""Those whose answer turns around with the sides."""
+NETWORKS = ("siamese_cnn", "study_cnn")
 """Models that take long to train: one cross-validation, where others are repeated."""
 
 _MOST_REPEATS = 10
@@ -39,7 +42,7 @@ _TRAINING_BUDGET = 1.5e12  # multiplications and additions: about a quarter of a
 class Settings:
     """What a fit is asked for; see ``python -m catpref.fit --help``."""
 
-    models: Sequence[str] = MODELS
+    models: Sequence[str] = DEFAULT_MODELS
     embedding: str | None = None
     map_size: int | None = None
     split: str = "images"
@@ -94,10 +97,10 @@ class Analysis:
         One row for each model and held-out trial.
     ranking
         Columns image, utility, utility_sd; most preferred first.
-    utility, cnn
+    utility, siamese, cnn
         The models fitted to all trials; None where not asked for.
     histories
-        The training history of each fold's network.
+        The training history of each fold's network, by model.
     inputs
         Which embedding and which distance maps the models read.
     map_size
@@ -118,8 +121,9 @@ class Analysis:
     predictions: pd.DataFrame
     ranking: pd.DataFrame
     utility: Utility | None
+    siamese: SiameseCNN | None
     cnn: StudyCNN | None
-    histories: list[list[study_cnn.Epoch]]
+    histories: dict[str, list[list[study_cnn.Epoch]]]
     inputs: Inputs
     map_size: int | None
     embed_seconds: float
@@ -158,7 +162,7 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
     looks = cues.luminance_and_contrast(paths, settings.cache)
     crops = cues.crop_sizes(session.stimuli, images)
     embeddings = maps = kernels = None
-    if "utility" in settings.models:
+    if {"utility", "siamese_cnn"} & {*settings.models}:
         embeddings = embed(paths, backbone, inputs.embedding, settings.cache)
     if "study_cnn" in settings.models:
         maps = lpips_maps.distance_maps(paths, pairs, backbone, map_size, inputs.map_layer, settings.cache)
@@ -166,7 +170,9 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
 
     if embeddings is not None:
         kernels = utility.kernels(embeddings, pairs, blocks(backbone, inputs.embedding))
-    histories: list[list[study_cnn.Epoch]] = []
+    histories: dict[str, list[list[study_cnn.Epoch]]] = {
+        name: [] for name in NETWORKS if name in settings.models
+    }
 
     def predict_with_utility(train: np.ndarray, test: np.ndarray) -> np.ndarray:
         assert kernels is not None
@@ -176,8 +182,30 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
         assert maps is not None
         held_out = maps[test], choices[test]
         model = study_cnn.fit(maps[train], choices[train], held_out, settings.seed, settings.device)
-        histories.append(model.history)
+        histories["study_cnn"].append(model.history)
         return model.p_right(maps[test])
+
+    def fit_siamese(train: np.ndarray, test: np.ndarray | None) -> SiameseCNN:
+        assert kernels is not None and embeddings is not None
+        start = utility.project(utility.learn(kernels, choices, train, settings.seed), embeddings)
+        held_out = None if test is None else (pairs[test], choices[test])
+        return siamese_cnn.fit(
+            embeddings,
+            pairs[train],
+            choices[train],
+            start,
+            GRIDS[inputs.embedding],
+            held_out,
+            settings.seed,
+            settings.device,
+        )
+
+    def predict_with_siamese(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        assert embeddings is not None
+        model = fit_siamese(train, test)
+        histories["siamese_cnn"].append(model.history)
+        shown, indices = np.unique(pairs[test], return_inverse=True)
+        return model.p_right(embeddings[shown], indices.reshape(-1, 2))
 
     def predict_majority(train: np.ndarray, test: np.ndarray) -> np.ndarray:
         rate = (choices[train].sum() + 1) / (len(train) + 2)
@@ -197,6 +225,7 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
 
     models: dict[str, tuple[str | None, Predictor]] = {
         "utility": (inputs.embedding, predict_with_utility),
+        "siamese_cnn": (inputs.embedding, predict_with_siamese),
         "study_cnn": (f"{inputs.map_name} {map_size}", predict_with_cnn),
         "majority_side": (None, predict_majority),
         "luminance": (None, predict_with_number(looks[:, 0])),
@@ -214,13 +243,15 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
         results.append(result)
         predictions.append(_with_session(held_out, session.trials))
 
-    fitted_utility = fitted_cnn = observer = curve = brought = None
-    if kernels is not None and embeddings is not None:
+    fitted_utility = fitted_siamese = fitted_cnn = observer = curve = brought = None
+    if "utility" in settings.models and kernels is not None and embeddings is not None:
         curve = _learning_curve(predict_with_utility, splits[:_CURVE_REPEATS], pairs, choices, settings.seed)
         learned = utility.learn(kernels, choices, np.arange(len(pairs)), settings.seed)
         observer = psychometric.fit(learned.differences, learned.squares, choices)
         fitted_utility = utility.project(learned, embeddings)
         brought = attribution.contributions(fitted_utility, embeddings, inputs.embedding)
+    if "siamese_cnn" in settings.models:
+        fitted_siamese = fit_siamese(np.arange(len(pairs)), None)
     if maps is not None:
         fitted_cnn = study_cnn.fit(maps, choices, None, settings.seed, settings.device)
     return Analysis(
@@ -234,8 +265,9 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
         results=[result for result in results if result.model in MODELS],
         baselines=[result for result in results if result.model not in MODELS],
         predictions=_in_order(pd.concat(predictions)),
-        ranking=rank(images, fitted_utility, embeddings),
+        ranking=rank(images, fitted_utility or fitted_siamese, embeddings),
         utility=fitted_utility,
+        siamese=fitted_siamese,
         cnn=fitted_cnn,
         histories=histories,
         inputs=inputs,
@@ -245,11 +277,16 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
     )
 
 
-def rank(images: Sequence[str], model: Utility | None, embeddings: np.ndarray | None) -> pd.DataFrame:
-    """Rank images by utility, most preferred first; without a model their utilities are unknown (NaN)."""
+def rank(
+    images: Sequence[str], model: Utility | SiameseCNN | None, embeddings: np.ndarray | None
+) -> pd.DataFrame:
+    """Rank images by utility, most preferred first; what the model does not tell is NaN."""
     mean = sd = np.full(len(images), np.nan)
-    if model is not None and embeddings is not None:
+    if embeddings is not None and isinstance(model, Utility):
         mean, sd = model.utilities(embeddings)
+    elif embeddings is not None and isinstance(model, SiameseCNN):
+        mean = model.utilities(embeddings)
+        mean -= mean.mean()
     table = pd.DataFrame({"image": list(images), "utility": mean, "utility_sd": sd})
     return table.sort_values("utility", ascending=False, kind="stable", ignore_index=True)
 
@@ -261,11 +298,11 @@ def _choose_inputs(settings: Settings, backbone: Backbone) -> Inputs:
     asked = settings.embedding
     if asked is None:
         return Inputs(DEFAULT, "mean-map", None)
-    if asked in GRIDS and "utility" in settings.models:
+    if asked in GRIDS and {"utility", "siamese_cnn"} & {*settings.models}:
         return Inputs(asked, "mean-map", None)
     if asked in maps and "study_cnn" in settings.models:
         return Inputs(DEFAULT, asked, maps[asked])
-    known = f"{', '.join(GRIDS)} (for utility), {', '.join(maps)} (for study_cnn)"
+    known = f"{', '.join(GRIDS)} (for utility and siamese_cnn), {', '.join(maps)} (for study_cnn)"
     raise BadInput(
         f"--embedding {asked}: not one that --model {' '.join(settings.models)} uses; choose from {known}"
     )

@@ -19,10 +19,11 @@ from catpref.lpips_maps import layer_maps
 from catpref.models.study_cnn import Epoch
 from catpref.stimuli import image_path, open_image
 
-BLUE, ORANGE, GREY, INK = "#2f6db5", "#d9742b", "#8b9098", "#24272c"
-COLOURS = {"utility": BLUE, "study_cnn": ORANGE}
+BLUE, GREEN, ORANGE, GREY, INK = "#2f6db5", "#2f8f6b", "#d9742b", "#8b9098", "#24272c"
+COLOURS = {"utility": BLUE, "siamese_cnn": GREEN, "study_cnn": ORANGE}
 TITLES = {
     "utility": "signed utility",
+    "siamese_cnn": "siamese CNN",
     "study_cnn": "study's CNN",
     "majority_side": "more frequent side",
     "luminance": "luminance",
@@ -57,8 +58,8 @@ def draw_all(analysis: Analysis) -> dict[str, Figure]:
             drawn["regions"] = regions(analysis)
         if analysis.learning_curve is not None:
             drawn["learning_curve"] = learning_curve(analysis.learning_curve, analysis.noise_ceiling.accuracy)
-        if analysis.histories:
-            drawn["training"] = training(analysis.histories)
+        for name, runs in analysis.histories.items():
+            drawn[f"training_{name}"] = training(runs, COLOURS[name])
         drawn["layer_maps"] = distance_maps(analysis)
         return drawn
 
@@ -226,19 +227,21 @@ def _smooth(cells: np.ndarray) -> np.ndarray:
     return np.asarray(image.resize((_FACE, _FACE), Image.Resampling.BICUBIC))
 
 
-def training(histories: Sequence[Sequence[Epoch]]) -> Figure:
+def training(histories: Sequence[Sequence[Epoch]], colour: str = ORANGE) -> Figure:
     """Draw loss and accuracy over the epochs, thin for each fold and thick for their mean."""
     figure = Figure(figsize=(8, 3.2))
     panels: tuple[Axes, Axes] = tuple(figure.subplots(1, 2))
-    values = np.array([
-        [(epoch.loss, epoch.test_loss, epoch.accuracy, epoch.test_accuracy) for epoch in history]
-        for history in histories
-    ], dtype=float)  # fmt: skip
+    values = np.full((len(histories), max(map(len, histories)), 4), np.nan)  # some folds train longer
+    for row, history in zip(values, histories, strict=True):
+        row[: len(history)] = [
+            (epoch.loss, epoch.test_loss, epoch.accuracy, epoch.test_accuracy) for epoch in history
+        ]
     epochs = np.arange(1, values.shape[1] + 1)
     for panel, first, name in zip(panels, (0, 2), ("loss (nats)", "accuracy"), strict=True):
-        for column, colour, label in ((first, GREY, "training"), (first + 1, ORANGE, "held out")):
-            panel.plot(epochs, values[:, :, column].T, color=colour, alpha=0.35, linewidth=0.8)
-            panel.plot(epochs, values[:, :, column].mean(0), color=colour, linewidth=2.2, label=label)
+        for column, shade, label in ((first, GREY, "training"), (first + 1, colour, "held out")):
+            panel.plot(epochs, values[:, :, column].T, ".-", color=shade, alpha=0.35, linewidth=0.8)
+            mean = np.nanmean(values[:, :, column], 0)
+            panel.plot(epochs, mean, ".-", color=shade, linewidth=2.2, label=label)
         panel.axhline(np.log(2) if first == 0 else 0.5, color=INK, linestyle=":", linewidth=1)
         panel.set(xlabel="epoch", ylabel=name)
     panels[1].set_ylim(min(0.3, np.nanmin(values[:, :, 2:]) - 0.02), 1.02)

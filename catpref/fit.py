@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from catpref import __version__, cache, report, store
-from catpref.analysis import MODELS, Analysis, Result, Settings, analyse
+from catpref.analysis import DEFAULT_MODELS, MODELS, Analysis, Result, Settings, analyse
 from catpref.backbones import DEFAULT, NAMES, load_backbone
 from catpref.commands import BadInput, Parser, log_to_terminal, non_negative, positive, run
 from catpref.devices import DEVICES, choose_device
@@ -40,9 +40,9 @@ def main(arguments: Sequence[str]) -> None:
         "--model",
         nargs="+",
         choices=MODELS,
-        default=list(MODELS),
+        default=list(DEFAULT_MODELS),
         metavar="NAME",
-        help=(f"which models to fit: {', '.join(MODELS)} (default: all)"),
+        help=(f"which models to fit: {', '.join(MODELS)} (default: {' '.join(DEFAULT_MODELS)})"),
     )
     parser.add_argument(
         "--backbone",
@@ -57,7 +57,8 @@ def main(arguments: Sequence[str]) -> None:
         "--embedding",
         metavar="NAME",
         help=(
-            "grid8 (default), grid4 or global for utility; mean-map (default) or layer-1-map … for study_cnn"
+            "grid8 (default), grid4 or global for utility and siamese_cnn; "
+            "mean-map (default) or layer-1-map … for study_cnn"
         ),
     )
     parser.add_argument(

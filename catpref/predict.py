@@ -75,9 +75,11 @@ def _check_out(out: Path | None, read: Iterable[Path]) -> None:
 
 
 def _rank(fitted: FittedModels, paths: Mapping[str, Path], kept: Path | None) -> pd.DataFrame:
-    if fitted.utility is None:
+    if fitted.utility is None and fitted.siamese is None:
         raise BadInput("study_cnn compares pairs and cannot rank; fit with --model utility, or give --pairs")
     embeddings = embed(list(paths.values()), fitted.backbone, fitted.embedding, kept)
+    if fitted.utility is None:
+        return rank(list(paths), fitted.siamese, embeddings)
     far = fitted.utility.far(embeddings)
     _warn_of(far)
     ranking = rank(list(paths), fitted.utility, embeddings)
@@ -115,6 +117,9 @@ def _p_right(fitted: FittedModels, paths: Sequence[Path], pairs: np.ndarray, kep
         embeddings = embed(paths, fitted.backbone, fitted.embedding, kept)
         _warn_of(fitted.utility.far(embeddings))
         return fitted.utility.p_right(embeddings, pairs)
+    if fitted.siamese is not None:
+        embeddings = embed(paths, fitted.backbone, fitted.embedding, kept)
+        return fitted.siamese.p_right(embeddings, pairs)
     assert fitted.cnn is not None and fitted.map_size is not None
     maps = lpips_maps.distance_maps(paths, pairs, fitted.backbone, fitted.map_size, fitted.map_layer, kept)
     return fitted.cnn.p_right(maps)

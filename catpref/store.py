@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import safetensors.numpy as safetensors
 
-from catpref.analysis import Analysis
+from catpref.analysis import MODELS, Analysis
 from catpref.backbones import NAMES, Backbone, load_backbone
 from catpref.commands import BadInput
 from catpref.embeddings import GRIDS
 from catpref.files import sha256_of
-from catpref.models import study_cnn
+from catpref.models import siamese_cnn, study_cnn
+from catpref.models.siamese_cnn import SiameseCNN
 from catpref.models.study_cnn import StudyCNN
 from catpref.models.utility import Utility
 
@@ -27,6 +28,7 @@ class FittedModels:
     backbone: Backbone
     embedding: str
     utility: Utility | None
+    siamese: SiameseCNN | None
     cnn: StudyCNN | None
     map_size: int | None
     map_layer: int | None
@@ -36,7 +38,7 @@ def save(analysis: Analysis, folder: Path) -> None:
     """Write the models that were fitted to all trials."""
     folder.mkdir()
     files = {}
-    for name, model in (("utility", analysis.utility), ("study_cnn", analysis.cnn)):
+    for name, model in _fitted(analysis):
         if model is not None:
             tensors = {key: np.ascontiguousarray(array) for key, array in model.tensors().items()}
             path = folder / f"{name}.safetensors"
@@ -53,6 +55,10 @@ def save(analysis: Analysis, folder: Path) -> None:
         "files_sha256": files,
     }
     (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def _fitted(analysis: Analysis) -> list[tuple[str, Utility | SiameseCNN | StudyCNN | None]]:
+    return [("utility", analysis.utility), ("siamese_cnn", analysis.siamese), ("study_cnn", analysis.cnn)]
 
 
 def load(folder: Path, device: str = "cpu", weights: Path | None = None) -> FittedModels:
@@ -95,6 +101,7 @@ def load(folder: Path, device: str = "cpu", weights: Path | None = None) -> Fitt
             backbone=backbone,
             embedding=about["embedding"],
             utility=Utility.from_tensors(tensors["utility"]) if "utility" in tensors else None,
+            siamese=siamese_cnn.restore(tensors["siamese_cnn"], device) if "siamese_cnn" in tensors else None,
             cnn=study_cnn.restore(tensors["study_cnn"], size, device) if "study_cnn" in tensors else None,
             map_size=size,
             map_layer=layer,
@@ -120,7 +127,7 @@ def _read_description(path: Path) -> dict[str, Any]:
             and about["embedding"] in GRIDS
             and (about["map_size"] in study_cnn.SIZES) == ("study_cnn" in files)
             and {"weights_sha256", "map_layer"} <= about.keys()
-            and set() < files <= {"utility", "study_cnn"}
+            and set() < files <= {*MODELS}
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         raise BadInput(f"{path}: damaged; fit the session again") from None

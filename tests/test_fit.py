@@ -23,7 +23,7 @@ from catpref.fit import main
 QUICK = ("--folds", "3", "--map-size", "32")
 SCORES = {"accuracy", "accuracy_ci95", "log_loss", "brier", "ece", "auc", "collapsed", "p_value"}
 ENTRY = {"model", "embedding", "split", "n_train", "n_test", "repeats", "fit_seconds"} | SCORES
-MODELS = ["utility", "study_cnn"]
+MODELS = ["utility", "siamese_cnn", "study_cnn"]
 BASELINES = ["majority_side", "luminance", "contrast", "bradley_terry"]
 
 
@@ -39,15 +39,15 @@ def session(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study that was fitted by ``python -m catpref.fit`` with both models."""
+    """A study that was fitted by ``python -m catpref.fit`` with all models."""
     folder = tmp_path_factory.mktemp("study")
     small_study(folder)
-    done = shell("catpref.fit", "session.csv", *QUICK, "--seed", 3, cwd=folder)
+    done = shell("catpref.fit", "session.csv", *QUICK, "--model", *MODELS, "--seed", 3, cwd=folder)
     assert (done.code, done.err) == (0, ""), "a plain run warns of nothing"
     embedded, mapped, *lines = done.out.splitlines()
     assert embedded.startswith("embeddings of ") and mapped.startswith("distance maps of ")
     assert lines[0].split()[:3] == ["model", "reads", "accuracy"]
-    assert [line.split()[0] for line in lines[2:8]] == [*MODELS, *BASELINES]
+    assert [line.split()[0] for line in lines[2:9]] == [*MODELS, *BASELINES]
     assert lines[-1] == "report: session_fit/report.html"
     return folder
 
@@ -69,10 +69,16 @@ def test_every_file_is_there_and_nothing_else(fitted: Path) -> None:
             "learning_curve",
             "ranking",
             "regions",
-            "training",
+            "training_siamese_cnn",
+            "training_study_cnn",
         )
     }
-    model = {"model/model.json", "model/utility.safetensors", "model/study_cnn.safetensors"}
+    model = {
+        "model/model.json",
+        "model/utility.safetensors",
+        "model/siamese_cnn.safetensors",
+        "model/study_cnn.safetensors",
+    }
     assert written == {"metrics.json", "predictions.csv", "ranking.csv", "report.html"} | figures | model
     for path in (fitted / "session_fit").rglob("*.*"):
         assert path.stat().st_mode & 0o044 == 0o044, "others may read it"
@@ -94,7 +100,7 @@ def test_the_metrics_have_the_schema(fitted: Path) -> None:
     assert list(metrics["baselines"]) == BASELINES
     for entry in [*metrics["results"], *metrics["baselines"].values()]:
         assert set(entry) == ENTRY
-        once = entry["model"] == "study_cnn"
+        once = entry["model"] in ("siamese_cnn", "study_cnn")
         assert (entry["split"], entry["n_train"], entry["repeats"]) == ("images", 28, 1 if once else 10)
         assert entry["n_test"] == 18 if once else 18 < entry["n_test"] <= 66
         low, high = entry["accuracy_ci95"]
@@ -123,7 +129,8 @@ def test_the_predictions_are_those_that_were_scored(fitted: Path) -> None:
     for name, rows in predictions.groupby("model"):
         assert sorted(rows["fold"].unique()) == [0, 1, 2]
         assert (rows.groupby("repeat").size() == 18).all()
-        assert rows["repeat"].nunique() == (1 if name == "study_cnn" else 10)
+        once = name in ("siamese_cnn", "study_cnn")
+        assert rows["repeat"].nunique() == (1 if once else 10)
         hits = np.where(rows["p_right"] == 0.5, 0.5, (rows["p_right"] > 0.5) == rows["choice"])
         assert hits.mean() == pytest.approx(entries[name]["accuracy"])
         shown = session.iloc[rows["row"] - 2]
@@ -169,7 +176,7 @@ def test_the_report_opens_offline(fitted: Path) -> None:
     html = (fitted / "session_fit" / "report.html").read_text(encoding="utf-8")
     page = References()
     page.feed(html)
-    assert len(page.found) == 12 + 6, "faces and figures"
+    assert len(page.found) == 12 + 7, "faces and figures"
     for reference in page.found:
         kind, content = reference.split(";base64,")
         assert kind in {"data:image/png", "data:image/jpeg"}
@@ -191,7 +198,7 @@ def test_a_second_fit_is_the_same_and_replaces_the_first_as_a_whole(session: Pat
     out = session.parent / "out"
     shutil.copytree(fitted / "session_fit", out)
     (out / "old.txt").write_text("x")
-    done = call(main, session, "--out", out, *QUICK, "--model", "study_cnn", "utility", "--seed", 3)
+    done = call(main, session, "--out", out, *QUICK, "--model", *MODELS[::-1], "--seed", 3)
     assert (done.code, done.err) == (0, "") and done.out.endswith(f"report: {out / 'report.html'}\n")
     assert not (out / "old.txt").exists()
     for name in ("predictions.csv", "ranking.csv"):

@@ -24,11 +24,12 @@ def own_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study that was fitted with both models."""
+    """A study that was fitted with all models."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         use_own_cache(monkeypatch)
         session = small_study(tmp_path_factory.mktemp("study"), images=16)
-        assert call(fit, session, *QUICK).code == 0
+        models = ("--model", "utility", "siamese_cnn", "study_cnn")
+        assert call(fit, session, *QUICK, *models).code == 0
     return session.parent
 
 
@@ -115,12 +116,31 @@ def test_a_pair_is_predicted_from_the_utilities_and_the_side_bias(study: Path) -
     assert (logits[0] > logits[1]) == (ranking[names[1]] > ranking[names[0]])
 
 
+def keep_only(model: Path, name: str) -> None:
+    description = json.loads((model / "model.json").read_text())
+    for other in description["files_sha256"].keys() - {name}:
+        del description["files_sha256"][other]
+        (model / f"{other}.safetensors").unlink()
+    if name != "study_cnn":
+        description["map_size"] = None
+    (model / "model.json").write_text(json.dumps(description))
+
+
+def test_the_siamese_cnn_ranks_and_predicts_pairs(study: Path) -> None:
+    model = study / "session_fit" / "model"
+    by_utility = table(call(main, model, study / "cats").out).set_index("image")["utility"]
+    keep_only(model, "siamese_cnn")
+    ranking = table(call(main, model, study / "cats").out).set_index("image")
+    assert by_utility.corr(ranking["utility"]) > 0.8 and ranking["utility_sd"].isna().all()
+    predicted = table(call(main, model, "--pairs", study / "session.csv").out)
+    assert ((predicted["p_right"] > 0.5) == predicted["choice"]).mean() > 0.7, "trained on"
+    (model / "siamese_cnn.safetensors").write_bytes(b"x")
+    assert "siamese_cnn.safetensors" in refusal(main, model, study / "cats")
+
+
 def test_the_cnn_predicts_pairs_and_ranks_nothing(study: Path) -> None:
     model = study / "session_fit" / "model"
-    description = json.loads((model / "model.json").read_text())
-    del description["files_sha256"]["utility"]
-    (model / "utility.safetensors").unlink()
-    (model / "model.json").write_text(json.dumps(description))
+    keep_only(model, "study_cnn")
     done = call(main, model, "--pairs", study / "session.csv")
     assert (done.code, done.err) == (0, "")
     first = table(done.out)
@@ -209,7 +229,7 @@ def test_bad_pairs_are_refused(study: Path, pairs: str, said: str) -> None:
     assert listing(study) == before
 
 
-@pytest.mark.parametrize("name", ["utility.safetensors", "study_cnn.safetensors"])
+@pytest.mark.parametrize("name", ["utility.safetensors", "siamese_cnn.safetensors", "study_cnn.safetensors"])
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "gone", "a folder", "of another fit"])
 def test_a_damaged_model_is_refused(study: Path, name: str, damage: str) -> None:
     path = study / "session_fit" / "model" / name
@@ -225,7 +245,7 @@ def test_a_damaged_model_is_refused(study: Path, name: str, damage: str) -> None
         case "a folder":
             path.mkdir()
         case "of another fit":
-            other = {"utility": "study_cnn", "study_cnn": "utility"}[path.stem]
+            other = "study_cnn" if path.stem == "utility" else "utility"
             shutil.copy(path.with_name(f"{other}.safetensors"), path)
     assert name in refusal(main, path.parent, study / "new" / "cat_0051.png")
 
