@@ -174,9 +174,21 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
         name: [] for name in NETWORKS if name in settings.models
     }
 
-    def predict_with_utility(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+    everything = np.arange(len(pairs))
+    shared = {train.tobytes() for train, _ in splits[0]} | {everything.tobytes()}
+    learned_before: dict[bytes, utility.Learned] = {}
+
+    def learn(train: np.ndarray) -> utility.Learned:
+        """Learn a utility, or take what another model learned from the same trials."""
         assert kernels is not None
-        return utility.learn(kernels, choices, train, settings.seed).p_right(test)
+        key = train.tobytes()
+        learned = learned_before.get(key) or utility.learn(kernels, choices, train, settings.seed)
+        if key in shared:
+            learned_before[key] = learned
+        return learned
+
+    def predict_with_utility(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        return learn(train).p_right(test)
 
     def predict_with_cnn(train: np.ndarray, test: np.ndarray) -> np.ndarray:
         assert maps is not None
@@ -186,8 +198,8 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
         return model.p_right(maps[test])
 
     def fit_siamese(train: np.ndarray, test: np.ndarray | None) -> SiameseCNN:
-        assert kernels is not None and embeddings is not None
-        start = utility.project(utility.learn(kernels, choices, train, settings.seed), embeddings)
+        assert embeddings is not None
+        start = utility.project(learn(train), embeddings)
         held_out = None if test is None else (pairs[test], choices[test])
         return siamese_cnn.fit(
             embeddings,
@@ -246,12 +258,12 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
     fitted_utility = fitted_siamese = fitted_cnn = observer = curve = brought = None
     if "utility" in settings.models and kernels is not None and embeddings is not None:
         curve = _learning_curve(predict_with_utility, splits[:_CURVE_REPEATS], pairs, choices, settings.seed)
-        learned = utility.learn(kernels, choices, np.arange(len(pairs)), settings.seed)
+        learned = learn(everything)
         observer = psychometric.fit(learned.differences, learned.squares, choices)
         fitted_utility = utility.project(learned, embeddings)
         brought = attribution.contributions(fitted_utility, embeddings, inputs.embedding)
     if "siamese_cnn" in settings.models:
-        fitted_siamese = fit_siamese(np.arange(len(pairs)), None)
+        fitted_siamese = fit_siamese(everything, None)
     if maps is not None:
         fitted_cnn = study_cnn.fit(maps, choices, None, settings.seed, settings.device)
     return Analysis(
