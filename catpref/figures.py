@@ -59,7 +59,9 @@ def draw_all(analysis: Analysis) -> dict[str, Figure]:
         if analysis.learning_curve is not None:
             drawn["learning_curve"] = learning_curve(analysis.learning_curve, analysis.noise_ceiling.accuracy)
         for name, runs in analysis.histories.items():
-            drawn[f"training_{name}"] = training(runs, COLOURS[name])
+            drawn[f"training_{name}"] = training(
+                runs, COLOURS[name], first_epoch=0 if name == "siamese_cnn" else 1
+            )
         drawn["layer_maps"] = distance_maps(analysis)
         return drawn
 
@@ -227,20 +229,24 @@ def _smooth(cells: np.ndarray) -> np.ndarray:
     return np.asarray(image.resize((_FACE, _FACE), Image.Resampling.BICUBIC))
 
 
-def training(histories: Sequence[Sequence[Epoch]], colour: str = ORANGE) -> Figure:
-    """Draw loss and accuracy over the epochs, thin for each fold and thick for their mean."""
+def training(histories: Sequence[Sequence[Epoch]], colour: str = ORANGE, first_epoch: int = 1) -> Figure:
+    """Draw loss and accuracy over the epochs, thin for each fold and thick for their mean.
+
+    A fold that trained for fewer epochs stays in the mean as it was when it stopped.
+    """
     figure = Figure(figsize=(8, 3.2))
     panels: tuple[Axes, Axes] = tuple(figure.subplots(1, 2))
-    values = np.full((len(histories), max(map(len, histories)), 4), np.nan)  # some folds train longer
+    values = np.empty((len(histories), max(map(len, histories)), 4))
     for row, history in zip(values, histories, strict=True):
         row[: len(history)] = [
             (epoch.loss, epoch.test_loss, epoch.accuracy, epoch.test_accuracy) for epoch in history
         ]
-    epochs = np.arange(1, values.shape[1] + 1)
+        row[len(history) :] = row[len(history) - 1]
+    epochs = first_epoch + np.arange(values.shape[1])
     for panel, first, name in zip(panels, (0, 2), ("loss (nats)", "accuracy"), strict=True):
         for column, shade, label in ((first, GREY, "training"), (first + 1, colour, "held out")):
             panel.plot(epochs, values[:, :, column].T, ".-", color=shade, alpha=0.35, linewidth=0.8)
-            mean = np.nanmean(values[:, :, column], 0)
+            mean = values[:, :, column].mean(0)
             panel.plot(epochs, mean, ".-", color=shade, linewidth=2.2, label=label)
         panel.axhline(np.log(2) if first == 0 else 0.5, color=INK, linestyle=":", linewidth=1)
         panel.set(xlabel="epoch", ylabel=name)

@@ -122,7 +122,7 @@ def leaks(study: Study) -> Figure:
         panel.set_xlim(-0.5, 1.5)
         panel.set_title(name, fontsize=10)
     panels[0].set_ylabel("accuracy")
-    panels[0].legend(frameon=False, loc="upper left", fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outside upper center", ncols=2)
     return figure
 
 
