@@ -21,7 +21,7 @@ demo: $(VENV)/demo-installed
 	$(RUN) -m catpref.fit $(DEMO)/session.csv
 
 test: $(VENV)/test-installed $(VENV)/debian-installed
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/dev-installed
 	$(VENV)/bin/ruff check .

@@ -7,6 +7,8 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.stats import binomtest
@@ -178,7 +180,7 @@ def regions(analysis: Analysis, shown: int = 4) -> Figure:
     shown = min(shown, len(names) // 2)
     rows = [("most preferred", names[:shown]), ("least preferred", names[::-1][:shown])]
     figure = Figure(figsize=(9.6, 4.5))
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.05))
+    left, right = np.ravel(figure.subfigures(1, 2, width_ratios=(1, 1.05)))
 
     axes = left.subplots()
     parts = 100 * attribution.shares(analysis.contributions)
@@ -190,7 +192,7 @@ def regions(analysis: Analysis, shown: int = 4) -> Figure:
     axes.imshow(shades, extent=(0, 1, 1, 0))
     axes.set_title("over the mean face", fontsize=10)
     axes.axis("off")
-    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, most), "Oranges")
+    scale = ScalarMappable(Normalize(0, most), "Oranges")
     bar = left.colorbar(scale, ax=axes, orientation="horizontal", shrink=0.7, pad=0.02)
     bar.set_label(f"part of the preference in a cell of {len(parts)} × {len(parts)} (%)", fontsize=9)
     bar.outline.set_visible(False)  # type: ignore[union-attr]
@@ -210,7 +212,7 @@ def regions(analysis: Analysis, shown: int = 4) -> Figure:
         line[0].set_title(title, fontsize=10, loc="left")
     for panel in grid.ravel():
         panel.axis("off")
-    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(-reach, reach), "RdBu")
+    scale = ScalarMappable(Normalize(-reach, reach), "RdBu")
     bar = right.colorbar(scale, ax=list(grid.ravel()), orientation="horizontal", shrink=0.6, pad=0.02)
     bar.set_label("speaks against the face  ·  speaks for it (logits a cell)", fontsize=9)
     bar.outline.set_visible(False)  # type: ignore[union-attr]
