@@ -180,7 +180,7 @@ def regions(analysis: Analysis, shown: int = 4) -> Figure:
     shown = min(shown, len(names) // 2)
     rows = [("most preferred", names[:shown]), ("least preferred", names[::-1][:shown])]
     figure = Figure(figsize=(9.6, 4.5))
-    left, right = np.ravel(figure.subfigures(1, 2, width_ratios=(1, 1.05)))
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.05))  # type: ignore[misc]
 
     axes = left.subplots()
     parts = 100 * attribution.shares(analysis.contributions)

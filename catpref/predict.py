@@ -83,7 +83,7 @@ def _rank(fitted: FittedModels, paths: Mapping[str, Path], kept: Path | None) ->
     far = fitted.utility.far(embeddings)
     _warn_of(far)
     ranking = rank(list(paths), fitted.utility, embeddings)
-    distant = {name for name, is_far in zip(paths, far, strict=True) if is_far}
+    distant = [name for name, is_far in zip(paths, far, strict=True) if is_far]
     return ranking.assign(far=ranking["image"].isin(distant).astype(int))
 
 
