@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
 from catpref import attribution, cues, evaluation, learning_curve, lpips_maps
 from catpref.backbones import Backbone
@@ -30,8 +31,8 @@ DEFAULT_MODELS = ("utility", "siamese_cnn")
 NETWORKS = ("siamese_cnn", "study_cnn")
 """Models that take long to train: one cross-validation, where others are repeated."""
 
-_MOST_REPEATS = 10
-_ENOUGH_IMAGES = 500  # that a cross-validation holds out, with all its repeats
+_MOST_REPEATS = 5
+_ENOUGH_IMAGES = 250  # that a cross-validation holds out, with all its repeats
 _CURVE_REPEATS = 3  # of the learning curve
 
 _MAP_SIZES = (512, 256, 128, 96, 64, 48, 40, 32)
@@ -134,6 +135,8 @@ Predictor = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Learns from the training trials and gives P(right) of the test trials, both as indices."""
 
 
+# The matrices are so small that two threads of a linear algebra library mostly wait for each other.
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysis:
     """Fit and evaluate the models on a session.
 

@@ -45,10 +45,10 @@ def text_table(analysis: Analysis) -> str:
 
 def write(analysis: Analysis, folder: Path) -> None:
     """Write ``report.html`` and ``figures/*.png``."""
-    drawn = figures.draw_all(analysis)
+    drawn = {name: png(figure) for name, figure in figures.draw_all(analysis).items()}
     (folder / "figures").mkdir()
-    for name, figure in drawn.items():
-        figure.savefig(folder / "figures" / f"{name}.png")
+    for name, picture in drawn.items():
+        (folder / "figures" / f"{name}.png").write_bytes(picture)
     page = Environment(
         loader=PackageLoader("catpref", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     ).get_template("report.html")
@@ -59,7 +59,7 @@ def write(analysis: Analysis, folder: Path) -> None:
         signed=_signed,
         ceiling=_ceiling(analysis),
         faces=_faces(analysis),
-        figures={name: data_url(figure) for name, figure in drawn.items()},
+        figures={name: data_url(picture) for name, picture in drawn.items()},
         held_out=_held_out(analysis),
         size=SIZE,
         unrelated=UNRELATED,
@@ -115,11 +115,16 @@ def _faces(analysis: Analysis) -> list[tuple[str, str, float]]:
     ]
 
 
-def data_url(figure: Figure) -> str:
-    """Write a figure as a URL that holds it, for a page that opens offline."""
+def png(figure: Figure) -> bytes:
+    """Write a figure as a PNG file's content."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
+
+
+def data_url(picture: bytes) -> str:
+    """Write a PNG file's content as a URL that holds it, for a page that opens offline."""
+    return "data:image/png;base64," + base64.b64encode(picture).decode()
 
 
 def _jpeg_url(image: Image.Image) -> str:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from catpref import __version__
 from catpref.figures import BLUE, GREY, INK, ORANGE, STYLE, thumbnail
-from catpref.report import data_url
+from catpref.report import data_url, png
 from experiments.study_runs import LEAK_EPOCHS, Run, Study
 
 
@@ -39,16 +39,17 @@ def write(study: Study, folder: Path, seconds: float) -> None:
         }
         if study.leaks:
             drawn["leaks"] = leaks(study)
+        pictures = {name: png(figure) for name, figure in drawn.items()}
     (folder / "figures").mkdir()
-    for name, figure in drawn.items():
-        figure.savefig(folder / "figures" / f"{name}.png")
+    for name, picture in pictures.items():
+        (folder / "figures" / f"{name}.png").write_bytes(picture)
     loader = PrefixLoader(
         {"catpref": PackageLoader("catpref", "."), "study": PackageLoader("experiments", ".")}
     )
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     html = pages.get_template("study/study.html").render(
         study=study,
-        figures={name: data_url(figure) for name, figure in drawn.items()},
+        figures={name: data_url(picture) for name, picture in pictures.items()},
         seconds=seconds,
         leak_epochs=LEAK_EPOCHS,
         version=__version__,

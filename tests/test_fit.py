@@ -101,7 +101,7 @@ def test_the_metrics_have_the_schema(fitted: Path) -> None:
     for entry in [*metrics["results"], *metrics["baselines"].values()]:
         assert set(entry) == ENTRY
         once = entry["model"] in ("siamese_cnn", "study_cnn")
-        assert (entry["split"], entry["n_train"], entry["repeats"]) == ("images", 28, 1 if once else 10)
+        assert (entry["split"], entry["n_train"], entry["repeats"]) == ("images", 28, 1 if once else 5)
         assert entry["n_test"] == 18 if once else 18 < entry["n_test"] <= 66
         low, high = entry["accuracy_ci95"]
         assert 0 <= low <= entry["accuracy"] <= high <= 1
@@ -130,7 +130,7 @@ def test_the_predictions_are_those_that_were_scored(fitted: Path) -> None:
         assert sorted(rows["fold"].unique()) == [0, 1, 2]
         assert (rows.groupby("repeat").size() == 18).all()
         once = name in ("siamese_cnn", "study_cnn")
-        assert rows["repeat"].nunique() == (1 if once else 10)
+        assert rows["repeat"].nunique() == (1 if once else 5)
         hits = np.where(rows["p_right"] == 0.5, 0.5, (rows["p_right"] > 0.5) == rows["choice"])
         assert hits.mean() == pytest.approx(entries[name]["accuracy"])
         shown = session.iloc[rows["row"] - 2]
@@ -259,7 +259,7 @@ def test_columns_like_those_of_the_predictions_are_kept(session: Path) -> None:
     assert call(main, session, "--model", "utility", "--folds", 3).code == 0
     predictions = pd.read_csv(session.parent / "session_fit" / "predictions.csv")
     utility = predictions[predictions["model"] == "utility"]
-    assert len(utility) == 10 * 18 and set(utility["fold"]) == {0, 1, 2}
+    assert len(utility) == 5 * 18 and set(utility["fold"]) == {0, 1, 2}
     for name, value in {
         "model": "x",
         "model_in_session": "z",
