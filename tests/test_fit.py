@@ -483,7 +483,8 @@ def test_ctrl_c_leaves_nothing_behind(prepared: Path) -> None:
     before = listing(prepared.parent)
     environment = os.environ | {"XDG_CACHE_HOME": str(scratch() / "cache"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", "import catpref.fit, catpref.commands; print('ready', flush=True);"
-               "catpref.commands.run(catpref.fit.main)", "session.csv", "--map-size", "128"]  # fmt: skip
+               "catpref.commands.run(catpref.fit.main)", "session.csv",
+               "--model", "study_cnn", "--map-size", "512"]  # fmt: skip
     running = subprocess.Popen(
         command, cwd=prepared.parent, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
