@@ -9,7 +9,9 @@ from catpref.models import study_cnn, study_training
 
 @pytest.mark.parametrize("size", [(6, 8), (7, 9), (8, 5), (2, 3)])
 def test_pooling_is_max_pooling(size: tuple[int, int]) -> None:
-    values = torch.randn(2, 3, *size).bfloat16()
+    # No two values are equal: of equal ones either may be the greatest.
+    planes = [torch.randperm(size[0] * size[1]) - 20 for _ in range(6)]
+    values = torch.stack(planes).reshape(2, 3, *size).bfloat16()
     ours, theirs = (values.clone().requires_grad_() for _ in range(2))
     pooled, wanted = study_training.pool(ours), max_pool2d(theirs, 2)
     assert torch.equal(pooled, wanted)
