@@ -57,7 +57,8 @@ class Features:
         BadInput
             If an image cannot be read, or the cache not written.
         """
-        read = {member: self._read(member) for member in members}
+        keys = {member: self._keys(member) for member in members}
+        read = {member: self._read(keys[member]) for member in members}
         found = {member: features for member, features in read.items() if features is not None}
         missing = [member for member in members if member not in found]
         if missing:
@@ -66,17 +67,27 @@ class Features:
             by_layer = [layers[layer].permute(0, 2, 3, 1).cpu() for layer in self._layers]
             for number, member in enumerate(missing):
                 found[member] = [layer[number] for layer in by_layer]
-                self._write(member, found[member])
+                self._write(keys[member], found[member])
             with self._lock:
                 self.computed += len(missing)
         return [found[member] for member in members]
 
-    def _read(self, member: int) -> list[Tensor] | None:
+    def _keys(self, member: int) -> list[str]:
+        """Name an image's entries in the cache, one a layer; its file is read for them once."""
+        if self._cache_folder is None:
+            return []
+        content, weights = sha256_of(self._images[member]), self._backbone.weights_sha256
+        return [
+            cache.key_of(_CODE_VERSION, content, weights, f"layer {layer}", str(self._size))
+            for layer in self._layers
+        ]
+
+    def _read(self, keys: Sequence[str]) -> list[Tensor] | None:
         if self._cache_folder is None:
             return None
         features = []
-        for layer in self._layers:
-            kept = cache.read(self._cache_folder, self._key(member, layer), np.float32)
+        for layer, key in zip(self._layers, keys, strict=True):
+            kept = cache.read(self._cache_folder, key, np.float32)
             if kept is None:
                 return None
             channels = len(self._backbone.channel_weights[layer])
@@ -84,16 +95,10 @@ class Features:
             features.append(torch.from_numpy(kept).reshape(side, side, channels))
         return features
 
-    def _write(self, member: int, features: Sequence[Tensor]) -> None:
+    def _write(self, keys: Sequence[str], features: Sequence[Tensor]) -> None:
         # What would push everything else out of the cache, itself included, is not worth keeping.
         fits = sum(layer.nbytes for layer in features) * len(self._images) <= cache.LIMIT
         if self._cache_folder is None or not fits:
             return
-        for layer, kept in zip(self._layers, features, strict=True):
-            cache.write(self._cache_folder, self._key(member, layer), kept.numpy())
-
-    def _key(self, member: int, layer: int) -> str:
-        weights = self._backbone.weights_sha256
-        return cache.key_of(
-            _CODE_VERSION, sha256_of(self._images[member]), weights, f"layer {layer}", str(self._size)
-        )
+        for key, kept in zip(keys, features, strict=True):
+            cache.write(self._cache_folder, key, kept.numpy())

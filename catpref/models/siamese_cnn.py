@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from catpref.commands import BadInput
 from catpref.models import laplace
+from catpref.models.calibration import fit_gain
 from catpref.models.study_cnn import CHANNELS, Epoch
 from catpref.models.utility import Utility
 from catpref.splits import split
@@ -34,7 +34,6 @@ _INNER_FOLDS = 3
 _BATCH = 128  # trials
 _LEARNING_RATE = 1e-3
 _WEIGHT_DECAY = 1e-2
-_LOG_GAIN_SD = 1.0  # prior of the calibration: a gain between 1/7 and 7 is not unusual
 _IMAGES_AT_ONCE = 64
 _MOST_DIRECTIONS = 300  # in which the shortcut varies where there are many images
 
@@ -244,7 +243,7 @@ def _choose(
     except BadInput:
         return 0, 1.0  # too little data to leave any out
     logits = np.zeros((EPOCHS + 1, 0))
-    biases, signs = logits.copy(), np.zeros(0)
+    biases, chosen = logits.copy(), np.zeros(0)
     for train, test in folds:
         course = []
         for step in _train(components, pairs[train], choices[train], EPOCHS, mirror):
@@ -254,18 +253,14 @@ def _choose(
             np.hstack([old, np.array(new)])
             for old, new in zip((logits, biases), zip(*course, strict=True), strict=True)
         )
-        signs = np.append(signs, np.where(choices[test] == 1, 1.0, -1.0))
-
-    def loss(log_gain: float, epochs: int) -> float:
-        chosen = signs * (np.exp(log_gain) * logits[epochs] + biases[epochs])
-        return float(np.square(log_gain / _LOG_GAIN_SD) / 2 - log_expit(chosen).sum())
+        chosen = np.append(chosen, choices[test])
 
     found = [
-        minimize_scalar(loss, bounds=(-3, 3), method="bounded", args=(epochs,))
+        fit_gain(lambda gain, epochs=epochs: gain * logits[epochs] + biases[epochs], chosen)
         for epochs in range(EPOCHS + 1)
     ]
-    best = int(np.argmin([each.fun for each in found]))
-    return best, float(np.exp(found[best].x))
+    best = int(np.argmin([loss for _, loss in found]))
+    return best, found[best][0]
 
 
 def _train(

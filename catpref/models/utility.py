@@ -13,17 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.linalg import eigh
-from scipy.optimize import minimize_scalar
-from scipy.special import expit, log_expit
+from scipy.special import expit
 
 from catpref.commands import BadInput
 from catpref.embeddings import Blocks
 from catpref.models import laplace, relevance
+from catpref.models.calibration import fit_gain
 from catpref.splits import split
 
 _CHUNK = 1 << 25  # numbers standardised at a time, to keep memory low
 _DIRECTIONS = 64  # of the posterior that a model keeps; along all others it is as unsure as the prior
-_LOG_GAIN_SD = 1.0  # prior of the calibration: a gain between 1/7 and 7 is not unusual
 _CALIBRATION_FOLDS = 5
 _RELEVANCE_TRIALS = 250  # enough to tell the relevant blocks
 _MOST_PRODUCTS = 1 << 28  # inner products that are kept, 1 GiB
@@ -546,14 +545,8 @@ def _calibrate(
         bias = np.full(len(test), posterior.side_bias)
         held_out.append((*_moments_of(posterior, differences[test], squares[test]), bias, choices[test]))
     mean, variance, bias, chosen = (np.concatenate(part) for part in zip(*held_out, strict=True))
-    signs = np.where(chosen == 1, 1.0, -1.0)
-
-    def loss(log_gain: float) -> float:
-        logits = _moderated(mean, variance, np.exp(log_gain), bias)
-        return float(np.square(log_gain / _LOG_GAIN_SD) / 2 - log_expit(signs * logits).sum())
-
-    best = minimize_scalar(loss, bounds=(-3, 3), method="bounded")
-    return float(np.exp(best.x))
+    gain, _ = fit_gain(lambda gain: _moderated(mean, variance, gain, bias), chosen)
+    return gain
 
 
 def _moderated(
