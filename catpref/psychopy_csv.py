@@ -18,11 +18,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import compress, islice
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from catpref.commands import BadInput
 from catpref.csv_table import Table, is_nothing, number, without_quotes
-from catpref.stimuli import SUFFIXES, image_path
+from catpref.stimuli import SUFFIXES
+from catpref.stimulus_folder import StimulusFolder
 
 SIDES = ("left_image", "right_image")
 
@@ -77,6 +78,7 @@ def with_choices(table: Table) -> Table:
         trial name different sides.
     """
     answers = _answers(table)
+    reaction = {column: _times(table, column) for column in answers}
     choices, times = [], []
     for row in range(len(table.rows)):
         given = {column: sides[row] for column, sides in answers.items() if sides[row]}
@@ -94,7 +96,7 @@ def with_choices(table: Table) -> Table:
                 " 1 = right"
             )
         choices.append("".join(map(str, named)))
-        times.append(next((_time(table, row, column) for column in given), ""))
+        times.append(next((reaction[column][row] for column in given), ""))
     added = {"choice": choices}
     if "rt" not in table.columns and any(times):
         added["rt"] = times
@@ -103,7 +105,7 @@ def with_choices(table: Table) -> Table:
     return table.with_columns(**added)
 
 
-def find_image(folder: Path, name: str) -> tuple[str, Path]:
+def find_image(folder: StimulusFolder, name: str) -> tuple[str, str]:
     """Find an image that an experiment named by its own path, without ever leaving the stimulus folder.
 
     Tried are the name as it is; what comes after a folder in which experiments keep their copy of the set
@@ -120,25 +122,27 @@ def find_image(folder: Path, name: str) -> tuple[str, Path]:
     Raises
     ------
     BadInput
-        As `catpref.stimuli.image_path`, of the name as it is.
+        As `StimulusFolder.file`, of the name as it is.
     """
     name = name.strip().replace("\\", "/")
-    for tried in (name, *islice(_shorter(name, folder.resolve().name), _MOST_COPIES)):
-        endings = ("",) if PurePosixPath(tried).suffix else ("", *SUFFIXES)
+    for tried in (name, *islice(_shorter(name, folder.name), _MOST_COPIES)):
+        endings = [""]
+        if "." not in tried.rpartition("/")[2]:
+            endings = [ending for ending in folder.endings(tried) if ending.lower() in ("", *SUFFIXES)]
         found = {}
-        for whole in (tried + ending for ending in endings):
+        for ending in endings:
             with suppress(BadInput):
-                found[whole] = image_path(folder, whole)
+                found[tried + ending] = folder.file(tried + ending)
         if len(found) == 1:
             return found.popitem()
-    return name, image_path(folder, name)
+    return name, folder.file(name)
 
 
 def _shorter(name: str, folder: str) -> Iterator[str]:
-    parts = PurePosixPath(name).parts
-    for place, part in enumerate(parts[:-1]):
+    parts = name.split("/")
+    for place, part in enumerate(parts[:-1], 1):
         if part in (*_COPIES, folder):
-            yield str(PurePosixPath(*parts[place + 1 :]))
+            yield "/".join(parts[place:])
 
 
 def _image_columns(table: Table) -> tuple[str, str] | None:
@@ -200,16 +204,17 @@ def _answers(table: Table) -> dict[str, list[Named]]:
 
 
 def _named(table: Table, column: str) -> list[Named]:
-    items = [_items(cell) for cell in table[column]]
+    items = {cell: _items(cell) for cell in set(table[column])}
     images = zip(*(map(str.strip, table[side]) for side in SIDES), strict=True)
     if column.endswith((".clicked_name", ".clicked_image")):  # other things may be clicked on, too
         return [
-            frozenset(side for item in row if (side := _side_of_click(item, pair)) is not None)
-            for row, pair in zip(items, images, strict=True)
+            frozenset(side for item in items[cell] if (side := _side_of_click(item, pair)) is not None)
+            for cell, pair in zip(table[column], images, strict=True)
         ]
-    items = [[item.lower() for item in row] for row in items]
-    meaning = _meaning_of_keys({item for row in items for item in row}, digits_only=column == "choice")
-    return [frozenset(meaning.get(item, item) for item in row) for row in items]
+    items = {cell: [item.lower() for item in named] for cell, named in items.items()}
+    meaning = _meaning_of_keys({item for named in items.values() for item in named}, column == "choice")
+    sides = {cell: frozenset(meaning.get(item, item) for item in named) for cell, named in items.items()}
+    return [sides[cell] for cell in table[column]]
 
 
 def _side_of_click(item: str, pair: tuple[str, str]) -> int | None:
@@ -247,8 +252,10 @@ def _items(cell: str) -> list[str]:
     return [item for item in items if not is_nothing(item)]
 
 
-def _time(table: Table, row: int, column: str) -> str:
+def _times(table: Table, column: str) -> list[str]:
+    """Give the reaction times that stand beside the answers of a column, empty where there are none."""
     answer, _, kind = column.rpartition(".")
     times = f"{answer}.rt" if kind == "keys" else f"{answer}.time"
-    cell = table.rows[row][table.columns.index(times)] if times in table.columns else ""
-    return next(iter(_items(cell)), "")
+    if times not in table.columns:
+        return [""] * len(table.rows)
+    return [next(iter(_items(cell)), "") for cell in table[times]]

@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from catpref.commands import BadInput, Parser, log_to_terminal, run
 from catpref.csv_table import Table, is_nothing, number, read_table, without_quotes
 from catpref.participants import without_names
 from catpref.session_json import noise_ceiling, stimulus_folder
-from catpref.stimuli import image_path
+from catpref.stimulus_folder import StimulusFolder
 
 SIDES = ("left_image", "right_image")
 
@@ -209,7 +209,7 @@ def _read(paths: Sequence[Path], stimuli: Path | None) -> tuple[Columns, Path]:
     for table in tables:
         if not table.rows:
             log.info("%s: shows no pair of images; left out", table.path)
-    names: dict[Path, str] = {}
+    names: dict[str, str] = {}
     trials = _joined([_trials(table, folder, names) for table in filled])
     for name in {"block", "trial", "repeat_of"}.intersection(trials):
         trials[name] = _whole_numbers(trials[name])
@@ -259,14 +259,14 @@ def _require(table: Table, *columns: str) -> None:
 # ---- from a table to trials --------------------------------------------------------------------------------
 
 
-def _trials(table: Table, folder: Path, names: dict[Path, str]) -> Columns:
+def _trials(table: Table, folder: Path, names: dict[str, str]) -> Columns:
     """Check a table and read its columns; `names` remembers what each image file is called."""
     columns = zip(table.columns, zip(*table.rows, strict=True), strict=True)
     trials: Columns = {name: list(cells) for name, cells in columns if name}
     found = _find_images(table, folder)
+    called = {cell: names.setdefault(file, _tidy(name)) for cell, (name, file) in found.items()}
     for side in SIDES:
-        images = [found[name] for name in trials[side]]
-        trials[side] = [names.setdefault(file, str(PurePosixPath(name))) for name, file in images]
+        trials[side] = [called[name] for name in trials[side]]
     readers = {
         "choice": _choice, "catch": _scrambled_side, "rt": _seconds, "onset": _seconds,
         "participant": _label, "session": _label, "design": _label,
@@ -278,6 +278,8 @@ def _trials(table: Table, folder: Path, names: dict[Path, str]) -> Columns:
 
 
 def _choice(cell: str, table: Table, row: int, column: str) -> int | None:
+    if cell in ("0", "1"):
+        return int(cell)
     if not cell.strip():
         return None
     value = number(cell)
@@ -314,19 +316,16 @@ def _label(cell: str, table: Table, row: int, column: str) -> str | None:
     return None if is_nothing(cell) else cell.strip()
 
 
-def _find_images(table: Table, folder: Path) -> dict[str, tuple[str, Path]]:
+def _find_images(table: Table, folder: Path) -> dict[str, tuple[str, str]]:
     """Look up every image once: its name in the table -> its name in the stimulus folder, and the file."""
-    find = (
-        psychopy_csv.find_image
-        if psychopy_csv.is_wide(table)
-        else lambda folder, name: (name, image_path(folder, name))
-    )
-    found: dict[str, tuple[str, Path]] = {}
+    files = StimulusFolder(folder)
+    find = psychopy_csv.find_image if psychopy_csv.is_wide(table) else _as_named
+    found: dict[str, tuple[str, str]] = {}
     for row, (left, right) in enumerate(zip(table["left_image"], table["right_image"], strict=True)):
         for side, name in zip(SIDES, (left, right), strict=True):
             if name not in found:
                 try:
-                    found[name] = find(folder, name)
+                    found[name] = find(files, name)
                 except BadInput as problem:
                     raise BadInput(f"{table.at(row, side)}: {problem}; check it, or --stimuli") from problem
         if found[left][1] == found[right][1]:
@@ -334,6 +333,15 @@ def _find_images(table: Table, folder: Path) -> dict[str, tuple[str, Path]]:
                 f"{table.at(row, 'right_image')}: {right[:100]!r} is the left image too; correct the row"
             )
     return found
+
+
+def _tidy(name: str) -> str:
+    """Write a name without what says nothing, as in ``./sub//cat.png``."""
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
+
+
+def _as_named(folder: StimulusFolder, name: str) -> tuple[str, str]:
+    return name, folder.file(name)
 
 
 # ---- what all files together say ---------------------------------------------------------------------------

@@ -6,13 +6,12 @@ Any folder of images will do; one that catpref made has a ``manifest.csv`` as we
 import csv
 import multiprocessing
 import os
-import posixpath
 import signal
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import imagehash
@@ -22,6 +21,7 @@ from PIL import Image, ImageOps
 
 from catpref.commands import BadInput, Parser, non_negative, positive, progress, run
 from catpref.files import replacing_folder, sha256_of
+from catpref.stimulus_folder import StimulusFolder
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
@@ -93,43 +93,8 @@ def find_images(folder: Path) -> list[str]:
 
 
 def image_path(folder: Path, name: str) -> Path:
-    """Resolve the name of one stimulus, without ever leaving the stimulus folder.
-
-    Parameters
-    ----------
-    folder
-        The stimulus folder.
-    name
-        A path relative to `folder`, separated by ``/``, as it stands in a trial list or session.
-
-    Returns
-    -------
-    Path
-        The file itself, absolute, with symbolic links followed.
-
-    Raises
-    ------
-    BadInput
-        If the name is empty, absolute, not ``/``-separated, leads outside the folder, or is not a file in it.
-        The message names the image; the caller knows the file and row it came from.
-    """
-    shown = repr(name if len(name) <= 100 else name[:97] + "...")
-    if not name.strip():
-        raise BadInput("the image name is empty")
-    windows = PureWindowsPath(name)
-    if "\\" in name or windows.drive or windows.root:
-        raise BadInput(f"image {shown} must be a path relative to its folder, separated by '/'")
-    try:
-        root = Path(folder).resolve()
-        path = (root / name).resolve()
-        exists = path.is_file()
-    except (OSError, RuntimeError, ValueError) as problem:  # too long, a loop of links, a NUL byte
-        raise BadInput(f"image {shown} is not a usable file name") from problem
-    if posixpath.normpath(name).startswith("..") or not path.is_relative_to(root):
-        raise BadInput(f"image {shown} leads outside {folder}")
-    if not exists:
-        raise BadInput(f"image {shown} is not in {folder}")
-    return path
+    """Find one stimulus by name, without ever leaving the stimulus folder; see `StimulusFolder.file`."""
+    return Path(StimulusFolder(folder).file(name))
 
 
 def open_image(path: Path) -> Image.Image:
