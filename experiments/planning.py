@@ -11,7 +11,7 @@ from catpref.commands import BadInput
 from catpref.participants import check_new_participant
 from catpref.stimuli import image_path, open_image, parallel, threads
 from catpref.trials import BLOCK, Trial, count_images, count_pairs, list_trials, read_trials
-from experiments.recording import DESCRIPTION, TRIALS, Recording, check_new, read_description
+from experiments.recording import DESCRIPTION, TRIALS, Recording, check_new, describe, read_description
 
 SESSIONS = Path("sessions")
 
@@ -163,8 +163,18 @@ def _reopen(folder: Path, options: argparse.Namespace, who: dict[str, Any]) -> P
         raise BadInput(f"{options.trials_file}: is not the list of {folder}; leave --trials-file out")
     plan = Plan(folder, options.stimuli, trials, description, begun=True)
     answered = Recording(folder, who["participant"], who["session"], plan.trials).answered
+    _note_a_kill(plan, answered)
     _check_images(plan.trials[answered:], plan.stimuli)
     return replace(plan, answered=answered)
+
+
+def _note_a_kill(plan: Plan, answered: int) -> None:
+    """Say of a killed sitting what it could not say itself: how far it came, and that nothing was left."""
+    for sitting in plan.description.get("sittings", [])[-1:]:
+        sitting["answered"] = plan.description["first_trial"] + answered - sitting["first_trial"]
+    if answered == len(plan.trials) and not plan.description.get("completed"):
+        plan.description["completed"] = True
+        describe(plan.folder, plan.description)
 
 
 def _next_part(plan: Plan, folder: Path, options: argparse.Namespace, who: dict[str, Any]) -> Plan:

@@ -89,20 +89,23 @@ def run_session(plan: Plan, texts: Texts, settings: Settings) -> int:
         late: list[float] = []
 
         def sum_up() -> None:
-            sitting["ended"] = datetime.now().astimezone().isoformat(timespec="milliseconds")
             sitting["answered"] = recording.answered - plan.answered
             sitting["frames"] = stage.frames()
             sitting["onsets_late"] = _summary(late, stage.frame)
             description["completed"] = recording.answered == len(plan.trials)
             describe(plan.folder, description)
 
+        def end() -> None:
+            sitting["ended"] = datetime.now().astimezone().isoformat(timespec="milliseconds")
+            sum_up()
+
         try:
             with suppress(Stopped):
-                _show_trials(plan, stage, screens, settings, recording, late)
-            _save(sum_up, stage, screens, recording.answered)
+                _show_trials(plan, stage, screens, settings, recording, late, sum_up)
+            _save(end, stage, screens, recording.answered)
         except BaseException:
             with suppress(BadInput):
-                sum_up()
+                end()
             raise
         last, stays = texts.stopped.fill(done=recording.answered, trials=len(plan.trials)), STOPPED_STAYS
         if description["completed"]:
@@ -119,11 +122,18 @@ def run_session(plan: Plan, texts: Texts, settings: Settings) -> int:
 
 
 def _show_trials(
-    plan: Plan, stage: Stage, screens: Screens, settings: Settings, recording: Recording, late: list[float]
+    plan: Plan,
+    stage: Stage,
+    screens: Screens,
+    settings: Settings,
+    recording: Recording,
+    late: list[float],
+    sum_up: Callable[[], None],
 ) -> None:
     """Show instructions, practice, trials and breaks; each answer is on disk before its pair leaves the screen.
 
-    `late` is given how much later than `FIXATION` after the last answer each pair came.
+    `late` is given how much later than `FIXATION` after the last answer each pair came; `sum_up` is called before
+    each break.
     """
     texts, start = screens.texts, stage.now()
     first = datetime.fromisoformat(plan.description["sittings"][0]["started"])
@@ -171,6 +181,8 @@ def _show_trials(
                 at = stage.now()
             after = at
             if following and following.block != trial.block:
+                with suppress(BadInput):  # the next answer says that the disk is full
+                    sum_up()
                 done = blocks.index(following.block)
                 pause = texts.pause.fill(done=done, blocks=len(blocks))
                 after = page(pause, recording.answered / total)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageGrab
+from Xlib.display import Display
+from Xlib.protocol.event import ClientMessage
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 CLICKS = {"click left": (327, 512), "click right": (953, 512)}
@@ -27,6 +29,18 @@ def draw_pictures(folder: Path, number: int = 40) -> Path:
         size = (256, 256) if name % 3 else (200, 301)
         patches.resize(size).save(folder / ("more" if name % 2 else "") / f"süß {name:02d}.png")
     return folder
+
+
+def close_window(display: str, window: str) -> None:
+    """Do what a window's close button does; Xvfb has no window manager that draws one."""
+    connection = Display(display)
+    target = connection.create_resource_object("window", int(window))
+    protocols, delete = (connection.intern_atom(name) for name in ("WM_PROTOCOLS", "WM_DELETE_WINDOW"))
+    assert delete in target.get_wm_protocols()
+    message = ClientMessage(window=target, client_type=protocols, data=(32, [delete, 0, 0, 0, 0]))
+    target.send_event(message)
+    connection.sync()
+    connection.close()
 
 
 class Session:

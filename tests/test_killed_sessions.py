@@ -1,29 +1,34 @@
 """Sessions killed at random moments: nothing that was answered is lost, nothing is shown twice or left out.
 
-`CATPREF_KILLS=60 python -m pytest tests/test_killed_sessions.py` kills more often than the tests do by default.
+`CATPREF_KILLS=60 python -m pytest -s tests/test_killed_sessions.py` kills more often than the tests do by default.
 """
 
-import math
+import csv
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable
+from itertools import chain, cycle, islice
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageGrab
-from sessions_support import EXPERIMENTS, draw_pictures
+from sessions_support import EXPERIMENTS, close_window, draw_pictures
 
 from catpref.scrambling import scramble
 from catpref.sessions import read_sessions
-from catpref.trials import Trial, read_trials
-from experiments.recording import SESSION
+from catpref.trials import RANDOM, Trial, read_trials
+from experiments.recording import DESCRIPTION, SESSION, TRIALS
 
-KILLS = int(os.environ.get("CATPREF_KILLS", "2"))
-PAIRS = 3 * KILLS
+KILLS = int(os.environ.get("CATPREF_KILLS", "3"))
+PAIRS, PART, BLOCK = 4 * KILLS, 7, 3
 FIT = 550
+MOMENTS = ("while an answer is written", "end page", "window closed", "any moment", "break", "start")
 
 
 def small(image: Image.Image) -> np.ndarray:
@@ -49,30 +54,32 @@ class Runner:
 
     def __init__(self, display: str, home: Path, stimuli: Path) -> None:
         self.display = display
-        self.out = home / "out"
+        self.home = home
         self.environment = os.environ | {"DISPLAY": display}
-        size = f"--trials {PAIRS} --repeats 1 --catch 2 --block 5 --practice 0 --seed 4"
-        command = [sys.executable, EXPERIMENTS / "random_sampled.py", "--stimuli", stimuli, "--out", self.out]
-        command += ["--participant", "p01", "--resume", *size.split()]
+        size = f"--trials {PAIRS} --repeats 1 --catch 2 --block {BLOCK} --practice 0 --seed 4"
+        command = [sys.executable, EXPERIMENTS / "random_sampled.py", "--stimuli", stimuli]
+        command += ["--participant", "p01", "--resume", "--trials-per-session", PART, *size.split()]
         self.process = subprocess.Popen(
-            [str(part) for part in command], env=self.environment, stderr=subprocess.PIPE, text=True
+            [str(part) for part in command],
+            env=self.environment,
+            cwd=home,
+            stderr=subprocess.PIPE,
+            text=True,
         )
+        self.window = ""
 
-    def press(self, rng: random.Random, answers: float, seconds: float) -> None:
-        """Press keys at random until there are so many more answers, and some time longer."""
-        focused, enough, deadline = False, self.count_rows() + answers, time.monotonic() + seconds
-        while time.monotonic() < deadline and self.process.poll() is None:
-            if focused:
-                self.xdotool("key", rng.choice(["Left", "Right", "f", "j", "space"]))
+    def press(self, rng: random.Random, enough: Callable[[], bool], look_every: float = 0.01) -> None:
+        """Press keys at random until it is enough, or over."""
+        while not enough() and self.process.poll() is None:
+            if self.window:
+                key = rng.choice(["Left", "Right", "f", "j", "space"])
+                subprocess.Popen(["xdotool", "key", key], env=self.environment)
             elif windows := self.xdotool("search", "--onlyvisible", "--name", "PsychoPy").split():
-                self.xdotool("windowfocus", windows[0])
-                focused = True
-            if self.count_rows() < enough:
-                deadline = time.monotonic() + seconds
-            time.sleep(max(0, min(rng.uniform(0.02, 0.5), deadline - time.monotonic())))
-
-    def count_rows(self) -> int:
-        return len(rows_of(self.out)) - 1 if self.out.exists() else 0
+                self.window = windows[0]
+                self.xdotool("windowfocus", self.window)
+            deadline = time.monotonic() + rng.uniform(0.05, 0.4)
+            while not enough() and time.monotonic() < deadline:
+                time.sleep(look_every)
 
     def xdotool(self, *arguments: str) -> str:
         done = subprocess.run(["xdotool", *arguments], env=self.environment, capture_output=True, text=True)
@@ -88,11 +95,44 @@ class Runner:
         self.process.communicate()
 
 
-def rows_of(out: Path) -> list[str]:
-    """The lines of a session.csv that must be valid."""
-    content = (out / SESSION).read_bytes()
-    assert content.endswith(b"\n")
-    return content.decode().splitlines()
+def parts(home: Path) -> list[Path]:
+    """The folders of the sessions, in order."""
+    folders = (home / "sessions").glob(f"p01_{RANDOM}_*")
+    return sorted(folders, key=lambda folder: int(folder.name.rpartition("_")[2]))
+
+
+def answers(home: Path) -> list[str]:
+    """The lines of all session.csv, which must be valid."""
+    contents = [(folder / SESSION).read_bytes() for folder in parts(home)]
+    assert all(content.endswith(b"\n") for content in contents)
+    return list(chain.from_iterable(content.decode().splitlines()[1:] for content in contents))
+
+
+def half_written(home: Path) -> list[Path]:
+    return [file for folder in parts(home) for file in folder.glob(f".{SESSION}.*")]
+
+
+def press_until(moment: str, runner: Runner, rng: random.Random) -> None:
+    """Press keys until it is time to kill."""
+    home, before = runner.home, len(answers(runner.home))
+    if moment == "start":
+        time.sleep(rng.uniform(0, 5))
+        return
+    goal, wait = {
+        "while an answer is written": (before + rng.randrange(3), 0.0),
+        "end page": (PART * (before // PART + 1), rng.uniform(0, 0.2)),
+        "break": (BLOCK * (before // BLOCK + 1), rng.uniform(0, 0.6)),
+        "window closed": (before + 1 + rng.randrange(2), rng.uniform(0, 1.2)),
+        "any moment": (before + rng.randrange(4), rng.uniform(0, 1.2)),
+    }[moment]
+    runner.press(rng, lambda: len(answers(home)) >= goal)
+    if moment == "while an answer is written":
+        runner.press(rng, lambda: bool(half_written(home)), look_every=0.0003)
+    elif moment == "any moment":
+        deadline = time.monotonic() + wait
+        runner.press(rng, lambda: time.monotonic() > deadline)
+    else:
+        time.sleep(wait)
 
 
 def pair_on(screen: np.ndarray, looks: list[tuple[np.ndarray, np.ndarray]]) -> int | None:
@@ -112,49 +152,65 @@ def test_killed_sessions_lose_nothing(display, tmp_path):
     rng = random.Random(os.environ.get("CATPREF_SEED", "1"))
     before: list[str] = []
     looks: list[tuple[np.ndarray, np.ndarray]] = []
-    killed = {"before the first trial": 0, "fixation or page": 0, "pair": 0}
-    for number in range(KILLS):
+    seen: Counter[str] = Counter()
+    for moment in islice(cycle(MOMENTS), KILLS):
         runner = Runner(display, tmp_path, stimuli)
         try:
-            if number % 4 == 1:  # at any moment of the start
-                time.sleep(rng.uniform(0, 4))
+            press_until(moment, runner, rng)
+            if moment == "window closed" and runner.process.poll() is None:
+                close_window(display, runner.window)
+                _, complained = runner.process.communicate(timeout=30)
+                assert (runner.process.returncode, complained) == (0, "")
             else:
-                runner.press(rng, answers=rng.randrange(4), seconds=rng.uniform(0, 1))
-            screen = runner.freeze()
+                screen = runner.freeze()
         finally:
             runner.kill()
-        if not runner.out.exists():
-            killed["before the first trial"] += 1
+        seen[moment] += 1
+        if not parts(tmp_path):
+            seen["· before the folder was made"] += 1
             continue
-        trials = read_trials(runner.out / "trials.csv", stimuli)
-        looks = looks or [look_of(trial, stimuli) for trial in trials]
-        rows = rows_of(runner.out)
+        looks = looks or [
+            look_of(trial, stimuli) for trial in read_trials(parts(tmp_path)[0] / TRIALS, stimuli)
+        ]
+        rows = answers(tmp_path)
         assert rows[: len(before)] == before  # what was there is there
+        seen["· between write and rename"] += bool(half_written(tmp_path))
         before = rows
-        answered = len(rows) - 1
-        if answered:
-            read_sessions([runner.out / SESSION])
+        if moment == "window closed":
+            continue
         shown = pair_on(screen, looks)
-        killed["fixation or page" if shown is None else "pair"] += 1
+        seen["· on a page or the fixation" if shown is None else "· on a pair"] += 1
         if shown is not None:  # all before it are saved; it is, too, if it was just answered
-            assert answered in (shown, shown + 1)
-        if answered == len(trials):
-            break
+            assert len(rows) in (shown, shown + 1)
+            seen["· whose answer was not saved yet"] += len(rows) == shown
+    trials = read_trials(parts(tmp_path)[0] / TRIALS, stimuli)
+    assert len(before) < len(trials), "too few pairs for so many kills"
 
-    runner = Runner(display, tmp_path, stimuli)
-    try:
-        runner.press(rng, answers=math.inf, seconds=1)
-        _, complained = runner.process.communicate(timeout=10)
-    finally:
-        runner.kill()
-    assert runner.process.returncode == 0 or "every trial is answered" in complained
-    rows = rows_of(runner.out)
+    while len(answers(tmp_path)) < len(trials):
+        runner = Runner(display, tmp_path, stimuli)
+        goal = len(answers(tmp_path)) // PART * PART + PART
+        try:
+            runner.press(rng, lambda: False)
+            _, complained = runner.process.communicate(timeout=10)
+        finally:
+            runner.kill()
+        assert (runner.process.returncode, complained) == (0, "")
+        assert len(answers(tmp_path)) == min(goal, len(trials))
+    rows = answers(tmp_path)
     assert rows[: len(before)] == before
-    cells = [row.split(",") for row in rows[1:]]
-    assert [int(cell[4]) for cell in cells] == list(range(len(trials)))
-    assert [(cell[5], cell[6]) for cell in cells] == [
-        (trial.left_image, trial.right_image) for trial in trials
+    assert [shown_in(row) for row in csv.reader(rows)] == [
+        (trial.trial, trial.left_image, trial.right_image) for trial in trials
     ]
-    assert {cell[7] for cell in cells} == {"0", "1"}
-    assert sorted(file.name for file in runner.out.iterdir()) == ["session.csv", "session.json", "trials.csv"]
-    print(killed)
+    assert {row[7] for row in csv.reader(rows)} == {"0", "1"}
+    for folder in parts(tmp_path):
+        assert sorted(file.name for file in folder.iterdir()) == [SESSION, DESCRIPTION, TRIALS]
+        said = json.loads((folder / DESCRIPTION).read_text())
+        assert said["completed"]
+        assert sum(sitting["answered"] for sitting in said["sittings"]) == said["trials"]
+    read = read_sessions([folder / SESSION for folder in parts(tmp_path)])
+    assert len(read.trials) + read.catch.trials == len(trials)
+    print(f"\n{KILLS} ends, {len(trials)} trials in {len(parts(tmp_path))} parts, none lost: {dict(seen)}")
+
+
+def shown_in(row: list[str]) -> tuple[int, str, str]:
+    return int(row[4]), row[5], row[6]

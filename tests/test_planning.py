@@ -84,6 +84,22 @@ def test_a_stopped_session_goes_on_where_it_stopped(plan):
     assert plan("--trials", 6, design=RANDOM).folder.name == "p01_random-sampled_1"
 
 
+def test_what_a_killed_session_could_not_say_is_said_by_the_next_call(plan):
+    first = plan("--images", 5, "--repeats", 0, "--catch", 0)
+    sitting = {"first_trial": 0, "answered": 0, "ended": None}
+    first.description.update(completed=False, sittings=[sitting])
+    answer(first, 4)
+    again = plan()
+    assert again.description["sittings"] == [sitting | {"answered": 4}]
+    assert again.description["completed"] is False
+    answer(again)
+    for _ in range(2):
+        with pytest.raises(BadInput, match="every trial is answered"):
+            plan()
+        said = json.loads((first.folder / "session.json").read_text())
+        assert (said["completed"], said["sittings"][0]["answered"]) == (True, 10)
+
+
 def test_the_parts_of_a_list_show_it_once(plan):
     shown, folders = [], []
     for number, arguments in enumerate(
