@@ -17,6 +17,7 @@ from catpref.embeddings import DEFAULT, GRIDS, blocks, embed
 from catpref.evaluation import NoiseCeiling, Scores
 from catpref.learning_curve import LearningCurve
 from catpref.models import bradley_terry, laplace, psychometric, siamese_cnn, study_cnn, utility
+from catpref.models.kernels import kernels_of
 from catpref.models.psychometric import Observer
 from catpref.models.siamese_cnn import SiameseCNN
 from catpref.models.study_cnn import StudyCNN
@@ -172,7 +173,7 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
     embedded = time.perf_counter()
 
     if embeddings is not None:
-        kernels = utility.kernels(embeddings, pairs, blocks(backbone, inputs.embedding))
+        kernels = kernels_of(embeddings, pairs, blocks(backbone, inputs.embedding))
     histories: dict[str, list[list[study_cnn.Epoch]]] = {
         name: [] for name in NETWORKS if name in settings.models
     }

@@ -8,7 +8,8 @@ from support import TRAINING_FACES, all_pairs, faces, scratch, true_utilities
 
 from catpref.backbones import load_backbone
 from catpref.embeddings import DEFAULT, Blocks, blocks, embed
-from catpref.models import utility
+from catpref.models import kernels, utility
+from catpref.models.kernels import kernels_of
 from catpref.models.utility import Utility
 
 
@@ -220,14 +221,14 @@ def test_what_was_learned_predicts_as_the_model_that_is_saved(images: int) -> No
     choices = answers(pairs, worth, 0, 0.5)
     train, test = np.split(np.random.default_rng(0).permutation(len(pairs)), [80])
     parts = Blocks(np.repeat([0, 1], 4), np.eye(2))
-    learned = utility.learn(utility.kernels(known, pairs, parts), choices, train)
+    learned = utility.learn(kernels_of(known, pairs, parts), choices, train)
     saved = utility.project(learned, known)
     for side_bias in (True, False):
         ours, theirs = learned.p_right(test, side_bias), saved.p_right(known, pairs[test], side_bias)
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
     others = choices.copy()
     others[test] = 1 - others[test]
-    again = utility.learn(utility.kernels(known, pairs, parts), others, train)
+    again = utility.learn(kernels_of(known, pairs, parts), others, train)
     np.testing.assert_array_equal(again.p_right(test), learned.p_right(test), "held-out choices play no part")
 
 
@@ -238,22 +239,12 @@ def test_many_images_are_learned_by_hashed_features(monkeypatch: pytest.MonkeyPa
     pairs = all_pairs(80)[::4]
     choices = answers(pairs, worth, 0)
     train, test = np.split(np.random.default_rng(0).permutation(len(pairs)), [600])
-    plain = utility.learn(utility.kernels(known, pairs), choices, train).p_right(test)
-    monkeypatch.setattr(utility, "_MANY", 10)
-    for products in (utility._MOST_PRODUCTS, 10):  # inner products kept, or made when asked for
-        monkeypatch.setattr(utility, "_MOST_PRODUCTS", products)
-        hashed = utility.learn(utility.kernels(known, pairs), choices, train)
+    plain = utility.learn(kernels_of(known, pairs), choices, train).p_right(test)
+    monkeypatch.setattr(kernels, "_MANY", 10)
+    for products in (kernels._MOST_PRODUCTS, 10):  # inner products kept, or made when asked for
+        monkeypatch.setattr(kernels, "_MOST_PRODUCTS", products)
+        hashed = utility.learn(kernels_of(known, pairs), choices, train)
         assert len(hashed.kernels.grams) == (products > 10)
         assert np.corrcoef(hashed.p_right(test), plain)[0, 1] > 0.97
         saved = utility.project(hashed, known).p_right(known, pairs[test])
         assert np.corrcoef(saved, plain)[0, 1] > 0.9, "of the whole embedding"
-
-
-def test_a_large_matrix_has_its_greatest_eigenvalues(monkeypatch: pytest.MonkeyPatch) -> None:
-    random = np.random.default_rng(0)
-    directions = np.linalg.qr(random.normal(size=(2100, 30)))[0]
-    gram = directions @ np.diag(np.arange(1.0, 31)) @ directions.T
-    monkeypatch.setattr(utility, "_MOST_DIRECTIONS", 40)
-    values, vectors = utility._greatest(gram)
-    np.testing.assert_allclose(values[-30:], np.arange(1.0, 31), rtol=1e-6)
-    np.testing.assert_allclose(gram @ vectors[:, -1], 30 * vectors[:, -1], atol=1e-6)

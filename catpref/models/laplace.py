@@ -68,19 +68,22 @@ def fit(differences: np.ndarray, choices: np.ndarray, prior_variance: float | No
     prior_variance
         Variance of the prior on each weight; None takes the one with the greatest marginal likelihood.
     """
+    start = np.zeros(differences.shape[1] + 1)
     if prior_variance is not None:
-        return _at(differences, choices, prior_variance)
+        return _at(differences, choices, prior_variance, start)
     typical = float(np.square(differences).sum(1).mean()) or 1.0
-    best = minimize_scalar(
-        lambda spread: -_at(differences, choices, float(np.exp(spread)) / typical).log_evidence,
-        bounds=_LOG_SPREAD,
-        method="bounded",
-        options={"xatol": 0.1},
-    )
-    return _at(differences, choices, float(np.exp(best.x)) / typical)
+
+    def loss(spread: float) -> float:
+        nonlocal start  # the mode at one strength of the prior is near that at another
+        posterior = _at(differences, choices, float(np.exp(spread)) / typical, start)
+        start = np.append(posterior.weights, posterior.side_bias)
+        return -posterior.log_evidence
+
+    best = minimize_scalar(loss, bounds=_LOG_SPREAD, method="bounded", options={"xatol": 0.1})
+    return _at(differences, choices, float(np.exp(best.x)) / typical, start)
 
 
-def _at(differences: np.ndarray, choices: np.ndarray, prior_variance: float) -> Posterior:
+def _at(differences: np.ndarray, choices: np.ndarray, prior_variance: float, start: np.ndarray) -> Posterior:
     """Find the posterior's mode by Newton steps, halved while they overshoot, and its curvature there."""
     scales = np.full(differences.shape[1] + 1, np.sqrt(prior_variance))
     scales[-1] = np.sqrt(BIAS_VARIANCE)
@@ -90,12 +93,13 @@ def _at(differences: np.ndarray, choices: np.ndarray, prior_variance: float) -> 
     def loss(point: np.ndarray) -> float:
         return float(point @ point / 2 - log_expit(signs * (design @ point)).sum())
 
-    whitened = np.zeros(design.shape[1])
+    whitened = start / scales
     current = loss(whitened)
     while True:
         p_right = expit(design @ whitened)
         gradient = whitened - design.T @ ((choices == 1) - p_right)
-        precision = design.T @ (design * (p_right * (1 - p_right))[:, None])
+        weighted = design * np.sqrt(p_right * (1 - p_right))[:, None]
+        precision = weighted.T @ weighted
         precision[np.diag_indices_from(precision)] += 1
         factor = cho_factor(precision)
         step = cho_solve(factor, gradient)

@@ -14,7 +14,7 @@ Rasmussen & Williams (2006). Gaussian Processes for Machine Learning, sections 3
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, eigh
+from scipy.linalg import lu_factor, lu_solve
 from scipy.optimize import minimize
 from scipy.special import expit
 
@@ -47,23 +47,26 @@ def block_variances(
         Each block's prior variance, shape (blocks,).
     """
     blocks, items, _ = grams.shape
-    flat = grams.reshape(blocks, -1)
+    # Half as long a memory to read: the search for the factors takes its time for nothing else.
+    flat = grams.reshape(blocks, -1).astype(np.float32)
     factors = np.column_stack([factors, np.ones(blocks)])  # the last one scales all blocks
 
     def variances(logs: np.ndarray) -> np.ndarray:
         return np.exp(factors @ logs) / blocks
 
+    def weighted(block: np.ndarray) -> np.ndarray:
+        return (block.astype(np.float32) @ flat).reshape(items, items).astype(float)
+
     def loss(point: np.ndarray, observed: "_Evidence") -> tuple[float, np.ndarray]:
         block = variances(point)
-        value, outer = observed.log_likelihood((block @ flat).reshape(items, items))
-        slope = factors.T @ (block * (flat @ outer.ravel()) / 2)
+        value, outer = observed.log_likelihood(weighted(block))
+        slope = factors.T @ (block * (flat @ outer.ravel().astype(np.float32)) / 2)
         return np.square(point / _FACTOR_SD).sum() / 2 - value, point / _FACTOR_SD**2 - slope
 
     logs = np.zeros(factors.shape[1])
     utilities = np.zeros(items)
     for _ in range(_ROUNDS):
-        gram = (variances(logs) @ flat).reshape(items, items)
-        utilities = _mode(gram, incidence, choices, utilities)
+        utilities = _mode(weighted(variances(logs)), incidence, choices, utilities)
         observed = _observe(incidence, choices, utilities)
 
         bounds = [(-_LIMIT, _LIMIT)] * len(logs)
@@ -88,16 +91,15 @@ class _Evidence:
     """What choices say of utilities, as if they were Gaussian: ``pull @ u − u @ information @ u / 2``."""
 
     information: np.ndarray
-    root: np.ndarray  # root.T @ root = information
     pull: np.ndarray
 
     def log_likelihood(self, gram: np.ndarray) -> tuple[float, np.ndarray]:
         """Give the log marginal likelihood of a prior covariance, and twice its gradient by that covariance."""
-        factor = cho_factor(np.eye(len(gram)) + self.root @ gram @ self.root.T, lower=True)
-        precision = self.root.T @ cho_solve(factor, self.root)  # (gram + information⁻¹)⁻¹
+        factor = lu_factor(np.eye(len(gram)) + self.information @ gram, overwrite_a=True, check_finite=False)
+        precision = lu_solve(factor, self.information, check_finite=False)  # (gram + information⁻¹)⁻¹
         pulled = gram @ self.pull
         weights = self.pull - precision @ pulled
-        value = pulled @ weights / 2 - np.log(np.diag(factor[0])).sum()
+        value = pulled @ weights / 2 - np.log(np.abs(np.diag(factor[0]))).sum() / 2
         return float(value), np.outer(weights, weights) - precision
 
 
@@ -105,9 +107,7 @@ def _observe(incidence: np.ndarray, choices: np.ndarray, utilities: np.ndarray) 
     """Expand the log likelihood of the choices to second order around the utilities."""
     p_right = expit(incidence @ utilities)
     information = incidence.T @ (incidence * (p_right * (1 - p_right))[:, None])
-    values, vectors = eigh(information)
-    root = (vectors * np.sqrt(np.maximum(values, 0))).T
-    return _Evidence(information, root, information @ utilities + incidence.T @ (choices - p_right))
+    return _Evidence(information, information @ utilities + incidence.T @ (choices - p_right))
 
 
 def _mode(gram: np.ndarray, incidence: np.ndarray, choices: np.ndarray, utilities: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ many more dimensions than there are trials: the solution lies in the span of the
 there.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,25 +14,21 @@ import numpy as np
 import torch
 from scipy.linalg import eigh
 from scipy.special import expit
+from torch import Tensor
 
 from catpref.commands import BadInput
 from catpref.embeddings import Blocks
 from catpref.models import laplace, relevance
 from catpref.models.calibration import fit_gain
+from catpref.models.kernels import Kernels, directions, kernels_of, right_minus_left
+from catpref.models.standardised import by_slices
 from catpref.splits import split
 
-_CHUNK = 1 << 25  # numbers standardised at a time, to keep memory low
 _DIRECTIONS = 64  # of the posterior that a model keeps; along all others it is as unsure as the prior
 _CALIBRATION_FOLDS = 5
 _RELEVANCE_TRIALS = 250  # enough to tell the relevant blocks
-_MOST_PRODUCTS = 1 << 28  # inner products that are kept, 1 GiB
-_ENOUGH_IMAGES = 100  # to tell how much a dimension typically varies
-_MANY = 500  # items, for which every product of all dimensions would take too long
-_HASHED = 512  # dimensions of a block that are left then
-_MOST_DIRECTIONS = 300  # in which a utility varies where there are many images
 _CLEARLY = 1.1  # times as far: new images of the same kind are not, those of other kinds mostly more
 _LEAST_REST = 1e-4  # of a dimension's variance, once the image is left out that it mostly comes from
-_LEAST_EIGENVALUE = 1e-6  # of the greatest: below is rounding
 
 
 @dataclass(frozen=True)
@@ -119,10 +115,8 @@ class Utility:
             Mean absolute deviation from the average training image, each dimension in units of its standard
             deviation and weighted by the square root of its prior variance, shape (images,).
         """
-        total = np.zeros(len(embeddings))
-        for _, part in _standardised(embeddings, slice(None), self.centre, self.scale):
-            total += np.abs(part).sum(1)
-        return total / embeddings.shape[1]
+        parts = by_slices(embeddings, self.centre, self.scale, lambda _, part: part.abs_().sum(1))
+        return sum(parts, torch.zeros(len(embeddings))).numpy() / embeddings.shape[1]
 
     def far(self, embeddings: np.ndarray) -> np.ndarray:
         """Say which images are of another kind than the training images: clearly farther than any of those.
@@ -163,14 +157,19 @@ class Utility:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of the utility of images, or of the utility differences of pairs."""
         rows = len(embeddings) if pairs is None else len(pairs)
-        mean, square = np.zeros(rows), np.zeros(rows)
-        along = np.outer(np.full(rows, bias_scale), self.bias_directions)
-        for columns, part in _standardised(embeddings, slice(None), self.centre, self.scale):
-            vectors = part if pairs is None else part[pairs[:, 1]] - part[pairs[:, 0]]
-            mean += vectors @ self.weights[columns].astype(np.float32)
-            square += np.square(vectors).sum(1)
-            directions = self.weight_directions[:, columns].astype(np.float32)
-            along += np.sqrt(self.prior_variance) * (vectors @ directions.T)
+        sides = None if pairs is None else torch.from_numpy(np.ascontiguousarray(pairs.T))
+        onto = torch.from_numpy(np.vstack([self.weights, self.weight_directions]).astype(np.float32)).T
+
+        def project(columns: slice, part: Tensor) -> tuple[np.ndarray, np.ndarray]:
+            vectors = part if sides is None else part[sides[1]] - part[sides[0]]
+            return (vectors @ onto[columns]).numpy(), vectors.square_().sum(1).numpy()
+
+        projected, square = np.zeros((rows, onto.shape[1])), np.zeros(rows)
+        for of_slice, square_of_slice in by_slices(embeddings, self.centre, self.scale, project):
+            projected += of_slice
+            square += square_of_slice
+        mean = projected[:, 0]
+        along = np.sqrt(self.prior_variance) * projected[:, 1:] + bias_scale * self.bias_directions
         prior = self.prior_variance * square + bias_scale**2
         return mean, np.maximum(prior - np.square(along) @ self.shrinkage, 0)
 
@@ -199,92 +198,8 @@ def fit(
         See `learn`.
     """
     return project(
-        learn(kernels(embeddings, pairs, blocks), choices, np.arange(len(pairs)), seed), embeddings
+        learn(kernels_of(embeddings, pairs, blocks), choices, np.arange(len(pairs)), seed), embeddings
     )
-
-
-@dataclass(frozen=True)
-class Kernels:
-    """Inner products of a session's embeddings: all that learning from any part of its trials has to know.
-
-    Attributes
-    ----------
-    centre, scale
-        Mean and standard deviation of each dimension over the images shown, shape (dimensions,).
-    blocks
-        Which dimensions share their relevance.
-    images
-        The images of each trial as indices into the embeddings, shape (trials, 2).
-    pairs
-        The items of each trial, shape (trials, 2). Items are the images shown; or, where there are fewer
-        trials than images, nothing at all (item 0, whose embedding is zero) and the differences of the trials.
-    grams
-        Inner products of the items' standardised embeddings within each block, divided by its dimensions, shape
-        (blocks, items, items), float32; empty if they are too many to be kept.
-    features
-        If so, the standardised embeddings, each block's hashed to a few dimensions, shape (blocks, items, hashed).
-    """
-
-    centre: np.ndarray
-    scale: np.ndarray
-    blocks: Blocks
-    images: np.ndarray
-    pairs: np.ndarray
-    grams: np.ndarray
-    features: np.ndarray
-
-    def gram(self, variances: np.ndarray) -> np.ndarray:
-        """Add up the blocks, each with its prior variance: shape (items, items), float64."""
-        weights = torch.from_numpy(variances.astype(np.float32))
-        if len(self.grams):
-            summed = torch.tensordot(weights, torch.from_numpy(self.grams), dims=1)
-        else:
-            features = torch.from_numpy(self.features)
-            summed = torch.zeros(features.shape[1], features.shape[1])
-            for weight, block in zip(weights, features, strict=True):
-                summed.addmm_(block, block.T, alpha=float(weight))
-        return summed.numpy().astype(np.float64)
-
-    def gram_of_block(self, block: int, items: np.ndarray) -> np.ndarray:
-        """Give the inner products of some items within one block."""
-        if len(self.grams):
-            return self.grams[block][np.ix_(items, items)]
-        features = self.features[block][items]
-        return features @ features.T
-
-
-def kernels(embeddings: np.ndarray, pairs: np.ndarray, blocks: Blocks | None = None) -> Kernels:
-    """Compute what learning needs of the images; see `fit` for the parameters, and `learn` for what follows.
-
-    The embeddings are standardised over all images shown, which says nothing of any choice.
-    """
-    blocks = blocks or Blocks(np.zeros(embeddings.shape[1], int), np.ones((1, 1)))
-    shown, indices = np.unique(pairs, return_inverse=True)
-    sides = indices.reshape(-1, 2)
-    by_images = len(shown) <= len(pairs)
-    items = sides if by_images else np.column_stack([np.zeros(len(pairs), int), np.arange(1, len(pairs) + 1)])
-    count = int(items.max()) + 1
-    storable = len(blocks.factors) * count**2 <= _MOST_PRODUCTS
-    kept = np.empty((len(blocks.factors), count, count if storable else _HASHED), np.float32)
-    if len(shown) < len(embeddings):
-        embeddings = embeddings[shown]
-    centre, scale = (np.empty(embeddings.shape[1], np.float32) for _ in range(2))
-    # A dimension that hardly varies (a channel that is almost always off) must not be blown up.
-    typical = float(embeddings[:_ENOUGH_IMAGES].std(0, dtype=np.float32).mean())
-    floor = max(0.01 * typical, float(np.finfo(np.float32).tiny))
-    for block in range(len(blocks.factors)):
-        dimensions = np.flatnonzero(blocks.of_dimension == block)
-        part = torch.from_numpy(np.take(embeddings, dimensions, axis=1)).float().numpy()
-        centre[dimensions], scale[dimensions] = part.mean(0), np.maximum(part.std(0), floor)
-        part -= centre[dimensions]
-        if not by_images:
-            part = np.vstack([np.zeros_like(part[:1]), _differences(part, sides)])
-        part /= scale[dimensions] * np.sqrt(len(dimensions))
-        tensor = torch.from_numpy(_hashed(part) if count > _MANY else part)
-        kept[block] = tensor @ tensor.T if storable else tensor
-    none = np.empty((0, count, 0), np.float32)
-    grams, features = (kept, none) if storable else (none, kept)
-    return Kernels(centre, scale, blocks, pairs, items, grams, features)
 
 
 @dataclass(frozen=True)
@@ -346,8 +261,8 @@ def learn(kernels: Kernels, choices: np.ndarray, train: np.ndarray, seed: int = 
     """
     variances = _relevance(kernels, choices, train, seed)
     gram = kernels.gram(variances)
-    span = _span(gram, kernels.pairs[train])
-    differences = _differences(gram @ span, kernels.pairs)
+    span = directions(gram, kernels.pairs[train])
+    differences = right_minus_left(gram @ span, kernels.pairs)
     left, right = kernels.pairs.T
     squares = gram[left, left] + gram[right, right] - 2 * gram[left, right]
     posterior = laplace.fit(differences[train], choices[train])
@@ -376,17 +291,25 @@ def project(learned: Learned, embeddings: np.ndarray) -> Utility:
         of_trials, onto = onto[1:], np.zeros((len(shown), onto.shape[1]))
         np.add.at(onto, right, of_trials)
         np.add.at(onto, left, -of_trials)
-    onto = onto.astype(np.float32)
-    projected = np.empty((embeddings.shape[1], onto.shape[1]), np.float32)
-    apart = np.zeros(len(shown))
-    for columns, part in _standardised(embeddings, shown, kernels.centre, scale):
-        projected[columns] = part.T @ onto
-        apart += _left_out(part, np.sqrt(relevance[columns])).sum(1)
+    onto_images = torch.from_numpy(onto.astype(np.float32))
+    weights = torch.from_numpy(np.sqrt(relevance).astype(np.float32))
+
+    projected = torch.empty(embeddings.shape[1], onto.shape[1])
+
+    def project_slice(columns: slice, part: Tensor) -> Tensor:
+        projected[columns] = part.T @ onto_images
+        return _left_out(part, weights[columns]).sum(1)
+
+    if len(shown) < len(embeddings):
+        embeddings = embeddings[shown]
+    apart = torch.zeros(len(shown))
+    for of_slice in by_slices(embeddings, kernels.centre, scale, project_slice):
+        apart += of_slice
     return Utility(
         centre=kernels.centre,
         scale=scale,
-        weights=projected[:, 0],
-        weight_directions=projected[:, 1:].T,
+        weights=projected[:, 0].numpy(),
+        weight_directions=projected[:, 1:].T.numpy(),
         bias_directions=vectors[-1],
         shrinkage=shrinkage,
         prior_variance=posterior.prior_variance,
@@ -397,7 +320,7 @@ def project(learned: Learned, embeddings: np.ndarray) -> Utility:
     )
 
 
-def _left_out(deviations: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _left_out(deviations: Tensor, weights: Tensor) -> Tensor:
     """Give each image's absolute deviation from the other images' mean, in units of their standard deviation.
 
     Parameters
@@ -408,41 +331,12 @@ def _left_out(deviations: np.ndarray, weights: np.ndarray) -> np.ndarray:
         Of each dimension.
     """
     images = len(deviations)
-    part = np.square(deviations / weights.astype(np.float32)) / max(
-        images - 1, 1
-    )  # of the variance that is its own
-    return np.abs(deviations) * np.sqrt(images / max(images - 1, 1) / np.maximum(1 - part, _LEAST_REST))
-
-
-def _slices(embeddings: np.ndarray, rows: int) -> Iterator[slice]:
-    """Go through the dimensions a slice at a time, to keep memory low."""
-    width = max(1, _CHUNK // rows)
-    for start in range(0, embeddings.shape[1], width):
-        yield slice(start, start + width)
-
-
-def _standardised(
-    embeddings: np.ndarray, images: np.ndarray | slice, centre: np.ndarray, scale: np.ndarray
-) -> Iterator[tuple[slice, np.ndarray]]:
-    """Standardise a slice of the dimensions at a time, as float32."""
-    for columns in _slices(embeddings, len(embeddings)):
-        part = embeddings[images, columns].astype(np.float32)
-        part -= centre[columns]
-        part /= scale[columns]
-        yield columns, part
-
-
-def _hashed(features: np.ndarray) -> np.ndarray:
-    """Add up dimensions with random signs into a few, which keeps inner products up to a little noise.
-
-    References
-    ----------
-    Weinberger et al. (2009). Feature hashing for large scale multitask learning. ICML.
-    """
-    rows, dimensions = features.shape
-    signs = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), dimensions)
-    padded = np.pad(features * signs, ((0, 0), (0, -dimensions % _HASHED)))
-    return padded.reshape(rows, -1, _HASHED).sum(1)
+    own = (deviations / weights).square_() / max(images - 1, 1)  # part of the variance that is the image's
+    return (
+        deviations.abs()
+        * own.neg_().add_(1).clamp_(min=_LEAST_REST).rsqrt_()
+        * (images / max(images - 1, 1)) ** 0.5
+    )
 
 
 def _relevance(kernels: Kernels, choices: np.ndarray, train: np.ndarray, seed: int) -> np.ndarray:
@@ -455,57 +349,12 @@ def _relevance(kernels: Kernels, choices: np.ndarray, train: np.ndarray, seed: i
     items, indices = np.unique(kernels.pairs[train], return_inverse=True)
     pairs = indices.reshape(-1, 2)
     by_items = len(items) <= len(train)
-    incidence = _differences(np.eye(len(items)), pairs)
+    incidence = right_minus_left(np.eye(len(items)), pairs)
     grams = np.array([kernels.gram_of_block(block, items) for block in range(blocks)])
     if not by_items:
-        grams = np.array([_differences(_differences(gram, pairs).T, pairs) for gram in grams])
+        grams = np.array([right_minus_left(right_minus_left(gram, pairs).T, pairs) for gram in grams])
         incidence = np.eye(len(train))
     return relevance.block_variances(grams, kernels.blocks.factors, incidence, choices[train])
-
-
-def _differences(values: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    return values[pairs[:, 1]] - values[pairs[:, 0]]
-
-
-def _span(gram: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Find combinations of items that are orthonormal directions and span the trials' differences.
-
-    Returns
-    -------
-    ndarray
-        Shape (items, rank): ``gram @ span`` are the items' coordinates.
-    """
-    items, indices = np.unique(pairs, return_inverse=True)
-    among = gram[np.ix_(items, items)]
-    if len(pairs) >= len(items):
-        values, vectors = _greatest(among)
-    else:  # fewer trials than items: the trials' differences span less
-        pairs = indices.reshape(-1, 2)
-        values, of_trials = _greatest(_differences(_differences(among, pairs).T, pairs))
-        vectors = np.zeros((len(items), of_trials.shape[1]))
-        np.add.at(vectors, pairs[:, 1], of_trials)
-        np.add.at(vectors, pairs[:, 0], -of_trials)
-    kept = values > values[-1] * _LEAST_EIGENVALUE
-    kept[:-_MOST_DIRECTIONS] = False
-    span = np.zeros((len(gram), kept.sum()))
-    span[items] = vectors[:, kept] / np.sqrt(values[kept])
-    return span
-
-
-def _greatest(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give the greatest eigenvalues, in rising order, and their vectors; of a large matrix, approximately.
-
-    References
-    ----------
-    Halko, Martinsson & Tropp (2011). Finding structure with randomness. SIAM Review 53(2), algorithm 4.4.
-    """
-    if len(gram) <= 2000:
-        return eigh(gram)
-    basis = np.random.default_rng(0).standard_normal((len(gram), _MOST_DIRECTIONS))
-    for _ in range(3):
-        basis, _ = np.linalg.qr(gram @ basis)
-    values, vectors = eigh(basis.T @ gram @ basis)
-    return values, basis @ vectors
 
 
 def _learned_directions(posterior: laplace.Posterior) -> tuple[np.ndarray, np.ndarray]:

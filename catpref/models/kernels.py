@@ -1,0 +1,174 @@
+"""Inner products of a session's embeddings, block by block: what learning a utility has to know of the images.
+
+They are computed once a session; the utility then learns from any part of the trials, with any relevance of the
+blocks, without going back to the embeddings, which have a hundred thousand dimensions.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.linalg import eigh
+from torch import Tensor
+from torch.nn.functional import pad
+
+from catpref.embeddings import Blocks
+from catpref.workers import workers
+
+_MOST_PRODUCTS = 1 << 28  # inner products that are kept, 1 GiB
+_ENOUGH_IMAGES = 100  # to tell how much a dimension typically varies
+_MANY = 500  # items, for which every product of all dimensions would take too long
+_HASHED = 512  # dimensions of a block that are left then
+_MOST_DIRECTIONS = 300  # in which a utility varies where there are many images
+_LEAST_EIGENVALUE = 1e-6  # of the greatest: below is rounding
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Inner products of a session's embeddings: all that learning from any part of its trials has to know.
+
+    Attributes
+    ----------
+    centre, scale
+        Mean and standard deviation of each dimension over the images shown, shape (dimensions,).
+    blocks
+        Which dimensions share their relevance.
+    images
+        The images of each trial as indices into the embeddings, shape (trials, 2).
+    pairs
+        The items of each trial, shape (trials, 2). Items are the images shown; or, where there are fewer
+        trials than images, nothing at all (item 0, whose embedding is zero) and the differences of the trials.
+    grams
+        Inner products of the items' standardised embeddings within each block, divided by its dimensions, shape
+        (blocks, items, items), float32; empty if they are too many to be kept.
+    features
+        If so, the standardised embeddings, each block's hashed to a few dimensions, shape (blocks, items, hashed).
+    """
+
+    centre: np.ndarray
+    scale: np.ndarray
+    blocks: Blocks
+    images: np.ndarray
+    pairs: np.ndarray
+    grams: np.ndarray
+    features: np.ndarray
+
+    def gram(self, variances: np.ndarray) -> np.ndarray:
+        """Add up the blocks, each with its prior variance: shape (items, items), float64."""
+        weights = torch.from_numpy(variances.astype(np.float32))
+        if len(self.grams):
+            summed = torch.tensordot(weights, torch.from_numpy(self.grams), dims=1)
+        else:
+            features = torch.from_numpy(self.features)
+            summed = torch.zeros(features.shape[1], features.shape[1])
+            for weight, block in zip(weights, features, strict=True):
+                summed.addmm_(block, block.T, alpha=float(weight))
+        return summed.numpy().astype(np.float64)
+
+    def gram_of_block(self, block: int, items: np.ndarray) -> np.ndarray:
+        """Give the inner products of some items within one block."""
+        if len(self.grams):
+            return self.grams[block][np.ix_(items, items)]
+        features = self.features[block][items]
+        return features @ features.T
+
+
+def kernels_of(embeddings: np.ndarray, pairs: np.ndarray, blocks: Blocks | None = None) -> Kernels:
+    """Compute what learning needs of the images; see `catpref.models.utility.fit` for the parameters.
+
+    The embeddings are standardised over all images shown, which says nothing of any choice.
+    """
+    blocks = blocks or Blocks(np.zeros(embeddings.shape[1], int), np.ones((1, 1)))
+    shown, indices = np.unique(pairs, return_inverse=True)
+    sides = indices.reshape(-1, 2)
+    by_images = len(shown) <= len(pairs)
+    items = sides if by_images else np.column_stack([np.zeros(len(pairs), int), np.arange(1, len(pairs) + 1)])
+    count = int(items.max()) + 1
+    storable = len(blocks.factors) * count**2 <= _MOST_PRODUCTS
+    kept = torch.empty(len(blocks.factors), count, count if storable else _HASHED)
+    if len(shown) < len(embeddings):
+        embeddings = embeddings[shown]
+    left, right = torch.from_numpy(sides.T)
+    centre, scale = torch.empty(2, embeddings.shape[1])
+    # A dimension that hardly varies (a channel that is almost always off) must not be blown up.
+    typical = float(embeddings[:_ENOUGH_IMAGES].std(0, dtype=np.float32).mean())
+    floor = max(0.01 * typical, float(np.finfo(np.float32).tiny))
+
+    def compute(block: int) -> None:
+        dimensions = np.flatnonzero(blocks.of_dimension == block)
+        part = torch.from_numpy(np.take(embeddings, dimensions, axis=1)).float()
+        mean = part.mean(0)
+        part -= mean
+        sd = part.square().mean(0).sqrt_().clamp_(min=floor)
+        centre[dimensions], scale[dimensions] = mean, sd
+        if not by_images:
+            part = torch.vstack([torch.zeros_like(part[:1]), part[right] - part[left]])
+        part /= sd * len(dimensions) ** 0.5
+        features = _hashed(part) if count > _MANY else part
+        kept[block] = features @ features.T if storable else features
+
+    with workers() as pool:
+        deque(pool.map(compute, range(len(blocks.factors))), maxlen=0)
+    none = np.empty((0, count, 0), np.float32)
+    grams, features = (kept.numpy(), none) if storable else (none, kept.numpy())
+    return Kernels(centre.numpy(), scale.numpy(), blocks, pairs, items, grams, features)
+
+
+def _hashed(features: Tensor) -> Tensor:
+    """Add up dimensions with random signs into a few, which keeps inner products up to a little noise.
+
+    References
+    ----------
+    Weinberger et al. (2009). Feature hashing for large scale multitask learning. ICML.
+    """
+    rows, dimensions = features.shape
+    signs = torch.from_numpy(np.random.default_rng(0).choice(np.array([-1, 1], np.float32), dimensions))
+    padded = pad(features * signs, (0, -dimensions % _HASHED))
+    return padded.reshape(rows, -1, _HASHED).sum(1)
+
+
+def right_minus_left(values: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Subtract the left rows of pairs from the right ones."""
+    return values[pairs[:, 1]] - values[pairs[:, 0]]
+
+
+def directions(gram: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Find combinations of items that are orthonormal directions and span the trials' differences.
+
+    Returns
+    -------
+    ndarray
+        Shape (items, rank): ``gram @`` it are the items' coordinates.
+    """
+    items, indices = np.unique(pairs, return_inverse=True)
+    among = gram[np.ix_(items, items)]
+    if len(pairs) >= len(items):
+        values, vectors = _greatest(among)
+    else:  # fewer trials than items: the trials' differences span less
+        pairs = indices.reshape(-1, 2)
+        values, of_trials = _greatest(right_minus_left(right_minus_left(among, pairs).T, pairs))
+        vectors = np.zeros((len(items), of_trials.shape[1]))
+        np.add.at(vectors, pairs[:, 1], of_trials)
+        np.add.at(vectors, pairs[:, 0], -of_trials)
+    kept = values > values[-1] * _LEAST_EIGENVALUE
+    kept[:-_MOST_DIRECTIONS] = False
+    combined = np.zeros((len(gram), kept.sum()))
+    combined[items] = vectors[:, kept] / np.sqrt(values[kept])
+    return combined
+
+
+def _greatest(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give the greatest eigenvalues, in rising order, and their vectors; of a large matrix, approximately.
+
+    References
+    ----------
+    Halko, Martinsson & Tropp (2011). Finding structure with randomness. SIAM Review 53(2), algorithm 4.4.
+    """
+    if len(gram) <= 2000:
+        return eigh(gram)
+    basis = np.random.default_rng(0).standard_normal((len(gram), _MOST_DIRECTIONS))
+    for _ in range(3):
+        basis, _ = np.linalg.qr(gram @ basis)
+    values, vectors = eigh(basis.T @ gram @ basis)
+    return values, basis @ vectors

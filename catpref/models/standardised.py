@@ -1,0 +1,50 @@
+"""Embeddings in units of what they varied by among the training images, a slice of the dimensions at a time.
+
+Two thousand embeddings have more numbers than a computer's caches hold, or its memory as float32. Each slice is
+small enough for the cache, and the slices are shared among the cores.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from catpref.workers import workers
+
+_CHUNK = 1 << 20  # numbers of a slice
+
+T = TypeVar("T")
+
+
+def by_slices(
+    embeddings: np.ndarray,
+    centre: np.ndarray,
+    scale: np.ndarray,
+    work: Callable[[slice, Tensor], T],
+) -> Iterator[T]:
+    """Standardise embeddings, do some work on each slice, and give its results in order.
+
+    Parameters
+    ----------
+    embeddings
+        Shape (images, dimensions), any float type.
+    centre, scale
+        What is taken off each dimension, and what it is divided by then, shape (dimensions,).
+    work
+        Is called with a slice of the dimensions and the standardised embeddings there, float32, shape (images,
+        dimensions of the slice), which it may change; by several threads.
+    """
+    whole = torch.from_numpy(embeddings)
+    middle, by = torch.from_numpy(centre), torch.from_numpy(1 / scale)
+    width = max(1, _CHUNK // max(1, len(embeddings)))
+
+    def standardise(start: int) -> T:
+        columns = slice(start, start + width)
+        return work(
+            columns, whole[:, columns].to(torch.float32, copy=True).sub_(middle[columns]).mul_(by[columns])
+        )
+
+    with workers() as pool:
+        yield from pool.map(standardise, range(0, embeddings.shape[1], width))
