@@ -6,8 +6,10 @@ cells around it, too.
 """
 
 import numpy as np
+import torch
 
 from catpref.embeddings import GRIDS
+from catpref.models.standardised import by_slices
 from catpref.models.utility import Utility
 
 
@@ -29,13 +31,17 @@ def contributions(model: Utility, embeddings: np.ndarray, embedding: str) -> np.
         In logits, shape (images, grid, grid), from the top left; the sum over the cells is the image's utility.
     """
     grid = GRIDS[embedding]
-    brought = np.empty((len(embeddings), grid**2))
-    for number in range(grid**2):
-        dimensions = slice(number, None, grid**2)  # of every channel: each layer is channels × grid × grid
-        part = embeddings[:, dimensions].astype(np.float32)
-        standardised = (part - model.centre[dimensions]) / model.scale[dimensions]
-        brought[:, number] = standardised @ model.weights[dimensions].astype(np.float32)
-    return model.gain * brought.reshape(-1, grid, grid)
+    dimensions = np.arange(embeddings.shape[1])
+    onto = torch.zeros(len(dimensions), grid**2)
+    onto[dimensions, dimensions % grid**2] = torch.from_numpy(
+        model.weights
+    )  # each layer is channels × grid × grid
+    brought = torch.zeros(len(embeddings), grid**2)
+    for part in by_slices(
+        embeddings, model.centre, model.scale, lambda columns, slice_: slice_ @ onto[columns]
+    ):
+        brought += part
+    return model.gain * brought.numpy().reshape(-1, grid, grid)
 
 
 def shares(contributions: np.ndarray) -> np.ndarray:

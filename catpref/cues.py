@@ -10,6 +10,7 @@ from catpref import cache
 from catpref.commands import progress
 from catpref.files import sha256_of
 from catpref.stimuli import MANIFEST, open_image
+from catpref.workers import workers
 
 _CODE_VERSION = "1"  # raise it when the same image would be measured differently
 
@@ -34,7 +35,9 @@ def luminance_and_contrast(images: Sequence[Path], cache_folder: Path | None = N
     BadInput
         If an image cannot be read, or the cache not written.
     """
-    return np.array([_measure(path, cache_folder) for path in progress(images, "luminance")])
+    with workers() as pool:
+        measured = pool.map(lambda path: _measure(path, cache_folder), images)
+        return np.array(list(progress(measured, "luminance", total=len(images))))
 
 
 def _measure(path: Path, cache_folder: Path | None) -> np.ndarray:

@@ -7,7 +7,6 @@ the image, and φ(right) − φ(left) changes its sign with the sides.
 
 import logging
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,34 +84,41 @@ def embed(
         If an image cannot be read, or the cache not written.
     """
     started = time.perf_counter()
-    keys = [_key(path, backbone, embedding) for path in images] if cache_folder else []
-    found: dict[int, np.ndarray] = {}
-    if cache_folder:
-        for index, key in enumerate(keys):
-            kept = cache.read(cache_folder, key, np.float16)
-            if kept is not None:
-                found[index] = kept
-    missing = [index for index in range(len(images)) if index not in found]
-    with (
-        workers() as pool,
-        progress([], f"embedding with {backbone.name}", total=len(missing)) as bar,
-    ):
+    grid = GRIDS[embedding]
+    dimensions = grid**2 * sum(len(weights) for weights in backbone.channel_weights)
+    embeddings = np.empty((len(images), dimensions), np.float16)
 
-        def compute(start: int) -> None:
-            batch = missing[start : start + _BATCH]
-            tensors = torch.stack([image_tensor(images[index], SIZE) for index in batch])
-            for index, vector in zip(batch, _pooled(tensors, backbone, GRIDS[embedding]), strict=True):
-                found[index] = vector
-                if cache_folder:
-                    cache.write(cache_folder, keys[index], vector)
-            bar.update(len(batch))
+    def read(index: int) -> str | None:
+        """Fill in an image's embedding from the cache; if it is not there, tell its key."""
+        if cache_folder is None:
+            return ""
+        key = _key(images[index], backbone, embedding)
+        kept = cache.read(cache_folder, key, np.float16)
+        if kept is None:
+            return key
+        embeddings[index] = kept
+        return None
 
-        deque(pool.map(compute, range(0, len(missing), _BATCH)), maxlen=0)
+    def compute(batch: list[tuple[int, str]]) -> int:
+        tensors = torch.stack([image_tensor(images[index], SIZE) for index, _ in batch])
+        for (index, key), vector in zip(batch, _pooled(tensors, backbone, grid), strict=True):
+            embeddings[index] = vector
+            if cache_folder:
+                cache.write(cache_folder, key, vector)
+        return len(batch)
+
+    with workers() as pool:
+        keys = enumerate(pool.map(read, range(len(images))))
+        missing = [(index, key) for index, key in keys if key is not None]
+        with progress([], f"embedding with {backbone.name}", total=len(missing)) as bar:
+            batches = [missing[start : start + _BATCH] for start in range(0, len(missing), _BATCH)]
+            for done in pool.map(compute, batches):
+                bar.update(done)
     if cache_folder and missing:
         cache.prune(cache_folder)
     counts = f"{len(images) - len(missing)} cached, {len(missing)} computed"
     _LOG.info("embeddings of %d images: %s, %.1f s", len(images), counts, time.perf_counter() - started)
-    return np.stack([found[index] for index in range(len(images))])
+    return embeddings
 
 
 @dataclass(frozen=True)
