@@ -25,6 +25,7 @@ from catpref.models.utility import Utility
 from catpref.sessions import Session, check_both_sides_chosen
 from catpref.splits import Fold, split
 from catpref.stimuli import image_path
+from catpref.workers import workers
 
 MODELS = ("utility", "siamese_cnn", "study_cnn")
 DEFAULT_MODELS = ("utility", "siamese_cnn")
@@ -251,17 +252,20 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
     }
     chosen = [name for name in models if name not in MODELS or name in settings.models]
     unrelated = evaluation.unrelated_choices(pairs, choices, seed=settings.seed)
-    results, predictions = [], []
+    results: list[Result] = []
+    predictions: dict[str, pd.DataFrame] = {}
     for name in progress(chosen, "fitting", unit="model"):
         embedding, predictor = models[name]
         some = splits[:1] if name in NETWORKS else splits
         result, held_out = _cross_validate(name, embedding, predictor, some, pairs, choices, unrelated)
         results.append(result)
-        predictions.append(_with_session(held_out, session.trials))
+        predictions[name] = held_out
 
     fitted_utility = fitted_siamese = fitted_cnn = observer = curve = brought = None
     if "utility" in settings.models and kernels is not None and embeddings is not None:
-        curve = _learning_curve(predict_with_utility, splits[:_CURVE_REPEATS], pairs, choices, settings.seed)
+        curve = _learning_curve(
+            predict_with_utility, splits[:_CURVE_REPEATS], predictions["utility"], pairs, settings.seed
+        )
         learned = learn(everything)
         observer = psychometric.fit(learned.differences, learned.squares, choices)
         fitted_utility = utility.project(learned, embeddings)
@@ -280,7 +284,7 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
         contributions=brought,
         results=[result for result in results if result.model in MODELS],
         baselines=[result for result in results if result.model not in MODELS],
-        predictions=_in_order(pd.concat(predictions)),
+        predictions=_with_session(pd.concat(predictions.values(), ignore_index=True), session.trials),
         ranking=rank(images, fitted_utility or fitted_siamese, embeddings),
         utility=fitted_utility,
         siamese=fitted_siamese,
@@ -347,61 +351,64 @@ def _cross_validate(
     choices: np.ndarray,
     unrelated: np.ndarray,
 ) -> tuple[Result, pd.DataFrame]:
-    parts, seconds = [], 0.0
-    for repeat, folds in enumerate(splits):
-        for number, (train, test) in enumerate(folds):
-            started = time.perf_counter()
-            p_right = predictor(train, test)
-            seconds += time.perf_counter() - started
-            parts.append(pd.DataFrame({
-                "model": name, "fold": number, "repeat": repeat, "row_index": test, "p_right": p_right,
-                "choice": choices[test],
-            }))  # fmt: skip
-    held_out = pd.concat(parts, ignore_index=True)
-    rows = held_out["row_index"].to_numpy()
+    folds = [fold for each in splits for fold in each]
+    started = time.perf_counter()
+    p_right = _predict(predictor, folds, at_once=name not in NETWORKS)
+    seconds = time.perf_counter() - started
+    rows = np.concatenate([test for _, test in folds])
+    number = np.repeat(np.arange(len(folds)), [len(test) for _, test in folds])
+    held_out = pd.DataFrame({
+        "model": name, "fold": number % len(splits[0]), "repeat": number // len(splits[0]), "row_index": rows,
+        "p_right": np.concatenate(p_right), "choice": choices[rows],
+    })  # fmt: skip
     scores = evaluation.score(
-        held_out["p_right"].to_numpy(),
-        held_out["choice"].to_numpy(),
-        pairs[rows],
-        (held_out["repeat"] * len(splits[0]) + held_out["fold"]).to_numpy(),
-        rows,
-        unrelated[:, rows],
+        held_out["p_right"].to_numpy(), choices[rows], pairs[rows], number, rows, unrelated[:, rows]
     )
-    n_train = round(np.mean([len(train) for folds in splits for train, _ in folds]))
+    n_train = round(np.mean([len(train) for train, _ in folds]))
     n_test = len(np.unique(rows))
     return Result(name, embedding, n_train, n_test, len(splits), scores, seconds), held_out
 
 
+def _predict(predictor: Predictor, folds: Sequence[Fold], at_once: bool) -> list[np.ndarray]:
+    """Learn from each fold's training trials and predict its test trials, several folds at once or not."""
+    if not at_once:
+        return [predictor(train, test) for train, test in folds]
+    with workers() as pool:
+        return list(pool.map(predictor, *zip(*folds, strict=True)))
+
+
 def _learning_curve(
-    predictor: Predictor, splits: Sequence[Sequence[Fold]], pairs: np.ndarray, choices: np.ndarray, seed: int
+    predictor: Predictor,
+    splits: Sequence[Sequence[Fold]],
+    held_out: pd.DataFrame,
+    pairs: np.ndarray,
+    seed: int,
 ) -> LearningCurve:
-    """Learn from parts of the training trials, too."""
+    """Learn from parts of the training trials, too; what all of them taught was `held_out` already."""
+    known = (held_out["repeat"] < len(splits)).to_numpy()
+    rows, choices, p_right = (held_out[name].to_numpy()[known] for name in ("row_index", "choice", "p_right"))
     folds = [fold for each in splits for fold in each]
     random = np.random.default_rng(seed)
     shuffled = [(random.permutation(train), test) for train, test in folds]
-    hits = {}
-    for part in (*learning_curve.FRACTIONS, 1):
+    hits = {float(np.mean([len(train) for train, _ in folds])): evaluation.hits(p_right, choices)}
+    for part in learning_curve.FRACTIONS:
         smaller = [(train[: round(part * len(train))], test) for train, test in shuffled]
         sizes = [len(train) for train, _ in smaller]
         if min(sizes) >= learning_curve.LEAST_TRIALS:
-            hits[float(np.mean(sizes))] = np.concatenate([
-                evaluation.hits(predictor(train, test), choices[test]) for train, test in smaller
-            ])  # fmt: skip
-    return learning_curve.fit(hits, pairs[np.concatenate([test for _, test in folds])], seed)
+            p_right = np.concatenate(_predict(predictor, smaller, at_once=True))
+            hits[float(np.mean(sizes))] = evaluation.hits(p_right, choices)
+    return learning_curve.fit(hits, pairs[rows], seed)
 
 
 def _with_session(held_out: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
-    """Add the session's columns; those whose name is taken get a longer one."""
+    """Add the session's columns, after those that every session has; those whose name is taken get a longer one."""
     columns = trials.drop(columns="choice").iloc[held_out["row_index"]].reset_index(drop=True)
     names = list(held_out.columns)
     for name in columns.columns:
         while name in names:
             name += "_in_session"
         names.append(name)
-    return pd.concat([held_out, columns], axis=1).set_axis(names, axis=1)
-
-
-def _in_order(predictions: pd.DataFrame) -> pd.DataFrame:
+    predictions = pd.concat([held_out, columns], axis=1).set_axis(names, axis=1)
     first = ["model", "fold", "left_image", "right_image", "choice", "p_right", "repeat"]
     rest = [column for column in predictions.columns if column not in {*first, "row_index"}]
     return predictions.loc[:, first + rest]

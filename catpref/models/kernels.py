@@ -6,17 +6,18 @@ blocks, without going back to the embeddings, which have a hundred thousand dime
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from scipy.linalg import eigh
 from torch import Tensor
-from torch.nn.functional import pad
 
 from catpref.embeddings import Blocks
 from catpref.workers import workers
 
 _MOST_PRODUCTS = 1 << 28  # inner products that are kept, 1 GiB
+_CHUNK = 1 << 20  # numbers of embeddings that are standardised at a time
 _ENOUGH_IMAGES = 100  # to tell how much a dimension typically varies
 _MANY = 500  # items, for which every product of all dimensions would take too long
 _HASHED = 512  # dimensions of a block that are left then
@@ -43,7 +44,7 @@ class Kernels:
         Inner products of the items' standardised embeddings within each block, divided by its dimensions, shape
         (blocks, items, items), float32; empty if they are too many to be kept.
     features
-        If so, the standardised embeddings, each block's hashed to a few dimensions, shape (blocks, items, hashed).
+        If so, the standardised embeddings, each block's hashed to a few dimensions, shape (blocks, hashed, items).
     """
 
     centre: np.ndarray
@@ -61,23 +62,28 @@ class Kernels:
             summed = torch.tensordot(weights, torch.from_numpy(self.grams), dims=1)
         else:
             features = torch.from_numpy(self.features)
-            summed = torch.zeros(features.shape[1], features.shape[1])
+            summed = _zeros(features.shape[2], features.shape[2])
             for weight, block in zip(weights, features, strict=True):
-                summed.addmm_(block, block.T, alpha=float(weight))
+                summed.addmm_(block.T, block, alpha=float(weight))
         return summed.numpy().astype(np.float64)
 
     def gram_of_block(self, block: int, items: np.ndarray) -> np.ndarray:
         """Give the inner products of some items within one block."""
         if len(self.grams):
             return self.grams[block][np.ix_(items, items)]
-        features = self.features[block][items]
-        return features @ features.T
+        features = self.features[block][:, items]
+        return features.T @ features
 
 
 def kernels_of(embeddings: np.ndarray, pairs: np.ndarray, blocks: Blocks | None = None) -> Kernels:
     """Compute what learning needs of the images; see `catpref.models.utility.fit` for the parameters.
 
-    The embeddings are standardised over all images shown, which says nothing of any choice.
+    The embeddings are standardised over all images shown, which says nothing of any choice. Of many items, each
+    block's dimensions are added up with random signs into a few, which keeps inner products up to a little noise.
+
+    References
+    ----------
+    Weinberger et al. (2009). Feature hashing for large scale multitask learning. ICML.
     """
     blocks = blocks or Blocks(np.zeros(embeddings.shape[1], int), np.ones((1, 1)))
     shown, indices = np.unique(pairs, return_inverse=True)
@@ -85,47 +91,64 @@ def kernels_of(embeddings: np.ndarray, pairs: np.ndarray, blocks: Blocks | None 
     by_images = len(shown) <= len(pairs)
     items = sides if by_images else np.column_stack([np.zeros(len(pairs), int), np.arange(1, len(pairs) + 1)])
     count = int(items.max()) + 1
-    storable = len(blocks.factors) * count**2 <= _MOST_PRODUCTS
-    kept = torch.empty(len(blocks.factors), count, count if storable else _HASHED)
+    storable, hashed = len(blocks.factors) * count**2 <= _MOST_PRODUCTS, count > _MANY
     if len(shown) < len(embeddings):
         embeddings = embeddings[shown]
-    left, right = torch.from_numpy(sides.T)
-    centre, scale = torch.empty(2, embeddings.shape[1])
+    whole, (left, right) = torch.from_numpy(embeddings), torch.from_numpy(sides.T)
+    centre, scale = np.empty((2, embeddings.shape[1]), np.float32)
     # A dimension that hardly varies (a channel that is almost always off) must not be blown up.
     typical = float(embeddings[:_ENOUGH_IMAGES].std(0, dtype=np.float32).mean())
     floor = max(0.01 * typical, float(np.finfo(np.float32).tiny))
+    sizes = np.bincount(blocks.of_dimension, minlength=len(blocks.factors))
+    random = np.random.default_rng(0)
+    signs = torch.from_numpy(random.choice(np.array([-1, 1], np.float32), embeddings.shape[1]))
+    of_blocks = _zeros(len(sizes), _HASHED if hashed else count, count)
+    width = max(1, _CHUNK // len(embeddings))
 
-    def compute(block: int) -> None:
-        dimensions = np.flatnonzero(blocks.of_dimension == block)
-        part = torch.from_numpy(np.take(embeddings, dimensions, axis=1)).float()
-        mean = part.mean(0)
-        part -= mean
-        sd = part.square().mean(0).sqrt_().clamp_(min=floor)
-        centre[dimensions], scale[dimensions] = mean, sd
-        if not by_images:
-            part = torch.vstack([torch.zeros_like(part[:1]), part[right] - part[left]])
-        part /= sd * len(dimensions) ** 0.5
-        features = _hashed(part) if count > _MANY else part
-        kept[block] = features @ features.T if storable else features
+    def add_up(run: slice) -> None:
+        seen = np.zeros(len(sizes), int)
+        for start in range(run.start, run.stop, width):
+            columns = slice(start, min(start + width, run.stop))
+            part = whole[:, columns].to(torch.float32, copy=True)
+            mean = part.mean(0)
+            part -= mean
+            sd = part.square().mean(0).sqrt_().clamp_(min=floor)
+            centre[columns], scale[columns] = mean, sd
+            if not by_images:
+                part = torch.vstack([torch.zeros_like(part[:1]), part[right] - part[left]])
+            of_column = blocks.of_dimension[columns]
+            part *= signs[columns] / sd / torch.from_numpy(sizes[of_column]).sqrt()
+            by_column = part.T.contiguous()  # a column's numbers side by side: picking some is copying rows
+            for block in np.unique(of_column):
+                own = by_column[np.flatnonzero(of_column == block)]
+                if hashed:
+                    places = torch.arange(len(own)).add_(int(seen[block])) % _HASHED
+                    of_blocks[int(block)].index_add_(0, places, own)
+                    seen[block] += len(own)
+                else:
+                    of_blocks[block].addmm_(own.T, own)
 
     with workers() as pool:
-        deque(pool.map(compute, range(len(blocks.factors))), maxlen=0)
-    none = np.empty((0, count, 0), np.float32)
-    grams, features = (kept.numpy(), none) if storable else (none, kept.numpy())
-    return Kernels(centre.numpy(), scale.numpy(), blocks, pairs, items, grams, features)
+        deque(pool.map(add_up, _runs(blocks.of_dimension)), maxlen=0)
+        if hashed and storable:
+            features, of_blocks = of_blocks, _zeros(len(sizes), count, count)
+            deque(pool.map(lambda own, gram: torch.mm(own.T, own, out=gram), features, of_blocks), maxlen=0)
+    none = np.empty((0, 0, count), np.float32)
+    grams, features = (of_blocks.numpy(), none) if storable else (none, of_blocks.numpy())
+    return Kernels(centre, scale, blocks, pairs, items, grams, features)
 
 
-def _hashed(features: Tensor) -> Tensor:
-    """Add up dimensions with random signs into a few, which keeps inner products up to a little noise.
+def _zeros(*shape: int) -> Tensor:
+    """Make an array in large pages of memory, which NumPy asks for and torch does not: it is there much sooner."""
+    return torch.from_numpy(np.zeros(shape, np.float32))
 
-    References
-    ----------
-    Weinberger et al. (2009). Feature hashing for large scale multitask learning. ICML.
-    """
-    rows, dimensions = features.shape
-    signs = torch.from_numpy(np.random.default_rng(0).choice(np.array([-1, 1], np.float32), dimensions))
-    padded = pad(features * signs, (0, -dimensions % _HASHED))
-    return padded.reshape(rows, -1, _HASHED).sum(1)
+
+def _runs(of_dimension: np.ndarray) -> list[slice]:
+    """Cut the dimensions where no block goes on: runs that several threads can add up without meeting."""
+    last = np.zeros(of_dimension.max() + 1, int)
+    last[of_dimension] = np.arange(len(of_dimension))
+    ends = np.flatnonzero(np.maximum.accumulate(last[of_dimension]) == np.arange(len(of_dimension))) + 1
+    return [slice(start, end) for start, end in pairwise([0, *ends.tolist()])]
 
 
 def right_minus_left(values: np.ndarray, pairs: np.ndarray) -> np.ndarray:
