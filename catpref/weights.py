@@ -94,3 +94,17 @@ def read_safetensors(path: Path) -> Mapping[str, Tensor]:
         return safetensors.torch.load_file(path)
     except safetensors.SafetensorError as problem:
         raise BadInput(f"{path}: not a safetensors file, or damaged; save the weights again") from problem
+
+
+def linear_layers(net: str) -> Path:
+    """Name the file of LPIPS v0.1's linear layers, without importing lpips, which takes a second."""
+    package = importlib.util.find_spec("lpips")
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).parent / "weights" / "v0.1" / f"{net}.pth"
+
+
+def linear_weights(net: str, device: str) -> list[Tensor]:
+    """Read the weights of LPIPS v0.1's linear layers, one tensor of shape (channels,) a layer."""
+    state = torch.load(linear_layers(net), map_location=device, weights_only=True)
+    return [state[f"lin{layer}.model.1.weight"].flatten() for layer in range(len(state))]

@@ -2,6 +2,8 @@ import hashlib
 import io
 import pickle
 import socket
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +16,9 @@ from skimage import data
 from torchvision import models
 from torchvision.models import SqueezeNet1_1_Weights
 
-from catpref import backbones
-from catpref.backbones import DEFAULT, OFFICIAL_FILES, embedded_classifier, load_backbone
+from catpref.backbones import DEFAULT, OFFICIAL_FILES, PACKAGED, load_backbone
 from catpref.commands import BadInput
+from catpref.lpips_networks import classifier, read_caffe_weights, torchvision_state
 
 TRUNKS: dict[str, Callable[..., Any]] = {
     "squeeze": models.squeezenet1_1,
@@ -59,6 +61,10 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
 
+def embedded_classifier() -> torch.nn.Module:
+    return classifier(torchvision_state(read_caffe_weights(PACKAGED[DEFAULT].path())))
+
+
 def p_espresso(channels: tuple[int, int, int]) -> float:
     weights = SqueezeNet1_1_Weights.IMAGENET1K_V1
     image = torch.from_numpy(data.coffee()[..., list(channels)].copy()).permute(2, 0, 1)
@@ -78,7 +84,7 @@ def test_coffee_is_no_espresso_with_the_channels_swapped() -> None:
 def test_the_default_backbone_is_the_network_that_knows_espresso() -> None:
     backbone = load_backbone()
     assert backbone.name == DEFAULT == "squeeze-caffe"
-    assert backbone.weights_sha256 == hashlib.sha256(backbones._embedded_weights().read_bytes()).hexdigest()
+    assert backbone.weights_sha256 == hashlib.sha256(PACKAGED[DEFAULT].path().read_bytes()).hexdigest()
     kept = embedded_classifier().features.state_dict()
     ours = backbone.network.net.state_dict()
     assert len(ours) == len(kept)
@@ -227,4 +233,10 @@ def test_the_embedded_pickle_may_hold_arrays_and_nothing_else(tmp_path: Path) ->
     path = tmp_path / "weights.pkl"
     path.write_bytes(pickle.dumps(Malice()))
     with pytest.raises(pickle.UnpicklingError):
-        backbones._read_caffe_weights(path)
+        read_caffe_weights(path)
+
+
+def test_nobody_waits_for_a_network_that_is_not_used() -> None:
+    """Importing torchvision takes a second, which a fit with a warm cache does not need."""
+    code = "import sys, catpref.fit as fit; fit.load_backbone(); sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
