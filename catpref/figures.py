@@ -265,7 +265,7 @@ def distance_maps(analysis: Analysis) -> Figure:
     else:
         names = [analysis.ranking["image"].iloc[-1], analysis.ranking["image"].iloc[0]]
     left, right = (image_path(analysis.session.stimuli, name) for name in names)
-    layers = layer_maps(left, right, analysis.backbone, 256)
+    layers = layer_maps(left, right, analysis.backbone, 256, analysis.settings.cache)
     panels = [("left", open_image(left)), ("right", open_image(right)), ("mean map", layers.mean(0))]
     panels += [(f"layer {number}", layer) for number, layer in enumerate(layers, start=1)]
     rows = 2

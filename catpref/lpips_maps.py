@@ -134,8 +134,10 @@ def distance_maps(
     return maps.numpy()
 
 
-def layer_maps(left: Path, right: Path, backbone: Backbone, size: int) -> np.ndarray:
-    """Compute every layer's map of one pair.
+def layer_maps(
+    left: Path, right: Path, backbone: Backbone, size: int, cache_folder: Path | None = None
+) -> np.ndarray:
+    """Compute every layer's map of one pair; see `distance_maps` for the parameters.
 
     Returns
     -------
@@ -144,7 +146,7 @@ def layer_maps(left: Path, right: Path, backbone: Backbone, size: int) -> np.nda
     """
     layers = range(len(backbone.channel_weights))
     strips = _Strips(2, layers, None)
-    for number, image in enumerate(Features([left, right], backbone, size, layers, None).of([0, 1])):
+    for number, image in enumerate(Features([left, right], backbone, size, layers, cache_folder).of([0, 1])):
         strips.put(number, image)
     pair = np.array([[0, 1]])
     distances = [_layer_distances(strips, layer, pair, backbone, map) for layer in layers]

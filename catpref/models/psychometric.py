@@ -21,6 +21,7 @@ from scipy.special import expit
 from scipy.stats import beta, norm
 
 from catpref.models.laplace import BIAS_VARIANCE
+from catpref.workers import workers
 
 _LAPSE_PRIOR: Any = beta(1, 10)
 _LAPSES = np.array([0.0, 0.005, 0.01, 0.02, 0.03, 0.045, 0.06, 0.08, 0.1, 0.13, 0.17, 0.22, 0.3, 0.4, 0.6])
@@ -79,11 +80,16 @@ def fit(differences: np.ndarray, squares: np.ndarray, choices: np.ndarray) -> Ob
             bias = float(point[-1] * np.sqrt(BIAS_VARIANCE))
             yield evidence + prior, bias, float(np.sqrt(BIAS_VARIANCE * bias_variance))
 
-    coarse = np.array([[mass for mass, _, _ in at(lapse, _SPREADS)] for lapse in (0.02, 0.2)])
+    with workers() as pool:
+        coarse = np.array(
+            list(pool.map(lambda lapse: [mass for mass, *_ in at(lapse, _SPREADS)], (0.02, 0.2)))
+        )
     inside = _SPREADS[(coarse > coarse.max() - _NEGLIGIBLE).any(0)]
     step = _SPREADS[1] - _SPREADS[0]
     spreads = np.linspace(inside[0] - step / 2, inside[-1] + step / 2, _NODES)
-    masses, biases, sds = np.moveaxis(np.array([list(at(lapse, spreads)) for lapse in _LAPSES]), 2, 0)
+    with workers() as pool:
+        found = np.array(list(pool.map(lambda lapse: list(at(lapse, spreads)), _LAPSES)))
+    masses, biases, sds = np.moveaxis(found, 2, 0)
 
     # The lapse rate: the evidence between the nodes is interpolated.
     by_lapse = np.logaddexp.reduce(masses, axis=1)
@@ -135,7 +141,8 @@ def _laplace(
         gradient = point - design.T @ (change / chosen)
         # Fisher's information, which is never negative; what is certain (0 / 0) tells nothing
         information = np.square(change) / np.maximum(chosen * (1 - chosen), np.finfo(float).tiny)
-        precision = design.T @ (design * information[:, None])
+        weighted = design * np.sqrt(information)[:, None]
+        precision = weighted.T @ weighted
         precision[np.diag_indices_from(precision)] += 1
         factor = cho_factor(precision)
         step = cho_solve(factor, gradient)
