@@ -220,8 +220,9 @@ def fit(
         components = components.to(device)
         epochs, gain = _choose(components, pairs, choices, seed, mirror)
         networks, histories = [], []
+        shortcut = _ridge(components, pairs, choices)
         for _ in range(_MEMBERS):
-            course = list(_train(components, pairs, choices, epochs, mirror, test))
+            course = list(_train(components, pairs, choices, shortcut, epochs, mirror, test))
             networks.append(course[-1].network)
             histories.append([step.epoch for step in course])
     return SiameseCNN(start.centre, start.scale, mixing, networks, gain, mirror, epochs, histories[0])
@@ -246,7 +247,8 @@ def _choose(
     biases, chosen = logits.copy(), np.zeros(0)
     for train, test in folds:
         course = []
-        for step in _train(components, pairs[train], choices[train], EPOCHS, mirror):
+        shortcut = _ridge(components, pairs[train], choices[train])
+        for step in _train(components, pairs[train], choices[train], shortcut, EPOCHS, mirror):
             difference = _differences(step.network, components, pairs[test], mirror)
             course.append((difference, np.full(len(test), step.network.side_bias.item())))
         logits, biases = (
@@ -267,13 +269,14 @@ def _train(
     components: Tensor,
     pairs: np.ndarray,
     choices: np.ndarray,
+    shortcut: tuple[Tensor, float],
     epochs: int,
     mirror: bool,
     test: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Iterator[_Step]:
     """Give the network before the first pass over the trials, where it is the shortcut alone, and after each."""
     network = _Network(components.shape[1], components.shape[2]).to(components.device)
-    weights, side_bias = _ridge(components, pairs, choices)
+    weights, side_bias = shortcut
     network.shortcut.weight.copy_(weights)
     network.side_bias.data.fill_(side_bias)
     yield _Step(network, _epoch(network, components, pairs, choices, mirror, test))
