@@ -1,4 +1,4 @@
-"""The study of 2021, run again to the letter, and why three of its four experiments failed.
+"""The study of 2021, run again to the letter, with the controls that tell why its experiments failed.
 
 ``python -m experiments.study --simulate DIR`` lets a simulated observer answer the study's lists;
 ``python -m experiments.study session.csv`` takes a person's answers.
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     parser = Parser(
         "python -m experiments.study",
-        "Repeat the experiments of 2021 with the study's network, and show why three of the four failed.",
+        "Repeat the experiments of 2021 with the study's network, and show what they can and cannot find.",
         "python -m catpref.stimuli render --n 4000 --seed 1 stimuli/drawn\n"
         "  python -m experiments.study --simulate stimuli/drawn --out study",
     )

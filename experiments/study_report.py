@@ -2,28 +2,32 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from catpref import __version__
 from catpref.figures import BLUE, GREY, INK, ORANGE, STYLE, thumbnail
 from catpref.report import data_url, png
-from experiments.study_runs import LEAK_EPOCHS, Run, Study
+from experiments import study_verdicts as verdicts
+from experiments.study_runs import HALVES, LEAK_EPOCHS, LOT, MAPS, ORDER, Run, Study
 
 
 def text_table(study: Study) -> str:
     """Lay the runs out for a terminal, a line each."""
-    runs = [run for run, _ in study.experiments] + study.controls[1:] + list(study.leaks.values())
+    runs = [run for run, _ in study.experiments]
+    runs += study.controls.runs[1:]
+    runs += [run for leak in study.leaks for run in (leak.network, leak.linear)]
     width = max(len(run.title) for run in runs)
-    lines = [f"{'':{width}}  accuracy  95 % interval   classes  p"]
+    lines = [f"{'':{width}}  accuracy  95 % interval   frequent side  classes  p"]
     lines += [
         f"{run.title:{width}}  {run.accuracy:.3f}     {run.accuracy_ci95[0]:.3f} to {run.accuracy_ci95[1]:.3f}"
-        f"  {run.classes}        {run.p_value:.3f}"
+        f"  {run.majority:.3f}          {run.classes}        {run.p_value:.3f}"
         for run in runs
     ]
     return "\n".join(lines)
@@ -34,7 +38,7 @@ def write(study: Study, folder: Path, seconds: float) -> None:
     with mpl.rc_context(STYLE):
         drawn = {
             "histories": histories([run for run, _ in study.experiments]),
-            "controls": accuracies(study.controls),
+            "controls": accuracies(study.controls.runs),
             "swap": swapped(study),
         }
         if study.leaks:
@@ -43,19 +47,37 @@ def write(study: Study, folder: Path, seconds: float) -> None:
     (folder / "figures").mkdir()
     for name, picture in pictures.items():
         (folder / "figures" / f"{name}.png").write_bytes(picture)
+    html = page(study, {name: data_url(picture) for name, picture in pictures.items()}, seconds)
+    (folder / "report.html").write_text(html, encoding="utf-8")
+    (folder / "study.json").write_text(json.dumps(_numbers(study), indent=2) + "\n", encoding="utf-8")
+
+
+def page(study: Study, figures: Mapping[str, str], seconds: float) -> str:
+    """Lay out the report, with the sentences that this study's numbers bear out.
+
+    Parameters
+    ----------
+    study
+        What was found.
+    figures
+        The address of each figure.
+    seconds
+        How long it took.
+    """
     loader = PrefixLoader(
         {"catpref": PackageLoader("catpref", "."), "study": PackageLoader("experiments", ".")}
     )
     pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    html = pages.get_template("study/study.html").render(
+    return pages.get_template("study/study.html").render(
         study=study,
-        figures={name: data_url(picture) for name, picture in pictures.items()},
+        verdicts=verdicts,
+        maps=list(MAPS),
+        sides={"lot": LOT, "order": ORDER, "halves": HALVES},
+        figures=figures,
         seconds=seconds,
         leak_epochs=LEAK_EPOCHS,
         version=__version__,
     )
-    (folder / "report.html").write_text(html, encoding="utf-8")
-    (folder / "study.json").write_text(json.dumps(_numbers(study), indent=2) + "\n", encoding="utf-8")
 
 
 def histories(runs: Sequence[Run]) -> Figure:
@@ -88,7 +110,7 @@ def accuracies(runs: Sequence[Run]) -> Figure:
     axes = figure.subplots()
     axes.axvline(0.5, color=GREY, linestyle=":")
     for row, run in enumerate(reversed(runs)):
-        colour = BLUE if run.accuracy_ci95[0] > max(0.5, run.majority) else ORANGE
+        colour = BLUE if verdicts.above_chance(run) else ORANGE
         axes.plot(run.accuracy_ci95, [row, row], color=colour, linewidth=2.5, solid_capstyle="round")
         axes.plot(run.accuracy, row, "o", color=colour, markersize=7)
         axes.plot(run.majority, row, "|", color=INK, markersize=14)
@@ -101,29 +123,42 @@ def accuracies(runs: Sequence[Run]) -> Figure:
 
 
 def leaks(study: Study) -> Figure:
-    """Draw the accuracy where sides are by lot or fixed, and tested on known or on new images."""
-    maps = list(dict.fromkeys(name for name, _, _ in study.leaks))
-    figure = Figure(figsize=(8.4, 3.2))
-    panels = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
-    for panel, name in zip(panels, maps, strict=True):
+    """Draw how well choices are foreseen by where the sides come from, on known and on new images."""
+    figure = Figure(figsize=(8.4, 3.6))
+    panels = figure.subplots(1, len(MAPS), sharey=True)
+    shown = [
+        (0, LOT, "trials", BLUE),
+        (1, ORDER, "trials", BLUE),
+        (1.85, HALVES, "trials", BLUE),
+        (2.35, HALVES, "images", ORANGE),
+    ]
+    for panel, name in zip(panels, MAPS, strict=True):
         panel.axhline(0.5, color=GREY, linestyle=":")
-        for place, sides in enumerate(("by lot", "fixed")):
-            for shift, by, colour in ((-0.14, "trials", BLUE), (0.14, "images", ORANGE)):
-                run = study.leaks[name, sides, by]
-                x = place + shift
-                panel.plot([x, x], run.accuracy_ci95, color=colour, linewidth=2.5, solid_capstyle="round")
-                label = f"tested on {'new pairs of known' if by == 'trials' else 'new'} images"
-                panel.plot(x, run.accuracy, "o", color=colour, markersize=7, label=None if place else label)
-                panel.plot(x, run.majority, "_", color=INK, markersize=14)
-        if study.recognised is not None:
-            panel.plot([0.7, 1.3], [study.recognised] * 2, color=INK, linestyle="--", linewidth=1)
-            panel.annotate("recognising both faces", (1, study.recognised), (0, 3),
-                           textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
-        panel.set_xticks([0, 1], ["sides by lot", "each image on one side"])
-        panel.set_xlim(-0.5, 1.5)
+        for place, sides, by, colour in shown:
+            leak = verdicts.leak(study, name, sides, by)
+            readers = ((place - 0.08, leak.network, "o", colour), (place + 0.08, leak.linear, "D", "white"))
+            for x, run, marker, face in readers:
+                panel.plot([x, x], run.accuracy_ci95, color=colour, linewidth=2, solid_capstyle="round")
+                panel.plot(x, run.accuracy, marker, color=colour, markersize=6, markerfacecolor=face)
+            ends = [place - 0.2, place + 0.2]
+            panel.plot(ends, [leak.network.majority] * 2, color=INK, linewidth=1)
+            if by == "trials" and sides != LOT:
+                panel.plot(ends, [leak.recognised] * 2, color=INK, linestyle="--", linewidth=1)
+        panel.set_xticks(
+            [0, 1, 2.1], ["sides\nby lot", "sides by a\nlist's order", "each image\non one side"]
+        )
+        panel.set_xlim(-0.4, 2.7)
         panel.set_title(name, fontsize=10)
     panels[0].set_ylabel("accuracy")
-    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="outside upper center", ncols=2)
+    key = [
+        Line2D([], [], color=BLUE, linewidth=4, label="pairs of known images"),
+        Line2D([], [], color=ORANGE, linewidth=4, label="pairs of new images"),
+        Line2D([], [], color=GREY, linestyle="", marker="o", label="the study's network"),
+        Line2D([], [], color=GREY, linestyle="", marker="D", mfc="white", label="a linear reader"),
+        Line2D([], [], color=INK, linewidth=1, label="always the more frequent side"),
+        Line2D([], [], color=INK, linewidth=1, linestyle="--", label="recognising both faces"),
+    ]
+    figure.legend(handles=key, frameon=False, loc="outside upper center", ncols=3)
     return figure
 
 
@@ -147,16 +182,15 @@ def swapped(study: Study) -> Figure:
 
 def _numbers(study: Study) -> dict[str, object]:
     return {
-        "schema_version": 1,
+        "schema_version": 2,
+        "conclusion": verdicts.conclusion(study),
+        "above_chance": [run.title for run in verdicts.successes(study)],
         "experiments": [
             dataclasses.asdict(run) | {"swap": dataclasses.asdict(swap)} for run, swap in study.experiments
         ],
-        "controls": [dataclasses.asdict(run) for run in study.controls],
-        "leaks": [
-            {"map": name, "sides": sides, "split": by} | dataclasses.asdict(run)
-            for (name, sides, by), run in study.leaks.items()
-        ],
-        "recognised": study.recognised,
+        "controls": dataclasses.asdict(study.controls),
+        "sidedness": None if study.sidedness is None else dataclasses.asdict(study.sidedness),
+        "leaks": [dataclasses.asdict(leak) for leak in study.leaks],
         "map_size": study.map_size,
         "backbone": study.backbone,
         "seed": study.seed,

@@ -39,11 +39,28 @@ def test_a_distance_map_does_not_tell_the_sides(simulated: Path) -> None:
         assert run["accuracy_ci95"][0] < 0.5
         assert run["swap"]["same_face"] == 0 and run["swap"]["same_side"] == 1
         assert run["swap"]["greatest_change"] < 1e-5
-    made, shuffled, bright, apart = numbers["controls"]
-    assert shuffled["accuracy_ci95"][0] < 0.5 and bright["accuracy_ci95"][0] < 0.5
-    assert apart["accuracy"] > 0.8, "what a distance says, the network learns"
-    assert made == {key: value for key, value in numbers["experiments"][0].items() if key != "swap"}
-    assert len(numbers["leaks"]) == 8
+        assert run["swap"]["p_change"] < 1e-4
+    assert (numbers["conclusion"], numbers["above_chance"]) == ("explained", [])
+    controls = numbers["controls"]
+    assert controls["shuffled"]["accuracy_ci95"][0] < 0.5 and controls["noiseless"]["accuracy_ci95"][0] < 0.5
+    assert controls["apart"]["accuracy"] > 0.8, "what a distance says, the network learns"
+    experiment = numbers["experiments"][0]
+    assert controls["made"] == {key: value for key, value in experiment.items() if key != "swap"}
+
+
+def test_maps_tell_images_that_keep_to_their_sides(simulated: Path) -> None:
+    leaks = json.loads((simulated / "study.json").read_text())["leaks"]
+    assert len(leaks) == 8
+    for name in ("mean map", "first-layer map"):
+        read = {(each["sides"], each["split"]): each["linear"] for each in leaks if each["map"] == name}
+        by_lot, known = read["by lot", "trials"], read["each image on one side", "trials"]
+        new = read["each image on one side", "images"]
+        assert (by_lot["n_train"], known["n_train"] + known["n_test"]) == (980, 625)
+        assert known["accuracy_ci95"][0] > 0.55 and known["p_value"] < 0.01
+        assert by_lot["accuracy_ci95"][0] < 0.5 and new["accuracy_ci95"][0] < 0.5
+    recognised = {(each["sides"], each["split"]): each["recognised"] for each in leaks}
+    assert recognised["each image on one side", "trials"] > 0.75
+    assert recognised["each image on one side", "images"] == 0.5, "nothing is known of new images"
 
 
 def test_the_report_is_one_page(simulated: Path) -> None:
@@ -61,7 +78,7 @@ def test_a_persons_session(tmp_path: Path) -> None:
     session = small_study(tmp_path)
     done = call(main, session, "--out", tmp_path / "out", "--map-size", 32, "--seed", 1)
     assert (done.code, done.err) == (0, "")
-    (run, _) = json.loads((tmp_path / "out" / "study.json").read_text())["experiments"]
+    run, _ = json.loads((tmp_path / "out" / "study.json").read_text())["experiments"]
     assert (run["n_train"], run["n_test"]) == (52, 14) and np.isfinite(run["p_value"])
 
 
