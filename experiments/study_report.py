@@ -3,11 +3,12 @@
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -64,11 +65,7 @@ def page(study: Study, figures: Mapping[str, str], seconds: float) -> str:
     seconds
         How long it took.
     """
-    loader = PrefixLoader(
-        {"catpref": PackageLoader("catpref", "."), "study": PackageLoader("experiments", ".")}
-    )
-    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return pages.get_template("study/study.html").render(
+    return _template().render(
         study=study,
         verdicts=verdicts,
         maps=list(MAPS),
@@ -78,6 +75,15 @@ def page(study: Study, figures: Mapping[str, str], seconds: float) -> str:
         leak_epochs=LEAK_EPOCHS,
         version=__version__,
     )
+
+
+@cache
+def _template() -> Template:
+    loader = PrefixLoader(
+        {"catpref": PackageLoader("catpref", "."), "study": PackageLoader("experiments", ".")}
+    )
+    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return pages.get_template("study/study.html")
 
 
 def histories(runs: Sequence[Run]) -> Figure:
@@ -165,15 +171,15 @@ def leaks(study: Study) -> Figure:
 def swapped(study: Study) -> Figure:
     """Draw a pair and its maps, and the same pair with the sides exchanged."""
     left, right, maps = study.example
-    faces = [("left", thumbnail(left)), ("right", thumbnail(right))]
+    faces = [thumbnail(left), thumbnail(right)]
     figure = Figure(figsize=(8.4, 4.4))
     grid = figure.subplots(2, 2 + len(maps))
-    for row, order in zip(grid, (faces, faces[::-1]), strict=True):
-        for panel, (_, face), side in zip(row, order, ("left", "right"), strict=False):
+    for number, (row, order) in enumerate(zip(grid, (faces, faces[::-1]), strict=True)):
+        for panel, face, side in zip(row, order, ("left", "right"), strict=False):
             panel.imshow(face)
             panel.set_title(side, fontsize=10)
         for panel, (name, content) in zip(row[2:], maps.items(), strict=True):
-            panel.imshow(content, cmap="magma", vmin=0)
+            panel.imshow(content[number], cmap="magma", vmin=0, vmax=content.max())
             panel.set_title(name, fontsize=10)
         for panel in row:
             panel.axis("off")

@@ -204,7 +204,7 @@ class Study:
     leaks
         Runs with other sides, where enough trials share images; else empty.
     example
-        The pair whose maps the report shows, and its two maps by name.
+        A pair, and by the name of the maps its map and that with the sides exchanged, shape (2, size, size).
     """
 
     answers: list[Answers]
@@ -262,7 +262,7 @@ def repeat_study(
                 chosen = fold[1][:_SWAPPED]
                 swapped = maps_of(answers, answers.pairs[chosen, ::-1], name)
                 experiments.append((run, _swap(model, maps[chosen], swapped)))
-                example[name] = maps[0]
+                example[name] = np.stack([maps[chosen[0]], swapped[0]])
 
         maps = maps_of(last, last.pairs, "mean map")
         light = np.array([np.asarray(open_image(path).convert("L")).mean() for path in last.paths])
@@ -294,7 +294,7 @@ def repeat_study(
                 guessed = _linear_reader(scaled, choices, fold)
                 linear = score(f"{title}, linear", guessed, pairs, choices, fold, seed)
                 shown.append(Leak(name, sides, by, network, linear, _recognised(pairs, choices, fold)))
-    left, right = (last.paths[image] for image in last.pairs[0])
+    left, right = (last.paths[image] for image in last.pairs[fold[1][0]])
     return Study(
         answers=list(answered),
         experiments=experiments,

@@ -38,7 +38,7 @@ def test_a_distance_map_does_not_tell_the_sides(simulated: Path) -> None:
         assert (run["n_train"], run["n_test"], len(run["history"])) == (980, 245, 10)
         assert run["accuracy_ci95"][0] < 0.5
         assert run["swap"]["same_face"] == 0 and run["swap"]["same_side"] == 1
-        assert run["swap"]["greatest_change"] < 1e-5
+        assert run["swap"]["map_change"] < 1e-5
         assert run["swap"]["p_change"] < 1e-4
     assert (numbers["conclusion"], numbers["above_chance"]) == ("explained", [])
     controls = numbers["controls"]
@@ -56,10 +56,10 @@ def test_maps_tell_images_that_keep_to_their_sides(simulated: Path) -> None:
         by_lot, known = read["by lot", "trials"], read["each image on one side", "trials"]
         new = read["each image on one side", "images"]
         assert (by_lot["n_train"], known["n_train"] + known["n_test"]) == (980, 625)
-        assert known["accuracy_ci95"][0] > 0.55 and known["p_value"] < 0.01
-        assert by_lot["accuracy_ci95"][0] < 0.5 and new["accuracy_ci95"][0] < 0.5
+        assert known["accuracy"] > 0.58 and known["p_value"] < 0.05
+        assert by_lot["p_value"] > 0.05 and new["p_value"] > 0.05
     recognised = {(each["sides"], each["split"]): each["recognised"] for each in leaks}
-    assert recognised["each image on one side", "trials"] > 0.75
+    assert recognised["each image on one side", "trials"] > 0.7
     assert recognised["each image on one side", "images"] == 0.5, "nothing is known of new images"
 
 

@@ -115,7 +115,9 @@ def test_an_experiment_above_chance_contradicts_the_explanation() -> None:
     assert "none of the result is explained by it" in text
     for denied in ("does not say which face", "none of the 2", "nothing to explain", "controls agree"):
         assert denied not in text
-    assert "the real ones are: 70.0 %" in said(planted(controls=replace(planted().controls, made=run(0.7))))
+    study = with_accuracies(0.7, 0.51)
+    study = replace(study, controls=replace(study.controls, made=study.experiments[0][0]))
+    assert "the real ones are: 70.0 %" in said(study)
 
 
 def test_above_chance_in_a_list_whose_images_keep_to_their_sides_may_be_a_leak() -> None:
