@@ -19,7 +19,7 @@ from catpref.stimuli import open_image
 
 MAPS = {"mean map": None, "first-layer map": 0}
 LEAK_EPOCHS = 30
-LOT, ORDER, HALVES = "by lot", "by a list's order", "each image on one side"
+LOT, ORDER, HALVES = "sides by lot", "sides by a list's order", "each image on one side"
 _LEAKS = ((LOT, "trials"), (ORDER, "trials"), (HALVES, "trials"), (HALVES, "images"))
 _LEAST_CROSSING = 100  # pairs of an image of the one half with one of the other, to show a leak with
 _TRIAL_FOLDS = 5  # one of which is the test
@@ -286,7 +286,7 @@ def repeat_study(
         for name in MAPS if leaks else []:
             maps = maps_of(last, last.pairs, name)
             for sides, by, trials, pairs, choices, fold in leaks:
-                title = f"{name}, sides {sides}, split by {by}"
+                title = f"{name}, {sides}, split by {by}"
                 # Unit spread about the training maps' mean: so that what can be learned is learned soon.
                 scaled = maps[trials] - maps[trials][fold[0]].mean(0)
                 scaled /= scaled[fold[0]].std()

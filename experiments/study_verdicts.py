@@ -87,6 +87,13 @@ def reading(known: Run, new: Run, together: int = 1) -> str:
     return "images" if above_chance(known, together) else "nothing"
 
 
+def gain(shown: Leak, together: int = 1) -> float:
+    """Give the points that the better of the two readers wins by the sides, of those that are above chance."""
+    return max(
+        (points(run) for run in (shown.network, shown.linear) if above_chance(run, together)), default=0.0
+    )
+
+
 def leak(study: Study, name: str, sides: str, by: str = "trials") -> Leak:
     """Find the leak shown with these maps, sides and split."""
     return next(each for each in study.leaks if (each.map, each.sides, each.split) == (name, sides, by))
