@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def said(study: Study) -> str:
     """The report's words."""
     figures = ["histories", "controls", "swap", "leaks"]
     html = study_report.page(study, dict.fromkeys(figures, ""), 1.0).split("<main>")[1]
-    return " ".join(re.sub("<[^>]+>", "", html).split())
+    return " ".join(unescape(re.sub("<[^>]+>", "", html)).split())
 
 
 def test_above_chance_is_above_the_frequent_side_too() -> None:
@@ -146,6 +147,7 @@ def test_a_control_that_fails_leaves_it_open(name: str, accuracy: float, doubt: 
     assert doubts([SAME], study.controls, BY_LOT) == [doubt] and conclusion(study) == "open"
     text = said(study)
     assert sentence in text and "this run does not show why" in text and "controls agree" not in text
+    assert ("the fault is not the observer's" in text) == (doubt == "shuffled")
 
 
 def test_a_swap_that_is_noticed_leaves_it_open() -> None:
