@@ -50,7 +50,7 @@ def experiment(design: str, script: str) -> Callable[[Sequence[str]], None]:
         stopped = "" if answered == total else "stopped, "
         print(f"{plan.folder / 'session.csv'}: {stopped}{answered} of {total} trials answered")
         if answered == total and plan.left:
-            print(f"{plan.left} trials of the list are left; the same command takes the next part")
+            print(f"trials of the list that are left: {plan.left}; the same command takes the next part")
 
     return command
 

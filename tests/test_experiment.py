@@ -176,7 +176,7 @@ def test_parts_of_a_list_on_several_days_catch_trials_and_time_outs(start, stimu
     first.press("Left", after=0.7)
     code, said, _ = first.end()
     assert code == 0
-    assert "5 of 5 trials answered" in said and "2 trials of the list are left" in said
+    assert "5 of 5 trials answered" in said and "trials of the list that are left: 2;" in said
 
     second = start(
         "random_sampled.py", *arguments, "--timeout", 0.4, out=home / f"p01_{RANDOM}_2", cwd=tmp_path
