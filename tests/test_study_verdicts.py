@@ -164,7 +164,7 @@ def test_what_leaks_is_said_as_it_was_found() -> None:
         "images", "taste", "nothing",
     ]  # fmt: skip
     text = said(with_leak(HALVES, "trials", network=0.5))
-    assert "has not found the leak" in text and "though the network does not find it" in text
+    assert "After 30 epochs that is not above chance" in text and "does not surely find" in text
     text = said(with_leak(HALVES, "trials", network=0.5, linear=0.5))
     assert "does not find the leak either" in text and "the maps hold what leaks" not in text
     assert "and nothing that is above chance where each image is on one side" in text
