@@ -3,7 +3,9 @@
 Each model is fitted on one file of choices and predicts another, whose images it has never seen. The peers are
 BoTorch's PairwiseGP, on principal components since a Gaussian process with one length scale cannot use a hundred
 thousand dimensions, and scikit-learn's logistic regression on the raw differences. Where images of the first file
-are in many trials, held-out trials between known images are predicted as well, beside Bradley–Terry.
+are in many trials, held-out trials between known images are predicted as well, beside Bradley–Terry. Mirror
+images, which should not change a preference, are used or not. (The other augmentation, swapping the sides, has no
+effect to measure: our models turn around with them exactly.)
 """
 
 import json
@@ -25,14 +27,15 @@ from catpref.backbones import DEFAULT, load_backbone
 from catpref.cache import default_folder
 from catpref.commands import Parser, run
 from catpref.embeddings import DEFAULT as EMBEDDING
-from catpref.embeddings import Blocks, blocks, embed
-from catpref.models import bradley_terry, utility
+from catpref.embeddings import GRIDS, Blocks, blocks, embed
+from catpref.models import bradley_terry, siamese_cnn, utility
 from catpref.sessions import SIDES, Session, read_sessions
 from catpref.splits import split
 from catpref.stimuli import image_path
 
 _COMPONENTS = 20
 _FOLDS = 5
+_GRID = GRIDS[EMBEDDING]
 
 Predictor = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Takes embeddings of shape (images, dimensions) and pairs of shape (trials, 2), and gives P(right)."""
@@ -70,6 +73,9 @@ def main(arguments: Sequence[str]) -> None:
 
     learners: dict[str, Learner] = {
         "utility": partial(_utility, parts),
+        "utility, mirror images averaged": partial(_mirrored_utility, parts),
+        "siamese_cnn": partial(_siamese, parts, True),
+        "siamese_cnn, no mirror images": partial(_siamese, parts, False),
         "botorch_pairwise_gp": _pairwise_gp,
         "logistic_regression": _logistic_regression,
     }
@@ -118,6 +124,26 @@ def _scores(
 
 def _utility(parts: Blocks, embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray) -> Predictor:
     return utility.fit(embeddings, pairs, choices, parts).p_right
+
+
+def _mirrored_utility(
+    parts: Blocks, embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray
+) -> Predictor:
+    """Average each embedding with that of the mirror image, as far as the grid's cells tell it."""
+
+    def averaged(embeddings: np.ndarray) -> np.ndarray:
+        cells = embeddings.reshape(len(embeddings), -1, _GRID, _GRID).astype(np.float32)
+        return ((cells + cells[..., ::-1]) / 2).reshape(embeddings.shape).astype(embeddings.dtype)
+
+    model = utility.fit(averaged(embeddings), pairs, choices, parts)
+    return lambda embeddings, pairs: model.p_right(averaged(embeddings), pairs)
+
+
+def _siamese(
+    parts: Blocks, mirror: bool, embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray
+) -> Predictor:
+    start = utility.fit(embeddings, pairs, choices, parts)
+    return siamese_cnn.fit(embeddings, pairs, choices, start, _GRID, mirror=mirror).p_right
 
 
 def _pairwise_gp(embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray) -> Predictor:

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from catpref.commands import Parser, run
-from catpref.sessions import SIDES
 from catpref.stimuli import find_images, render
+from catpref.trials import RANDOM, Trial, write_trials
 
 IMAGES = 5000
 GROWTH = (250, 1000, 4000, 20_000)  # trials between all the images
@@ -72,12 +71,12 @@ def main(arguments: Sequence[str]) -> None:
 
 def _random_pairs(folder: Path, trials: int) -> str:
     """Write a trial list in which every pair is drawn anew, and give its name."""
-    names = np.array(find_images(folder / "drawn"))
+    names = find_images(folder / "drawn")
     random = np.random.default_rng(trials)
     left = random.integers(0, len(names), trials)
     right = (left + random.integers(1, len(names), trials)) % len(names)
-    table = pd.DataFrame(names[np.stack([left, right], axis=1)], columns=list(SIDES))
-    table.to_csv(folder / "trials.csv", index=False)
+    drawn = [Trial(number, 0, RANDOM, names[left[number]], names[right[number]]) for number in range(trials)]
+    write_trials(folder / "trials.csv", drawn)
     return f"{trials}"
 
 

@@ -17,3 +17,5 @@ def test_the_gain_of_many_choices_is_recovered() -> None:
 def test_without_choices_the_gain_is_one() -> None:
     gain, at_best = fit_gain(lambda gain: np.zeros(0), np.zeros(0, int))
     assert abs(gain - 1) < 1e-3 and abs(at_best) < 1e-6
+    gain, at_best = fit_gain(lambda gain: np.zeros(0), np.zeros(0, int), (0.5, 0.2))
+    assert abs(gain - np.exp(0.5)) < 1e-3, "but the usual one"

@@ -21,6 +21,7 @@ _CHUNK = 1 << 20  # numbers of embeddings that are standardised at a time
 _ENOUGH_IMAGES = 100  # to tell how much a dimension typically varies
 _MANY = 500  # items, for which every product of all dimensions would take too long
 _HASHED = 512  # dimensions of a block that are left then
+_SHELVES = 8  # on which the hashed blocks are added up, where their products are too many to be kept
 _MOST_DIRECTIONS = 300  # in which a utility varies where there are many images
 _LEAST_EIGENVALUE = 1e-6  # of the greatest: below is rounding
 
@@ -61,10 +62,14 @@ class Kernels:
         if len(self.grams):
             summed = torch.tensordot(weights, torch.from_numpy(self.grams), dims=1)
         else:
+            # Blocks are hashed once more: all of them together would make for ten times the products.
             features = torch.from_numpy(self.features)
-            summed = _zeros(features.shape[2], features.shape[2])
-            for weight, block in zip(weights, features, strict=True):
-                summed.addmm_(block.T, block, alpha=float(weight))
+            signs = np.random.default_rng(1).choice(np.array([-1, 1], np.float32), features.shape[:2])
+            hashed = _zeros(_SHELVES, *features.shape[1:])
+            for block, (own, weight) in enumerate(zip(features, weights.sqrt(), strict=True)):
+                hashed[block % _SHELVES] += own * (weight * torch.from_numpy(signs[block]))[:, None]
+            flat = hashed.flatten(0, 1)
+            summed = torch.mm(flat.T, flat, out=_zeros(flat.shape[1], flat.shape[1]))
         return summed.numpy().astype(np.float64)
 
     def gram_of_block(self, block: int, items: np.ndarray) -> np.ndarray:
