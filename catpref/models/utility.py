@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from scipy.linalg import eigh
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from catpref.commands import BadInput
@@ -177,6 +178,8 @@ class Utility:
         return mean, np.maximum(prior - np.square(along) @ self.shrinkage, 0)
 
 
+# The matrices are so small that two threads of a linear algebra library mostly wait for each other.
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def fit(
     embeddings: np.ndarray,
     pairs: np.ndarray,
