@@ -139,7 +139,7 @@ def find_image(folder: StimulusFolder, name: str) -> tuple[str, str]:
 
 
 def _shorter(name: str, folder: str) -> Iterator[str]:
-    parts = name.split("/")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
     for place, part in enumerate(parts[:-1], 1):
         if part in (*_COPIES, folder):
             yield "/".join(parts[place:])

@@ -230,7 +230,9 @@ def test_psychopys_lists_and_columns_written_twice(write: Write, tmp_path: Path)
     assert session.participants == 1
 
 
-@pytest.mark.parametrize("prefix", ["", "./", "resources/", "./resources/stimuli/", "stimuli/cats/", "cats/"])
+@pytest.mark.parametrize(
+    "prefix", ["", "./", "resources/", "./resources/stimuli/", "resources//./", "stimuli/cats/", "cats/"]
+)
 def test_pavlovias_wide_csv_with_paths(tmp_path: Path, prefix: str) -> None:
     cats = tmp_path / "cats"
     cats.mkdir()
