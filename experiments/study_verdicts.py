@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
-from experiments.study_runs import Controls, Leak, Run, Sidedness, Study, Swap
+from experiments.study_runs import MAPS, Controls, Leak, Run, Sidedness, Study, Swap
 
 _LEVEL = 0.05
-_SAME = 0.02  # a change of P(right) as rounding makes it, in bfloat16 too
+_SAME = (
+    0.02  # a change as rounding makes it, in bfloat16 too: of P(right), or of a map as a part of its range
+)
 
 
 def above_chance(run: Run, together: int = 1) -> bool:
@@ -29,8 +31,8 @@ def successes(study: Study) -> list[Run]:
 
 
 def blind(swap: Swap) -> bool:
-    """Tell whether exchanging the sides left what the network says as it was, but for rounding."""
-    return swap.p_change < _SAME
+    """Tell whether exchanging the sides left the maps, and what the network says, as they were but for rounding."""
+    return max(swap.p_change, swap.map_change) < _SAME
 
 
 def keeps_sides(sidedness: Sidedness | None) -> bool:
@@ -44,7 +46,7 @@ def doubts(swaps: Sequence[Swap], controls: Controls, sidedness: Sidedness | Non
     Returns
     -------
     list of str
-        Of ``"swap"``, the network noticed an exchange of sides; ``"shuffled"`` and ``"noiseless"``, it foresaw
+        Of ``"swap"``, an exchange of sides was noticed; ``"shuffled"`` and ``"noiseless"``, it foresaw
         choices that it cannot foresee; ``"untaught"``, it did not learn what a distance does tell; ``"sides"``,
         images keep to their sides, so that maps may tell them.
     """
@@ -65,11 +67,13 @@ def conclusion(study: Study) -> str:
     -------
     str
         ``"explained"``: no experiment is above chance, and all controls agree on why; ``"open"``: none is, but
-        something speaks against the explanation; ``"leaked"``: some are, in a list whose images keep to their
-        sides; ``"contradicted"``: some are, in lists in which maps should not tell the sides.
+        something speaks against the explanation; ``"leaked"``: some are, all in a list whose images keep to
+        their sides; ``"contradicted"``: some are, in lists in which maps should not tell the sides.
     """
-    if successes(study):
-        return "leaked" if keeps_sides(study.sidedness) else "contradicted"
+    if above := successes(study):
+        of_last = [run for run, _ in study.experiments[-len(MAPS) :]]  # whose sidedness is known
+        kept = keeps_sides(study.sidedness) and all(run in of_last for run in above)
+        return "leaked" if kept else "contradicted"
     swaps = [swap for _, swap in study.experiments]
     return "open" if doubts(swaps, study.controls, study.sidedness) else "explained"
 

@@ -130,6 +130,14 @@ def test_above_chance_in_a_list_whose_images_keep_to_their_sides_may_be_a_leak()
     assert "Images keep to their sides in this list" in text and "none of the result" not in text
 
 
+def test_sides_of_one_list_do_not_explain_what_is_foreseen_in_another() -> None:
+    of_last = planted().experiments
+    other = run(0.7, title="mean map, random-sampled"), SAME
+    study = planted(experiments=[other, *of_last], sidedness=KEPT)
+    assert conclusion(study) == "contradicted"
+    assert "Images that keep to one side do not explain it" in said(study)
+
+
 def test_a_strong_side_bias_is_no_success() -> None:
     assert conclusion(with_accuracies(0.8, 0.8, majority=0.8)) == "explained"
 
@@ -154,6 +162,10 @@ def test_a_swap_that_is_noticed_leaves_it_open() -> None:
     noticed = Swap(200, 0.3, 0.7, 0.4, 0.2)
     study = planted(experiments=[(run(0.5), SAME), (run(0.5), noticed)])
     assert conclusion(study) == "open" and "does depend on the order" in said(study)
+    unseen = Swap(200, 0.0, 1.0, 1e-7, 0.2)
+    study = planted(experiments=[(run(0.5), SAME), (run(0.5), unseen)])
+    assert conclusion(study) == "open", "a network that says one thing of all maps tells nothing of them"
+    assert "does depend on the order" in said(study) and "the same map twice" not in said(study)
     rounding = Swap(200, 0.005, 0.995, 1e-6, 1e-7)
     study = planted(experiments=[(run(0.5), SAME), (run(0.5), rounding)])
     assert conclusion(study) == "explained" and "but where they were undecided" in said(study)
