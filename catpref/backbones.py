@@ -15,6 +15,7 @@ References
    perceptual metric. CVPR.
 """
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,6 +54,10 @@ PACKAGED = {
 }
 NAMES = (DEFAULT, *OFFICIAL_FILES, "efficientnet-lite0")
 
+_BUILDING = (
+    threading.Lock()
+)  # several threads have a first image at once; each would build a network of its own
+
 
 class Network(Protocol):
     """What a backbone asks of its network."""
@@ -89,9 +94,14 @@ class Backbone:
     channel_weights: list[Tensor]
     build: Callable[[], Network]
 
-    @cached_property
+    @property
     def network(self) -> Network:
         """The network, in evaluation mode; built when the first image comes that is not in the cache."""
+        with _BUILDING:
+            return self._built
+
+    @cached_property
+    def _built(self) -> Network:
         return self.build()
 
     @property
