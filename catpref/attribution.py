@@ -32,15 +32,11 @@ def contributions(model: Utility, embeddings: np.ndarray, embedding: str) -> np.
     """
     grid = GRIDS[embedding]
     dimensions = np.arange(embeddings.shape[1])
+    cells = dimensions % grid**2  # each layer is channels × grid × grid
     onto = torch.zeros(len(dimensions), grid**2)
-    onto[dimensions, dimensions % grid**2] = torch.from_numpy(
-        model.weights
-    )  # each layer is channels × grid × grid
-    brought = torch.zeros(len(embeddings), grid**2)
-    for part in by_slices(
-        embeddings, model.centre, model.scale, lambda columns, slice_: slice_ @ onto[columns]
-    ):
-        brought += part
+    onto[dimensions, cells] = torch.from_numpy(model.weights)
+    parts = by_slices(embeddings, model.centre, model.scale, lambda columns, part: part @ onto[columns])
+    brought = sum(parts, torch.zeros(len(embeddings), grid**2))
     return model.gain * brought.numpy().reshape(-1, grid, grid)
 
 

@@ -1,4 +1,4 @@
-"""One thread a core, each with images of its own: more of a network's work done in a second than by sharing one."""
+"""One thread a core, each with work of its own (images, slices, folds): done sooner than by sharing each piece."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -96,7 +96,8 @@ def kernels_of(embeddings: np.ndarray, pairs: np.ndarray, blocks: Blocks | None 
     by_images = len(shown) <= len(pairs)
     items = sides if by_images else np.column_stack([np.zeros(len(pairs), int), np.arange(1, len(pairs) + 1)])
     count = int(items.max()) + 1
-    storable, hashed = len(blocks.factors) * count**2 <= _MOST_PRODUCTS, count > _MANY
+    storable = len(blocks.factors) * count**2 <= _MOST_PRODUCTS
+    hashed = count > _MANY or not storable
     if len(shown) < len(embeddings):
         embeddings = embeddings[shown]
     whole, (left, right) = torch.from_numpy(embeddings), torch.from_numpy(sides.T)
