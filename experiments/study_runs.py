@@ -269,6 +269,7 @@ def repeat_study(
         brighter = light[last.pairs[:, 1]] > light[last.pairs[:, 0]]
         apart = maps.mean((1, 2)) > np.median(maps.mean((1, 2)))
         fold = split(last.pairs, "trials", _TRIAL_FOLDS, seed)[0]
+        left, right = (last.paths[image] for image in last.pairs[fold[1][0]])
         asked = {
             "the same choices, shuffled": random.permutation(last.choices),
             "an observer without noise: the brighter face": brighter.astype(int),
@@ -294,7 +295,6 @@ def repeat_study(
                 guessed = _linear_reader(scaled, choices, fold)
                 linear = score(f"{title}, linear", guessed, pairs, choices, fold, seed)
                 shown.append(Leak(name, sides, by, network, linear, _recognised(pairs, choices, fold)))
-    left, right = (last.paths[image] for image in last.pairs[fold[1][0]])
     return Study(
         answers=list(answered),
         experiments=experiments,
