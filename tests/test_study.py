@@ -2,13 +2,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from support import call, faces, refusal, small_study, use_own_cache
 
-from experiments import study_runs
+from catpref.backbones import load_backbone
+from catpref.lpips_maps import distance_maps
+from experiments import study, study_runs
 from experiments.study import main
+from experiments.study_runs import Study
 
 
 @pytest.fixture(autouse=True)
@@ -17,10 +21,22 @@ def own_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def studies() -> list[Study]:
+    """What `simulated` found, beside what it wrote."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory, studies: list[Study]) -> Path:
     out = tmp_path_factory.mktemp("study") / "study"
+
+    def repeat(*arguments: Any) -> Study:
+        studies.append(study_runs.repeat_study(*arguments))
+        return studies[-1]
+
     with pytest.MonkeyPatch.context() as monkeypatch:
         use_own_cache(monkeypatch)
+        monkeypatch.setattr(study, "repeat_study", repeat)
         monkeypatch.setattr(study_runs, "LEAK_EPOCHS", 1)  # what they find is not tested here
         done = call(main, "--simulate", faces(), "--out", out, "--map-size", 32)
     assert (done.code, done.err) == (0, "")
@@ -46,6 +62,14 @@ def test_a_distance_map_does_not_tell_the_sides(simulated: Path) -> None:
     assert controls["apart"]["accuracy"] > 0.8, "what a distance says, the network learns"
     experiment = numbers["experiments"][0]
     assert controls["made"] == {key: value for key, value in experiment.items() if key != "swap"}
+
+
+def test_the_maps_shown_are_those_of_the_faces_shown(simulated: Path, studies: list[Study]) -> None:
+    left, right, maps = studies[0].example
+    for name, content in maps.items():
+        pairs = np.array([(0, 1), (1, 0)])
+        own = distance_maps([left, right], pairs, load_backbone(), 32, study_runs.MAPS[name])
+        np.testing.assert_allclose(content, own, atol=1e-4 * np.ptp(own))
 
 
 def test_maps_tell_images_that_keep_to_their_sides(simulated: Path) -> None:
