@@ -14,6 +14,7 @@ LEAST_TRIALS = 10
 
 _DRAWS = 300
 _STEPS = 120  # of the grid on which the half-way point is sought
+_VAGUE = 30.0  # times the lower end of an interval: an upper end beyond tells nothing
 _REACH = 10.0  # times the trials there were: needs beyond are not told
 
 
@@ -48,7 +49,7 @@ def fit(hits: Mapping[float, np.ndarray], pairs: np.ndarray, seed: int = 0) -> L
     """Fit a saturating curve to accuracies.
 
     The curve is told if in 95 of 100 resamplings of the images accuracy grows, and the trials needed are at most
-    ten times those that there were.
+    ten times those that there were, and known within a factor of thirty.
 
     Parameters
     ----------
@@ -67,7 +68,8 @@ def fit(hits: Mapping[float, np.ndarray], pairs: np.ndarray, seed: int = 0) -> L
     limit, half = (float(number[0]) for number in _saturating(trials, accuracy[None]))
     limits, halves = _saturating(trials, draws)
     low, high = np.quantile(9 * halves, [0.025, 0.975])
-    told = len(trials) > 2 and np.quantile(limits, 0.025) > 0.5 and high < 0.99 * _REACH * trials[-1]
+    grows = len(trials) > 2 and np.quantile(limits, 0.025) > 0.5
+    told = grows and high < 0.99 * _REACH * trials[-1] and high < _VAGUE * low
     return LearningCurve(
         trials=trials.tolist(),
         accuracy=accuracy.tolist(),

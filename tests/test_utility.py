@@ -248,3 +248,17 @@ def test_many_images_are_learned_by_hashed_features(monkeypatch: pytest.MonkeyPa
         assert np.corrcoef(hashed.p_right(test), plain)[0, 1] > 0.97
         saved = utility.project(hashed, known).p_right(known, pairs[test])
         assert np.corrcoef(saved, plain)[0, 1] > 0.9, "of the whole embedding"
+
+
+def test_what_hardly_varied_in_training_does_not_make_unsure() -> None:
+    """The flat background of drawn faces is not as flat once they have been saved as JPEG."""
+    known, worth = made_up(images=40)
+    flat = np.hstack([known, np.full((40, 8), 0.5, np.float32)])
+    pairs = all_pairs(40)
+    model = utility.fit(flat, pairs, answers(pairs, worth, 0), Blocks(np.repeat([0, 1], 8), np.eye(2)))
+    noise = np.random.default_rng(0).normal(0, 0.01, (40, 8)).astype(np.float32)
+    again = np.hstack([known, 0.5 + noise])
+    mean, sd = model.utilities(flat)
+    new_mean, new_sd = model.utilities(again)
+    np.testing.assert_allclose(new_mean, mean, atol=0.1)
+    assert (new_sd < 2.5 * sd).all()

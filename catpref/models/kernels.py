@@ -19,6 +19,7 @@ from catpref.workers import workers
 _MOST_PRODUCTS = 1 << 28  # inner products that are kept, 1 GiB
 _CHUNK = 1 << 20  # numbers of embeddings that are standardised at a time
 _ENOUGH_IMAGES = 100  # to tell how much a dimension typically varies
+_LEAST_SD = 0.1  # of a dimension, in units of what dimensions typically have
 _MANY = 500  # items, for which every product of all dimensions would take too long
 _HASHED = 512  # dimensions of a block that are left then
 _SHELVES = 8  # on which the hashed blocks are added up, where their products are too many to be kept
@@ -102,9 +103,9 @@ def kernels_of(embeddings: np.ndarray, pairs: np.ndarray, blocks: Blocks | None 
         embeddings = embeddings[shown]
     whole, (left, right) = torch.from_numpy(embeddings), torch.from_numpy(sides.T)
     centre, scale = np.empty((2, embeddings.shape[1]), np.float32)
-    # A dimension that hardly varies (a channel that is almost always off) must not be blown up.
+    # A dimension that hardly varies must not be blown up: what is flat in drawn faces is not in their JPEGs.
     typical = float(embeddings[:_ENOUGH_IMAGES].std(0, dtype=np.float32).mean())
-    floor = max(0.01 * typical, float(np.finfo(np.float32).tiny))
+    floor = max(_LEAST_SD * typical, float(np.finfo(np.float32).tiny))
     sizes = np.bincount(blocks.of_dimension, minlength=len(blocks.factors))
     random = np.random.default_rng(0)
     signs = torch.from_numpy(random.choice(np.array([-1, 1], np.float32), embeddings.shape[1]))
