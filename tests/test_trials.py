@@ -121,7 +121,8 @@ def test_catch_trials_are_spread_and_take_turns_with_the_sides(design, images, s
         before = trial.trial - number  # trials of the design
         assert number * len(shown) // catch < before <= (number + 1) * len(shown) // catch
     used = Counter(image for trial in caught for image in (trial.left_image, trial.right_image))
-    assert not used or max(used.values()) <= math.ceil(2 * catch / images) + 2
+    if images > 6:  # of six, the trials before and after leave two, and so no choice
+        assert not used or max(used.values()) <= math.ceil(2 * catch / images) + 2
 
 
 def test_catch_trials_need_images_and_trials():
