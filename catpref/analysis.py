@@ -202,9 +202,8 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
         histories["study_cnn"].append(model.history)
         return model.p_right(maps[test])
 
-    def fit_siamese(train: np.ndarray, test: np.ndarray | None) -> SiameseCNN:
+    def fit_siamese(start: Utility, train: np.ndarray, test: np.ndarray | None) -> SiameseCNN:
         assert embeddings is not None
-        start = utility.project(learn(train), embeddings)
         held_out = None if test is None else (pairs[test], choices[test])
         return siamese_cnn.fit(
             embeddings,
@@ -219,7 +218,7 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
 
     def predict_with_siamese(train: np.ndarray, test: np.ndarray) -> np.ndarray:
         assert embeddings is not None
-        model = fit_siamese(train, test)
+        model = fit_siamese(utility.project(learn(train), embeddings), train, test)
         histories["siamese_cnn"].append(model.history)
         shown, indices = np.unique(pairs[test], return_inverse=True)
         return model.p_right(embeddings[shown], indices.reshape(-1, 2))
@@ -270,8 +269,9 @@ def analyse(session: Session, backbone: Backbone, settings: Settings) -> Analysi
         observer = psychometric.fit(learned.differences, learned.squares, choices)
         fitted_utility = utility.project(learned, embeddings)
         brought = attribution.contributions(fitted_utility, embeddings, inputs.embedding)
-    if "siamese_cnn" in settings.models:
-        fitted_siamese = fit_siamese(everything, None)
+    if "siamese_cnn" in settings.models and embeddings is not None:
+        start = fitted_utility or utility.project(learn(everything), embeddings)
+        fitted_siamese = fit_siamese(start, everything, None)
     if maps is not None:
         fitted_cnn = study_cnn.fit(maps, choices, None, settings.seed, settings.device)
     return Analysis(

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.linear_model import RidgeClassifierCV
 
+from catpref import evaluation
 from catpref.backbones import Backbone
 from catpref.commands import BadInput, progress
-from catpref.evaluation import accuracy_interval, hits, unrelated_choices
 from catpref.lpips_maps import distance_maps
 from catpref.models import study_cnn
 from catpref.models.bradley_terry import fit_and_predict
@@ -335,16 +335,19 @@ def score(
         The training's.
     """
     train, test = fold
-    right = answers == (choices[test] == 1)
-    unrelated = unrelated_choices(pairs, choices, seed=seed)[:, test]
-    as_good = ((unrelated == 1) == answers).mean(1) >= right.mean()
+    unrelated = evaluation.unrelated_choices(pairs, choices, seed=seed)[:, test]
+    one_fold = np.zeros(len(test), int)
+    found = evaluation.score(
+        answers.astype(float), choices[test], pairs[test], one_fold, unrelated=unrelated, seed=seed
+    )
+    assert found.p_value is not None
     return Run(
         title=title,
         n_train=len(train),
         n_test=len(test),
-        accuracy=float(right.mean()),
-        accuracy_ci95=accuracy_interval(right, pairs[test], seed=seed),
-        p_value=float((1 + as_good.sum()) / (1 + len(unrelated))),
+        accuracy=found.accuracy,
+        accuracy_ci95=found.accuracy_ci95,
+        p_value=found.p_value,
         majority=float((choices[test] == (choices[train].mean() > 0.5)).mean()),
         classes=len(np.unique(answers)),
         history=history or [],
@@ -413,7 +416,7 @@ def _possible_leaks(answers: Answers, random: np.random.Generator, seed: int) ->
 def _recognised(pairs: np.ndarray, choices: np.ndarray, fold: Fold) -> float:
     train, test = fold
     p_right = fit_and_predict(pairs[train], choices[train], pairs[test])
-    return float(hits(p_right, choices[test]).mean())
+    return float(evaluation.hits(p_right, choices[test]).mean())
 
 
 def _linear_reader(maps: np.ndarray, choices: np.ndarray, fold: Fold) -> np.ndarray:

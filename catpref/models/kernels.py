@@ -14,10 +14,10 @@ from scipy.linalg import eigh
 from torch import Tensor
 
 from catpref.embeddings import Blocks
+from catpref.models.standardised import slice_width
 from catpref.workers import workers
 
 _MOST_PRODUCTS = 1 << 28  # inner products that are kept, 1 GiB
-_CHUNK = 1 << 20  # numbers of embeddings that are standardised at a time
 _ENOUGH_IMAGES = 100  # to tell how much a dimension typically varies
 _LEAST_SD = 0.1  # of a dimension, in units of what dimensions typically have
 _MANY = 500  # items, for which every product of all dimensions would take too long
@@ -110,7 +110,7 @@ def kernels_of(embeddings: np.ndarray, pairs: np.ndarray, blocks: Blocks | None 
     random = np.random.default_rng(0)
     signs = torch.from_numpy(random.choice(np.array([-1, 1], np.float32), embeddings.shape[1]))
     of_blocks = _zeros(len(sizes), _HASHED if hashed else count, count)
-    width = max(1, _CHUNK // len(embeddings))
+    width = slice_width(len(embeddings))
 
     def add_up(run: slice) -> None:
         seen = np.zeros(len(sizes), int)

@@ -18,6 +18,11 @@ _CHUNK = 1 << 20  # numbers of a slice
 T = TypeVar("T")
 
 
+def slice_width(images: int) -> int:
+    """Tell how many dimensions of so many embeddings stay in the cache."""
+    return max(1, _CHUNK // max(1, images))
+
+
 def by_slices(
     embeddings: np.ndarray,
     centre: np.ndarray,
@@ -38,7 +43,7 @@ def by_slices(
     """
     whole = torch.from_numpy(embeddings)
     middle, by = torch.from_numpy(centre), torch.from_numpy(1 / scale)
-    width = max(1, _CHUNK // max(1, len(embeddings)))
+    width = slice_width(len(embeddings))
 
     def standardise(start: int) -> T:
         columns = slice(start, start + width)
