@@ -5,7 +5,7 @@ https://bids-specification.readthedocs.io/en/v1.10.0/modality-specific-files/beh
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,11 @@ import pandas as pd
 from catpref import __version__
 from catpref.commands import BadInput
 from catpref.csv_table import Table
-from catpref.files import replacing_folder
+from catpref.outputs import output_folder
 
 BIDS_VERSION = "1.10.0"
 TASK = "2afc"
 
-_MARKER = "code/exported_by_catpref.txt"  # any data set has a dataset_description.json
 _SUFFIX = "_beh.tsv"
 _NOTHING = "n/a"
 _OWN_NAMES = {"response_time": "rt"}
@@ -90,7 +89,7 @@ def with_own_names(table: Table) -> Table:
     return replace(table, columns=columns, rows=rows)
 
 
-def write(trials: pd.DataFrame, folder: Path) -> list[Path]:
+def write(trials: pd.DataFrame, folder: Path, reads: Sequence[Path] = ()) -> list[Path]:
     """Write a data set: a TSV and a JSON for each participant and session, and what BIDS asks for beside them.
 
     Parameters
@@ -98,7 +97,9 @@ def write(trials: pd.DataFrame, folder: Path) -> list[Path]:
     trials
         As `catpref.sessions.read_trials` gives them.
     folder
-        Where to; replaced whole if it holds such a data set.
+        Where to; replaced whole if it is such a data set and holds nothing else.
+    reads
+        The files that the trials were read from; none may be in `folder`.
 
     Returns
     -------
@@ -113,7 +114,7 @@ def write(trials: pd.DataFrame, folder: Path) -> list[Path]:
     """
     files = list(_files(trials))
     subjects = sorted({name.split("_")[0] for name, _ in files})
-    with replacing_folder(folder, _MARKER) as building:
+    with output_folder(folder, "BIDS data set", reads=reads) as building:
         for name, part in files:
             path = building / _path(name)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,8 +122,6 @@ def write(trials: pd.DataFrame, folder: Path) -> list[Path]:
             _write_json(path.with_suffix(".json"), _describe(part))
         _write_json(building / "dataset_description.json", _DATASET)
         (building / "README").write_text(_README, encoding="utf-8")
-        (building / _MARKER).parent.mkdir()
-        (building / _MARKER).write_text(f"catpref {__version__}\n", encoding="utf-8")
         _write_table(building / "participants.tsv", pd.DataFrame({"participant_id": subjects}))
         _write_json(
             building / "participants.json", {"participant_id": {"Description": "Code of the participant."}}

@@ -1,8 +1,7 @@
-"""Writing files and folders so that a crash leaves either the old one or the new one, never half of one."""
+"""A file's digest, and files replaced whole; what commands put out is the business of `catpref.outputs`."""
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,8 +35,7 @@ def replacing_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o644)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        force_to_disk(temporary)
         temporary.replace(path)
     except OSError as problem:
         raise BadInput(f"{path}: cannot be written ({problem.strerror})") from problem
@@ -45,60 +43,12 @@ def replacing_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def replacing_folder(path: Path, marker: str) -> Iterator[Path]:
-    """Give a temporary folder beside `path`; when the block succeeds, it takes the place of `path`.
-
-    Parameters
-    ----------
-    path
-        The folder to write. If it exists already it is replaced whole.
-    marker
-        A file that tells a folder catpref wrote earlier from any other; a folder with content but without
-        it is never replaced.
-
-    Raises
-    ------
-    BadInput
-        If `path` holds something that catpref did not write, or cannot be written.
-    """
-    check_replaceable(path, marker)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as problem:
-        raise BadInput(f"{path}: cannot be written ({problem.strerror})") from problem
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        _swap(temporary, path)
-    except OSError as problem:
-        raise BadInput(f"{path}: cannot be written ({problem.strerror})") from problem
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _swap(new: Path, path: Path) -> None:
-    """Put `new` in the place of `path`; whatever happens, one of the two is there."""
-    if not path.exists():
-        new.replace(path)
+def force_to_disk(path: Path) -> None:
+    """Make what was written to a file, or renamed in a folder, last should the power fail now."""
+    if path.is_dir() and os.name != "posix":  # Windows cannot open a folder
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+    opened = os.open(path, os.O_RDONLY)
     try:
-        path.replace(old)
-        new.replace(path)
+        os.fsync(opened)
     finally:
-        if not path.exists():
-            old.replace(path)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def check_replaceable(path: Path, marker: str) -> None:
-    """Refuse an output folder that exists, has content and was not written by catpref."""
-    if path.is_dir() and not path.is_symlink():
-        if any(path.iterdir()) and not (path / marker).is_file():
-            raise BadInput(
-                f"{path}: not empty and not written by catpref (no {marker}); choose another folder"
-            )
-    elif path.exists() or path.is_symlink():
-        raise BadInput(f"{path}: is not a folder; choose another folder")
+        os.close(opened)

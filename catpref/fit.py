@@ -15,11 +15,10 @@ from catpref.backbones import DEFAULT, NAMES, load_backbone
 from catpref.commands import BadInput, Parser, log_to_terminal, non_negative, positive, run
 from catpref.devices import DEVICES, choose_device
 from catpref.embeddings import SIZE
-from catpref.files import check_replaceable, replacing_folder
+from catpref.outputs import output_folder
 from catpref.sessions import read_sessions
 
 _METRICS = "metrics.json"
-_MARKER = "model/model.json"  # others write a metrics.json, too
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -91,24 +90,24 @@ def main(arguments: Sequence[str]) -> None:
     started = time.perf_counter()
     first = options.sessions[0]
     out = options.out or first.parent / f"{first.stem}_fit"
-    check_replaceable(out, _MARKER)
-    session = read_sessions(options.sessions, options.stimuli)
-    for path in (*options.sessions, session.stimuli):
-        if path.resolve().is_relative_to(out.resolve()):
-            raise BadInput(f"{out}: would be replaced whole, and {path} is in it; choose another --out")
-    device = choose_device(options.device)
-    settings = Settings(
-        models=options.model,
-        embedding=options.embedding,
-        map_size=options.map_size,
-        split=options.split,
-        folds=options.folds,
-        seed=options.seed,
-        device=device,
-        cache=options.cache_dir,
-    )
-    analysis = analyse(session, load_backbone(options.backbone, options.weights, device), settings)
-    with replacing_folder(out, _MARKER) as folder:
+    with output_folder(out, "fit", reads=options.sessions) as folder:
+        session = read_sessions(options.sessions, options.stimuli)
+        if session.stimuli.resolve().is_relative_to(out.resolve()):
+            raise BadInput(
+                f"{out}: would be replaced whole, and {session.stimuli} is in it; choose another --out"
+            )
+        device = choose_device(options.device)
+        settings = Settings(
+            models=options.model,
+            embedding=options.embedding,
+            map_size=options.map_size,
+            split=options.split,
+            folds=options.folds,
+            seed=options.seed,
+            device=device,
+            cache=options.cache_dir,
+        )
+        analysis = analyse(session, load_backbone(options.backbone, options.weights, device), settings)
         report.write(analysis, folder)
         store.save(analysis, folder / "model")
         analysis.predictions.to_csv(folder / "predictions.csv", index=False)

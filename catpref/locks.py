@@ -11,9 +11,11 @@ import portalocker
 
 from catpref.commands import BadInput
 
+_TRIES, _PAUSE = 5, 0.05  # seconds: who only looks whether a holder still lives is soon gone
+
 
 @contextmanager
-def locked(lock: Path, what: Path, doing: str) -> Iterator[None]:
+def locked(lock: Path, what: Path, doing: str) -> Iterator[bool]:
     """Hold a lock while the block runs.
 
     Parameters
@@ -26,39 +28,49 @@ def locked(lock: Path, what: Path, doing: str) -> Iterator[None]:
         What its holder does to it, such as ``"written"``: another process reads "is being written by process 123
         since 14:03".
 
+    Yields
+    ------
+    bool
+        Whether it is sure that nobody else is at it: some network file systems know no locks.
+
     Raises
     ------
     BadInput
         If another process holds the lock.
     """
-    file = _lock(lock, what, doing)
+    file, alone = _lock(lock, what, doing)
     try:
         with suppress(OSError):
             since = time.strftime("%Y-%m-%d %H:%M:%S")
             file.truncate(0)
             file.write(f"process {os.getpid()} since {since}".encode())
-        yield
+        yield alone
     finally:
         with suppress(OSError):
             lock.unlink()
         file.close()
 
 
-def _lock(lock: Path, what: Path, doing: str) -> BinaryIO:
+def _lock(lock: Path, what: Path, doing: str) -> tuple[BinaryIO, bool]:
+    tries = 0
     while True:
         try:
-            file = open(lock, "ab", buffering=0, opener=_without_following)  # noqa: PTH123, SIM115
+            file = open(lock, "ab", buffering=0, opener=_without_following)  # noqa: SIM115
         except OSError as problem:
             raise BadInput(f"{what}: cannot be written ({problem.strerror})") from problem
         try:
             portalocker.lock(file, portalocker.LOCK_EX | portalocker.LOCK_NB)
             if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
-                return file
+                return file, True
         except portalocker.AlreadyLocked:
-            file.close()
-            raise BadInput(f"{what}: is being {doing} by {_holder(lock)}; wait until it has ended") from None
-        except portalocker.LockException:  # some network file systems know no locks
-            return file
+            tries += 1
+            if tries == _TRIES:
+                file.close()
+                holder = _holder(lock)
+                raise BadInput(f"{what}: is being {doing} by {holder}; wait until it has ended") from None
+            time.sleep(_PAUSE)
+        except portalocker.LockException:
+            return file, False
         except FileNotFoundError:
             pass
         file.close()  # the last holder removed it between our opening and locking it

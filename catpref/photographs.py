@@ -11,11 +11,13 @@ import numpy as np
 from PIL import Image
 
 from catpref.commands import BadInput
-from catpref.files import replacing_folder, sha256_of
+from catpref.files import sha256_of
+from catpref.outputs import output_folder
 from catpref.stimuli import (
     MANIFEST,
     MANIFEST_COLUMNS,
     SIZE,
+    STIMULUS_SET,
     Look,
     find_images,
     image_path,
@@ -81,7 +83,7 @@ def import_photographs(source: Path, folder: Path, crop: bool = True) -> tuple[i
     source
         The folder of photographs, subfolders included.
     folder
-        Where to; replaced whole if catpref wrote it. Gets `MANIFEST` and `LEFT_OUT` (``file, reason``) too.
+        Where to; replaced whole if catpref wrote all of it. Gets `MANIFEST` and `LEFT_OUT` (``file, reason``) too.
     crop
         False for faces that are aligned already: the largest centred square is taken.
 
@@ -103,7 +105,7 @@ def import_photographs(source: Path, folder: Path, crop: bool = True) -> tuple[i
     if inside.is_relative_to(outside) or outside.is_relative_to(inside):
         raise BadInput(f"{folder}: neither it nor the photographs' folder {source} may be inside the other")
     names = find_images(source)
-    with replacing_folder(folder, MANIFEST) as building:
+    with output_folder(folder, STIMULUS_SET, reads=[source]) as building:
         make = partial(_make_stimulus, source, building, crop)
         jobs = list(zip(names, _file_names(names), strict=True))
         made = list(parallel(threads(), make, jobs, "importing photographs"))

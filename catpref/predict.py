@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from catpref.analysis import rank
 from catpref.commands import BadInput, Parser, run
 from catpref.devices import DEVICES, choose_device
 from catpref.embeddings import embed
-from catpref.files import replacing_file
+from catpref.outputs import output_file
 from catpref.sessions import SIDES, read_pairs
 from catpref.stimuli import find_images, image_path
 from catpref.store import FittedModels, load
@@ -48,30 +48,24 @@ def main(arguments: Sequence[str]) -> None:
     if options.stimuli is not None and options.pairs is None:
         parser.error("--stimuli goes with --pairs")
 
+    if options.out is None:
+        print(_table(options).to_csv(index=False), end="")
+        return
+    with output_file(options.out, "table of predictions") as file:
+        file.write_text(_table(options).to_csv(index=False), encoding="utf-8")
+    print(options.out)
+
+
+def _table(options: argparse.Namespace) -> pd.DataFrame:
     if options.pairs is None:
         paths = {str(path): path for place in options.images for path in _images_in(place)}
-        _check_out(options.out, paths.values())
-        table = _rank(_load(options), paths, options.cache_dir)
-    else:
-        pairs, folder = read_pairs(options.pairs, options.stimuli)
-        _check_out(options.out, [options.pairs])
-        table = _predict_pairs(_load(options), pairs, folder, options.cache_dir)
-    text = table.to_csv(index=False)
-    if options.out is None:
-        print(text, end="")
-    else:
-        with replacing_file(options.out) as path:
-            path.write_text(text, encoding="utf-8")
-        print(options.out)
+        return _rank(_load(options), paths, options.cache_dir)
+    pairs, folder = read_pairs(options.pairs, options.stimuli)
+    return _predict_pairs(_load(options), pairs, folder, options.cache_dir)
 
 
 def _load(options: argparse.Namespace) -> FittedModels:
     return load(options.model, choose_device(options.device), options.weights)
-
-
-def _check_out(out: Path | None, read: Iterable[Path]) -> None:
-    if out is not None and out.resolve() in {path.resolve() for path in read}:
-        raise BadInput(f"--out {out}: would overwrite what is to be read; choose another")
 
 
 def _rank(fitted: FittedModels, paths: Mapping[str, Path], kept: Path | None) -> pd.DataFrame:

@@ -422,7 +422,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_intermixed_args(arguments)
     log_to_terminal()
     trials, _ = read_trials(options.sessions, options.stimuli)
-    for path in bids.write(trials, options.folder):
+    for path in bids.write(trials, options.folder, options.sessions):
         print(path)
 
 

@@ -15,8 +15,8 @@ import pandas as pd
 
 from catpref import __version__
 from catpref.commands import BadInput, Parser, non_negative, run
-from catpref.files import replacing_file
 from catpref.observers import NOISE, Observer, draw_weights, read_parameters, simulate_session, utilities
+from catpref.outputs import output_files
 from catpref.trials import read_trials
 
 
@@ -50,34 +50,44 @@ def main(arguments: Sequence[str]) -> None:
     )
     options = parser.parse_args(arguments)
     out: Path = options.out
-    _check_out(out, options.trials)
-    weights = draw_weights(options.seed)
-    values = utilities(read_parameters(options.stimuli), weights)
-    observer = Observer(values, options.noise, options.side_bias, options.lapse)
-    trials = read_trials(options.trials, options.stimuli)
-    session = simulate_session(observer, trials, f"simulated-{options.seed}", options.seed)
-    real = session[session["catch"] == ""]
-    ceiling = observer.noise_ceiling(real["left_image"], real["right_image"])
-    truth = {
-        "weights": weights,
-        "noise": observer.noise,
-        "side_bias": observer.side_bias,
-        "lapse": observer.lapse,
-        "noise_ceiling": ceiling,
-    }
-    about = {
-        "stimuli": str(options.stimuli.resolve()),
-        "simulated": True,
-        "seed": options.seed,
-        "noise_ceiling": ceiling,
-        "versions": {"catpref": __version__, "numpy": np.__version__, "python": platform.python_version()},
-    }
-    # The session comes last: as long as it is not there, the same command can be given again.
-    about_file, truth_file, utilities_file = _beside(out)
-    _write_json(about_file, about)
-    _write_json(truth_file, truth)
-    _write_csv(utilities_file, pd.DataFrame(values.items(), columns=pd.Index(["image", "utility"])))
-    _write_csv(out, session)
+    if out.suffix.lower() != ".csv":
+        raise BadInput(f"{out}: --out must end in .csv")
+    # The session comes last: as long as it is not there, the others mean nothing.
+    with output_files("simulated session", *_beside(out), out) as (
+        about_file,
+        truth_file,
+        utilities_file,
+        file,
+    ):
+        weights = draw_weights(options.seed)
+        values = utilities(read_parameters(options.stimuli), weights)
+        observer = Observer(values, options.noise, options.side_bias, options.lapse)
+        trials = read_trials(options.trials, options.stimuli)
+        session = simulate_session(observer, trials, f"simulated-{options.seed}", options.seed)
+        real = session[session["catch"] == ""]
+        ceiling = observer.noise_ceiling(real["left_image"], real["right_image"])
+        truth = {
+            "weights": weights,
+            "noise": observer.noise,
+            "side_bias": observer.side_bias,
+            "lapse": observer.lapse,
+            "noise_ceiling": ceiling,
+        }
+        about = {
+            "stimuli": str(options.stimuli.resolve()),
+            "simulated": True,
+            "seed": options.seed,
+            "noise_ceiling": ceiling,
+            "versions": {
+                "catpref": __version__,
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            },
+        }
+        _write_json(about_file, about)
+        _write_json(truth_file, truth)
+        _write_csv(utilities_file, pd.DataFrame(values.items(), columns=pd.Index(["image", "utility"])))
+        _write_csv(file, session)
     print(f"{out}: {len(session)} trials, noise ceiling {ceiling:.3f}")
 
 
@@ -87,31 +97,12 @@ def _beside(out: Path) -> tuple[Path, Path, Path]:
     return about, truth, utilities_file
 
 
-def _check_out(out: Path, trials: Path) -> None:
-    """Refuse to write over anything but an earlier simulation: what people answered is never lost."""
-    if out.suffix.lower() != ".csv":
-        raise BadInput(f"{out}: --out must end in .csv")
-    about, *others = _beside(out)
-    for path in (out, about, *others):
-        if path.resolve() == trials.resolve() or (path.exists() and not _says_simulated(about)):
-            raise BadInput(f"{path}: is there already and was not simulated; choose another --out")
-
-
-def _says_simulated(about: Path) -> bool:
-    try:
-        return json.loads(about.read_text(encoding="utf-8"))["simulated"] is True
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
-
-
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with replacing_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    with replacing_file(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+    table.to_csv(path, index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":

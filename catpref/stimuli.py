@@ -7,6 +7,7 @@ import csv
 import multiprocessing
 import os
 import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from catpref.commands import BadInput, Parser, non_negative, positive, progress, run
-from catpref.files import replacing_folder, sha256_of
+from catpref.files import sha256_of
+from catpref.outputs import output_folder
 from catpref.stimulus_folder import StimulusFolder
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
@@ -30,6 +32,9 @@ MAX_PIXELS = 64 * 2**20
 
 SIZE = 512
 """Side in pixels of the square stimuli that catpref makes."""
+
+STIMULUS_SET = "stimulus set"
+"""What the folders that `render` and `import` write are, for `catpref.outputs`."""
 
 MANIFEST = "manifest.csv"
 MANIFEST_COLUMNS = (
@@ -283,7 +288,7 @@ def render(folder: Path, n: int, seed: int) -> None:
     Parameters
     ----------
     folder
-        Where to; replaced whole if catpref wrote it, and only when every face has been drawn.
+        Where to; replaced whole if catpref wrote all of it, and only when every face has been drawn.
     n
         Number of faces.
     seed
@@ -299,7 +304,7 @@ def render(folder: Path, n: int, seed: int) -> None:
     parameters = sample_parameters(n, seed)
     names = [f"cat_{index:0{max(4, len(str(n)))}d}.png" for index in range(1, n + 1)]
     faces = list(zip(names, parameters.to_dict("records"), strict=True))
-    with replacing_folder(folder, MANIFEST) as building:
+    with output_folder(folder, STIMULUS_SET) as building:
         # Fresh processes: a forked copy of one in which OpenCV or torch has started threads can hang.
         pool = ProcessPoolExecutor(
             os.cpu_count(), mp_context=multiprocessing.get_context("spawn"), initializer=_start_drawing
@@ -319,6 +324,14 @@ def _start_drawing() -> None:
 
     cv2.setNumThreads(1)  # the processes share the cores already
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _draw_face(folder: Path, face: tuple[str, dict[str, float]]) -> str:

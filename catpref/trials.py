@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from catpref.commands import BadInput, Parser, non_negative, positive, run
-from catpref.files import replacing_file
+from catpref.outputs import output_file
 from catpref.stimuli import find_images, image_path, near_duplicates
 
 RANDOM, FULL = "random-sampled", "fully-sampled"
@@ -364,8 +364,8 @@ def _images_for(trials: int) -> int:
 
 
 def write_trials(path: Path, trials: Sequence[Trial]) -> None:
-    """Write a trial list as UTF-8 CSV, whole or not at all."""
-    with replacing_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    """Write a trial list as UTF-8 CSV."""
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         try:
@@ -510,17 +510,18 @@ def main(arguments: Sequence[str]) -> None:
         "--seed", type=non_negative, metavar="N", default=0, help="for all that is drawn (default: 0)"
     )
     options = parser.parse_args(arguments)
-    trials = list_trials(
-        options.stimuli,
-        RANDOM if options.design == "random" else FULL,
-        images=options.images,
-        trials=options.trials,
-        repeats=options.repeats or 0,
-        block=options.block or BLOCK,
-        seed=options.seed,
-        catch=options.catch or 0,
-    )
-    write_trials(options.out, trials)
+    with output_file(options.out, "trial list") as file:
+        trials = list_trials(
+            options.stimuli,
+            RANDOM if options.design == "random" else FULL,
+            images=options.images,
+            trials=options.trials,
+            repeats=options.repeats or 0,
+            block=options.block or BLOCK,
+            seed=options.seed,
+            catch=options.catch or 0,
+        )
+        write_trials(file, trials)
     print(f"{options.out}: {len(trials)} trials, {trials[-1].block + 1} blocks")
 
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from PIL import Image
 
 from catpref.commands import BadInput, Parser, non_negative, positive, run
-from catpref.files import check_replaceable, replacing_folder, sha256_of
+from catpref.files import sha256_of
+from catpref.outputs import output_folder
 from catpref.scrambling import scramble
 from catpref.stimuli import image_path, open_image, parallel, threads
 from catpref.trials import COLUMNS, Trial, read_trials
@@ -24,7 +25,6 @@ NAME = "two_afc"
 LARGEST = 1024
 """Pixels of the longer side, beyond which images are made smaller: no screen of a participant shows more."""
 
-_FOREIGN = (".git", "data")  # what Pavlovia and participants add to the folder
 _AS_THEY_ARE = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}  # formats that every browser shows
 
 
@@ -73,16 +73,11 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     if options.jpeg_quality and options.jpeg_quality > 95:
         raise BadInput(f"--jpeg-quality {options.jpeg_quality}: must be from 1 to 95")
-    trials = read_trials(options.trials, options.stimuli)
-    texts = load_texts(options.texts)
-    check_names(options.trials, trials)
-    check_replaceable(options.out, f"{NAME}.psyexp")
-    for name in _FOREIGN:
-        if (options.out / name).exists():
-            raise BadInput(
-                f"{options.out}: holds {name}, which is not to be lost; export to another folder and copy it over"
-            )
-    with replacing_folder(options.out, f"{NAME}.psyexp") as folder:
+    # Pavlovia adds .git to the folder, and participants data: neither was written here, so neither is replaced.
+    with output_folder(options.out, "Pavlovia export", reads=[options.trials, options.stimuli]) as folder:
+        trials = read_trials(options.trials, options.stimuli)
+        texts = load_texts(options.texts)
+        check_names(options.trials, trials)
         export(trials, options.stimuli, folder, texts, options.practice, options.jpeg_quality)
     size = sum(path.stat().st_size for path in (options.out / "images").iterdir())
     print(

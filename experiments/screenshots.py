@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from catpref.commands import Parser, run
+from catpref.outputs import output_folder
 from catpref.scrambling import scramble
 from catpref.stimuli import find_images, image_path, open_image
 from experiments.command import check_psychopy
@@ -42,27 +43,27 @@ def main(arguments: Sequence[str]) -> None:
         return screens.trial
 
     problem = "sessions/p01_fully-sampled_1/session.csv: cannot be written (No space left on device)"
-    options.out.mkdir(parents=True, exist_ok=True)
-    for name, prepare in {
-        "instructions": lambda: screens.page(texts.instructions.fill(trials=1298)),
-        "practice": lambda: screens.page(texts.practice.fill(practice=4)),
-        "practice_trial": lambda: pair(*next(practice_pairs(1))),
-        "begin": lambda: screens.page(texts.begin.fill(trials=1298)),
-        "fixation": lambda: screens.fixation,
-        "trial": lambda: pair(first, last),
-        "catch": lambda: pair(scramble(first), last),
-        "break": lambda: screens.page(texts.pause.fill(done=3, blocks=13), 300 / 1298),
-        "resume": lambda: screens.page(texts.resume.fill(done=217, trials=1298), 217 / 1298),
-        "unsaved": lambda: screens.page(texts.unsaved.fill(done=217, problem=problem)),
-        "stopped": lambda: screens.page(texts.stopped.fill(done=217, trials=1298)),
-        "part_end": lambda: screens.page(texts.part_end.fill(part=1, parts=3)),
-        "end": lambda: screens.page(texts.end),
-    }.items():
-        prepare()()
-        stage.window.getMovieFrame(buffer="back").save(options.out / f"{name}.png")
-        stage.window.flip()
-        print(options.out / f"{name}.png")
+    with output_folder(options.out, "screenshots") as folder:
+        for name, prepare in {
+            "instructions": lambda: screens.page(texts.instructions.fill(trials=1298)),
+            "practice": lambda: screens.page(texts.practice.fill(practice=4)),
+            "practice_trial": lambda: pair(*next(practice_pairs(1))),
+            "begin": lambda: screens.page(texts.begin.fill(trials=1298)),
+            "fixation": lambda: screens.fixation,
+            "trial": lambda: pair(first, last),
+            "catch": lambda: pair(scramble(first), last),
+            "break": lambda: screens.page(texts.pause.fill(done=3, blocks=13), 300 / 1298),
+            "resume": lambda: screens.page(texts.resume.fill(done=217, trials=1298), 217 / 1298),
+            "unsaved": lambda: screens.page(texts.unsaved.fill(done=217, problem=problem)),
+            "stopped": lambda: screens.page(texts.stopped.fill(done=217, trials=1298)),
+            "part_end": lambda: screens.page(texts.part_end.fill(part=1, parts=3)),
+            "end": lambda: screens.page(texts.end),
+        }.items():
+            prepare()()
+            stage.window.getMovieFrame(buffer="back").save(folder / f"{name}.png")
+            stage.window.flip()
     stage.close()
+    print(options.out)
 
 
 if __name__ == "__main__":

@@ -15,16 +15,15 @@ from catpref import cache
 from catpref.backbones import Backbone, load_backbone
 from catpref.commands import BadInput, Parser, non_negative, positive, run
 from catpref.devices import DEVICES, choose_device
-from catpref.files import check_replaceable, replacing_folder
 from catpref.models import study_cnn
 from catpref.observers import Observer, draw_weights, read_parameters, utilities
+from catpref.outputs import output_folder
 from catpref.sessions import check_both_sides_chosen, read_sessions
 from catpref.stimuli import find_images
 from catpref.trials import FULL, RANDOM, make_trials
 from experiments import study_report
 from experiments.study_runs import Answers, Study, repeat_study
 
-_MARKER = "study.json"
 _MAP_SIZE = 48
 _FULL_IMAGES = 50
 _RANDOM_TRIALS = 1000, 2000
@@ -68,18 +67,18 @@ def main(arguments: Sequence[str]) -> None:
     if options.map_size not in study_cnn.SIZES:
         least, most = study_cnn.SIZES[0], study_cnn.SIZES[-1]
         parser.error(f"--map-size {options.map_size}: the network takes maps of {least} to {most} pixels")
-    check_replaceable(options.out, _MARKER)
     logging.getLogger("catpref").setLevel(logging.WARNING)
-
-    started = time.perf_counter()
-    if options.simulate is None:
-        answered = [_read(options.sessions, options.stimuli)]
-    else:
-        answered = _simulate(options.simulate, options.seed)
-    device = choose_device(options.device)
-    backbone: Backbone = load_backbone(device=device)
-    study: Study = repeat_study(answered, backbone, options.map_size, options.seed, device, options.cache_dir)
-    with replacing_folder(options.out, _MARKER) as folder:
+    with output_folder(options.out, "study", reads=options.sessions) as folder:
+        started = time.perf_counter()
+        if options.simulate is None:
+            answered = [_read(options.sessions, options.stimuli)]
+        else:
+            answered = _simulate(options.simulate, options.seed)
+        device = choose_device(options.device)
+        backbone: Backbone = load_backbone(device=device)
+        study: Study = repeat_study(
+            answered, backbone, options.map_size, options.seed, device, options.cache_dir
+        )
         study_report.write(study, folder, time.perf_counter() - started)
     print(study_report.text_table(study))
     print(f"report: {options.out / 'report.html'}")
