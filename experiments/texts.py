@@ -3,13 +3,16 @@
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
+from string import Formatter, ascii_lowercase, digits
 from typing import Any
 
 import matplotlib
 from matplotlib.ft2font import FT2Font
 
 from catpref.commands import BadInput
+from catpref.reading import read_bytes
 
 FONT = "DejaVu Sans"
 """It has ← and →, and comes with matplotlib, so that it is there on a machine without any font."""
@@ -30,6 +33,22 @@ PAGES: dict[str, set[str]] = {
     "stopped": {"done", "trials"},
 }
 """What can be filled in on each page; every page may name the {question}, too."""
+
+_NAMED_KEYS = """
+    left right up down home end pageup pagedown insert delete space return tab backspace escape capslock menu
+    minus equal bracketleft bracketright backslash semicolon apostrophe comma period slash grave quoteleft less pound
+    num_add num_subtract num_multiply num_divide num_decimal num_enter num_equal numlock scrolllock pause function
+    lshift rshift lctrl rctrl lalt ralt loption roption lcommand rcommand lwindows rwindows
+"""
+
+KEYS = frozenset(
+    [*ascii_lowercase, *digits, *_NAMED_KEYS.split()]
+    + [f"num_{digit}" for digit in digits]
+    + [f"f{number}" for number in range(1, 20)]
+)
+"""PsychoPy's names of the keys, on any system; of a name that is not among them, no press is ever seen."""
+
+_LARGEST = 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -90,14 +109,20 @@ def load_texts(path: Path = ENGLISH) -> Texts:
     Raises
     ------
     BadInput
-        If it cannot be read, lacks or misspells an entry, fills in what is not known, gives a key two meanings,
-        or has a character that the font has not.
+        If it cannot be read, lacks or misspells an entry, fills in what is not known, names a key that there is
+        not, gives a key two meanings, or has a character that the font has not.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        table = tomllib.loads(text)
-    except OSError as problem:
+        content = read_bytes(path, _LARGEST)
+    except FileNotFoundError as problem:
         raise BadInput(f"{path}: cannot be read ({problem.strerror})") from problem
+    try:
+        text = content.decode("utf-8-sig")
+        table = tomllib.loads(text)
+    except RecursionError as problem:
+        raise BadInput(
+            f"{path}: is not TOML in UTF-8 (too many brackets in each other); correct it"
+        ) from problem
     except ValueError as problem:  # no UTF-8, or no TOML
         raise BadInput(f"{path}: is not TOML in UTF-8 ({problem}); correct it") from problem
     _check_entries(path, table, tomllib.loads(ENGLISH.read_text(encoding="utf-8")))
@@ -125,7 +150,7 @@ def _check_entries(
         if name not in table:
             raise BadInput(f"{path}: has no {inside}{name}; take it from {ENGLISH}")
         if name not in model:
-            raise BadInput(f"{path}: {inside}{name} means nothing; there are {', '.join(model)}")
+            raise BadInput(f"{path}: {inside}{name[:40]} means nothing; there are {', '.join(model)}")
         ours, theirs = table[name], model[name]
         if isinstance(theirs, dict) and isinstance(ours, dict):
             _check_entries(path, ours, theirs, f"{inside}{name}.")
@@ -141,6 +166,11 @@ def _keys(path: Path, table: Mapping[str, list[str]]) -> Keys:
     twice = next((key for key in named if named.count(key) > 1), None)
     if twice:
         raise BadInput(f"{path}: the key {twice} is named twice in keys; give it one meaning")
+    unknown = next((key for key in named if key not in KEYS), None)
+    if unknown:
+        close = get_close_matches(unknown.lower()[:40], sorted(KEYS), 1)
+        instead = f"; did you mean '{close[0]}'?" if close else ", such as left, f or num_1"
+        raise BadInput(f"{path}: '{unknown[:40]}' in keys is none of PsychoPy's names{instead}")
     return Keys(**table)
 
 
@@ -150,8 +180,10 @@ def _page(path: Path, name: str, table: Mapping[str, Any]) -> Page:
     page = {entry: text.replace("{question}", question) for entry, text in table[name].items()}
     for entry, text in page.items():
         try:
-            text.format(**dict.fromkeys(PAGES[name], 0))
-        except (ValueError, LookupError, AttributeError) as problem:
+            for _, field, form, conversion in Formatter().parse(text):
+                if field is not None and (field not in PAGES[name] or form or conversion):
+                    raise LookupError(repr(f"{field}{form and ':'}{form}"[:40]))
+        except (ValueError, LookupError) as problem:
             known = ", ".join(f"{{{field}}}" for field in sorted({"question", *PAGES[name]}))
             raise BadInput(
                 f"{path}: {name}.{entry} has braces that cannot be filled in ({problem}); known are {known}"

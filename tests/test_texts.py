@@ -1,10 +1,12 @@
+import importlib.util
+import os
 import re
 from pathlib import Path
 
 import pytest
 
 from catpref.commands import BadInput
-from experiments.texts import ENGLISH, load_texts
+from experiments.texts import ENGLISH, KEYS, load_texts
 
 GERMAN = ENGLISH.with_name("texts_de.toml")
 
@@ -42,6 +44,12 @@ def test_another_language_and_another_question(tmp_path):
         ('["space", "return"]', '"space"', "keys.go_on must be a list of keys"),
         ('["space", "return"]', "[]", "must be a list of PsychoPy's names"),
         ('["escape"]', '["f"]', "the key f is named twice"),
+        ('["left", "f"]', '["lefft", "F"]', "'lefft' in keys is none of PsychoPy's names; did you mean 'left'?"),
+        ('["left", "f"]', '["F"]', "'F' in keys is none of PsychoPy's names; did you mean 'f'?"),
+        ('["left", "f"]', '["Umschalttaste links"]', "none of PsychoPy's names, such as left, f or num_1"),
+        ("{trials} pairs", "{trials:999999999999} pairs", "instructions.body has braces that cannot be filled in"),
+        ("{trials} pairs", "{trials.real} pairs", "braces that cannot be filled in ('trials.real')"),
+        ("{trials} pairs", "{} pairs", "braces that cannot be filled in"),
         ('"Thank you!"', "3", "end.title must be a text"),
         ('"Thank you!"', '"谢谢"', "has no '谢'"),
         ('"Thank you!"', '"Thank you!', "is not TOML in UTF-8"),
@@ -55,6 +63,29 @@ def test_what_is_wrong_with_the_texts_is_said_in_one_line(tmp_path, old, new, co
 
 def test_a_file_that_is_no_text(tmp_path):
     (tmp_path / "my.toml").write_bytes(b"question = '\xff'")
-    for path, complaint in [(tmp_path / "my.toml", "UTF-8"), (tmp_path / "none.toml", "cannot be read")]:
-        with pytest.raises(BadInput, match=complaint):
-            load_texts(path)
+    (tmp_path / "brackets.toml").write_text("question = " + 100_000 * "[" + 100_000 * "]")
+    (tmp_path / "tables.toml").write_text("question = " + 100_000 * "{a = ")
+    (tmp_path / "large.toml").write_text(" " * 2**21)
+    os.mkfifo(tmp_path / "pipe.toml")
+    for name, complaint in [
+        ("my.toml", "UTF-8"),
+        ("none.toml", "cannot be read"),
+        ("brackets.toml", "too many brackets"),
+        ("tables.toml", "too many brackets"),
+        ("large.toml", "has over 1 MiB"),
+        ("pipe.toml", "is not an ordinary file"),
+    ]:
+        with pytest.raises(BadInput, match=complaint) as problem:
+            load_texts(tmp_path / name)
+        assert "\n" not in str(problem.value)
+
+
+def test_keys_are_those_that_psychopy_knows():
+    """PsychoPy's own tables; its module cannot be imported without a screen."""
+    package = importlib.util.find_spec("psychopy")
+    assert package and package.origin
+    source = Path(package.origin).with_name("hardware").joinpath("keyboard.py").read_text(encoding="utf-8")
+    tables = re.findall(r"^keyNames(?:Win|Mac|Linux) = \{(.*?)\}", source, re.DOTALL | re.MULTILINE)
+    assert len(tables) == 3
+    for table in tables:
+        assert set(re.findall(r"'(\w+)'", table)) <= KEYS
