@@ -3,9 +3,13 @@
 https://bids-specification.readthedocs.io/en/v1.10.0/modality-specific-files/behavioral-experiments.html
 """
 
+import csv
+import io
 import json
+import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,7 @@ import pandas as pd
 
 from catpref import __version__
 from catpref.commands import BadInput
-from catpref.csv_table import Table
+from catpref.csv_table import Table, free_name
 from catpref.outputs import output_folder
 
 BIDS_VERSION = "1.10.0"
@@ -25,6 +29,8 @@ _NOTHING = "n/a"
 _OWN_NAMES = {"response_time": "rt"}
 _ESCAPES = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}  # the validator takes no quoted tabs or lines
 _BIDS_NAMES = {own: name for name, own in _OWN_NAMES.items()}
+
+log = logging.getLogger(__name__)
 
 _COLUMNS: dict[str, dict[str, Any]] = {
     "participant": {"Description": "Code of the participant."},
@@ -77,15 +83,15 @@ def is_beh(path: Path) -> bool:
 
 def with_own_names(table: Table) -> Table:
     """Give a behavioural file the columns of a session, and empty cells for n/a."""
-    columns = [_OWN_NAMES.get(name, name) for name in table.columns]
     plain = {escape: character for character, escape in _ESCAPES.items()}
-    rows = [
-        [
-            "" if cell == _NOTHING else re.sub(r"\\[\\tnr]", lambda found: plain[found[0]], cell)
-            for cell in row
-        ]
-        for row in table.rows
-    ]
+
+    def unescaped(cell: str) -> str:
+        return re.sub(r"\\[\\tnr]", lambda found: plain[found[0]], cell) if "\\" in cell else cell
+
+    columns = [unescaped(name) for name in table.columns]
+    own = {name: called for name, called in _OWN_NAMES.items() if called not in columns}
+    columns = [own.get(name, name) for name in columns]
+    rows = [["" if cell == _NOTHING else unescaped(cell) for cell in row] for row in table.rows]
     return replace(table, columns=columns, rows=rows)
 
 
@@ -110,48 +116,63 @@ def write(trials: pd.DataFrame, folder: Path, reads: Sequence[Path] = ()) -> lis
     ------
     BadInput
         If a trial does not say whose it is, two participants or sessions have the same code but for ``-`` and
-        ``_``, which BIDS does not allow in labels, or `folder` holds something else or cannot be written.
+        ``_``, which BIDS does not allow in labels, or for upper and lower case; or if `folder` holds something
+        else or cannot be written.
     """
     files = list(_files(trials))
+    columns = _columns(trials)
     subjects = sorted({name.split("_")[0] for name, _ in files})
     with output_folder(folder, "BIDS data set", reads=reads) as building:
-        for name, part in files:
+        for name, rows in files:
             path = building / _path(name)
             path.parent.mkdir(parents=True, exist_ok=True)
+            part = {name: [cells[row] for row in rows] for name, cells in columns.items()}
+            # Further columns that only other files had are left out.
+            part = {
+                name: cells for name, cells in part.items() if name in _COLUMNS or any(map(_is_known, cells))
+            }
             _write_table(path, part)
             _write_json(path.with_suffix(".json"), _describe(part))
         _write_json(building / "dataset_description.json", _DATASET)
         (building / "README").write_text(_README, encoding="utf-8")
-        _write_table(building / "participants.tsv", pd.DataFrame({"participant_id": subjects}))
+        _write_table(building / "participants.tsv", {"participant_id": subjects})
         _write_json(
             building / "participants.json", {"participant_id": {"Description": "Code of the participant."}}
         )
     return [folder / _path(name) for name, _ in files]
 
 
-def _files(trials: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Take the trials apart: a file's name without its ending, and its rows."""
+def _files(trials: pd.DataFrame) -> Iterator[tuple[str, list[int]]]:
+    """Take the trials apart: a file's name without its ending, and the places of its rows."""
     participants = list(trials["participant"]) if "participant" in trials else [None]
     if not all(isinstance(code, str) for code in participants):
         raise BadInput("a trial does not say whose it is; name its participant in a column participant")
     sessions = list(trials["session"]) if "session" in trials else participants
-    whose = list(zip(participants, sessions, strict=True))
-    codes: dict[str, Any] = {}
-    for who in dict.fromkeys(whose):
+    parts: dict[tuple[Any, ...], defaultdict[str, list[int]]] = {}
+    for row, (who, source) in enumerate(
+        zip(zip(participants, sessions, strict=True), trials["source"], strict=True)
+    ):
+        parts.setdefault(who, defaultdict(list))[source].append(row)
+    codes: dict[str, tuple[str, Any]] = {}
+    for who, by_source in parts.items():
         known = [code for code in who if isinstance(code, str)] if "session" in trials else who[:1]
         entities = [f"{kind}-{_label(code)}" for kind, code in zip(("sub", "ses"), known, strict=False)]
         for place, entity in enumerate(entities):
-            if codes.setdefault("_".join(entities[: place + 1]), who[: place + 1]) != who[: place + 1]:
-                raise BadInput(
-                    f"{who[place]!r} and another code are both {entity} in BIDS, which has letters and digits only;"
-                    " rename one"
-                )
-        name = "_".join(entities)
-        session = trials.loc[[one == who for one in whose]]
-        parts = [part for _, part in session.groupby("source", sort=False)]
-        for run, part in enumerate(parts, start=1):
-            which = f"_run-{run}" if len(parts) > 1 else ""
-            yield f"{name}_task-{TASK}{which}_beh", _own_columns(part)
+            key = "_".join(entities[: place + 1]).casefold()
+            other, whose = codes.setdefault(key, (entity, who[: place + 1]))
+            if whose != who[: place + 1]:
+                raise BadInput(_same(who[place], entity, other))
+        for run, rows in enumerate(by_source.values(), start=1):
+            which = f"_run-{run}" if len(by_source) > 1 else ""
+            yield f"{'_'.join(entities)}_task-{TASK}{which}_beh", rows
+
+
+def _same(code: Any, entity: str, other: str) -> str:
+    if entity == other:
+        reason = f"are both {entity} in BIDS, which has letters and digits only"
+    else:
+        reason = f"would be {entity} and {other}, one file where names ignore case, which BIDS forbids"
+    return f"{code!r} and another code {reason}; rename one"
 
 
 def _label(code: Any) -> str:
@@ -166,24 +187,42 @@ def _path(name: str) -> Path:
     return Path(*folders, "beh", f"{name}.tsv")
 
 
-def _own_columns(part: pd.DataFrame) -> pd.DataFrame:
-    """Leave out where a trial was read, and columns that only other files had."""
-    others = [name for name in part if name not in (*_COLUMNS, "rt") and not any(part[name].notna())]
-    return part.drop(columns=["source", "row", *others]).rename(columns=_BIDS_NAMES)
+def _columns(trials: pd.DataFrame) -> dict[str, list[Any]]:
+    """Return the columns under the names that they have in BIDS, but not where a trial was read."""
+    columns: dict[str, list[Any]] = {}
+    for name in trials:
+        called = _BIDS_NAMES.get(str(name), str(name))
+        if name in _OWN_NAMES:
+            called = free_name(called, {*trials, *_BIDS_NAMES.values()})
+            log.info(
+                "the column %s is exported as %s, since BIDS means the reaction time by it", name, called
+            )
+        if name not in ("source", "row"):
+            columns[called] = trials[name].tolist()
+    return columns
 
 
-def _describe(part: pd.DataFrame) -> dict[str, Any]:
+def _describe(names: Iterable[str]) -> dict[str, Any]:
     further = {"Description": "A further column of the session's file, as it was."}
     about = {"TaskName": TASK, "TaskDescription": _TASK_DESCRIPTION}
-    return about | {name: _COLUMNS.get(name, further) for name in part.columns}
+    return about | {name: _COLUMNS.get(name, further) for name in names}
 
 
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    escape = str.maketrans(_ESCAPES)
-    cells = table.astype(object).where(table.notna() & table.ne(""), _NOTHING)
-    cells = cells.map(lambda cell: cell.translate(escape) if isinstance(cell, str) else cell)
-    text = cells.to_csv(sep="\t", index=False, lineterminator="\n")
-    path.write_text(text, encoding="utf-8", newline="")
+def _write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+    escapes = str.maketrans(_ESCAPES)
+    text = io.StringIO()
+    table = csv.writer(text, delimiter="\t", lineterminator="\n")
+    table.writerow([name.translate(escapes) for name in columns])
+    cells = (
+        [str(cell).translate(escapes) if _is_known(cell) and cell != "" else _NOTHING for cell in column]
+        for column in columns.values()
+    )
+    table.writerows(zip(*cells, strict=True))
+    path.write_text(text.getvalue(), encoding="utf-8", newline="")
+
+
+def _is_known(cell: Any) -> bool:
+    return not (cell is None or cell is pd.NA or cell != cell)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -3,14 +3,14 @@
 import csv
 import io
 import re
-import stat
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from catpref.commands import BadInput
+from catpref.commands import BadInput, shown
+from catpref.reading import read_bytes
 
 _LARGEST_FILE = 64 * 2**20  # bytes; a wide CSV of 20,000 trials has about 20 MiB
 _LONGEST_HEADER = 2**16
@@ -40,7 +40,7 @@ class Table:
 
     def at(self, row: int, column: str) -> str:
         """Say where a cell is, for a complaint."""
-        return f"{self.path}: row {self.lines[row]}, column {column[:100]}"
+        return f"{self.path}: row {self.lines[row]}, column {shown(column)}"
 
     def with_columns(self, **columns: Sequence[str]) -> "Table":
         """Replace columns, or add them at the end."""
@@ -50,6 +50,14 @@ class Table:
             for row, added in zip(self.rows, zip(*columns.values(), strict=True), strict=True)
         ]
         return replace(self, columns=[*(self.columns[place] for place in kept), *columns], rows=rows)
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return a name for a column of a file that is called as one of catpref's own."""
+    name = f"{name}_in_file"
+    while name in taken:
+        name += "_"
+    return name
 
 
 def without_quotes(cell: str) -> str:
@@ -79,20 +87,11 @@ def read_text(path: Path) -> str:
         If it is missing, not an ordinary file, larger than 64 MiB, or not such text.
     """
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise BadInput(f"{path}: is a folder; name the file in it")
-        if not stat.S_ISREG(status.st_mode):
-            raise BadInput(f"{path}: is not an ordinary file; save it to one first")
-        if status.st_size > _LARGEST_FILE:
-            raise BadInput(f"{path}: has over {_LARGEST_FILE // 2**20} MiB; give the CSV of the choices")
-        data = path.read_bytes()
+        data = read_bytes(path, _LARGEST_FILE)
     except FileNotFoundError as problem:
         raise BadInput(f"{path}: no such file; check the path") from problem
-    except (OSError, ValueError) as problem:
-        if isinstance(problem, BadInput):
-            raise
-        raise BadInput(f"{path}: cannot be read ({problem})") from problem
+    except IsADirectoryError as problem:
+        raise BadInput(f"{path}: is a folder; name the file in it") from problem
     encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:
         text = data.decode(encoding)
@@ -169,7 +168,7 @@ def _without_copies(table: Table) -> Table:
         if not name or places.setdefault(name, place) == place:
             keep.append(place)
         elif any(row[place] != row[places[name]] for row in table.rows):
-            raise BadInput(f"{table.path}: the header has two columns {name[:100]}; rename or remove one")
+            raise BadInput(f"{table.path}: the header has two columns {shown(name)}; rename or remove one")
     if len(keep) == len(table.columns):
         return table
     rows = [[row[place] for place in keep] for row in table.rows]

@@ -6,7 +6,7 @@ import re
 from contextlib import suppress
 from typing import Any
 
-from catpref.commands import BadInput
+from catpref.commands import BadInput, shown
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ def check_participant(code: str) -> str:
     """Return a participant code, or raise BadInput where it could be a name or an address."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", code):
         raise BadInput(
-            f"participant '{code[:60]}': use a code of letters, digits, - and _, no name or address"
+            f"participant '{shown(code, 60)}': use a code of letters, digits, - and _, no name or address"
         )
     return code
 
@@ -53,7 +53,7 @@ def without_names(trials: dict[str, list[Any]]) -> dict[str, list[Any]]:
         and (re.sub("[^a-z]", "", name.lower()) in _NAMES or any(map(_is_address, set(cells))))
     ]
     if private:
-        log.info("left out, since they may tell who the participant is: %s", ", ".join(private)[:300])
+        log.info("left out, since they may tell who the participant is: %s", shown(", ".join(private), 300))
     kept = {name: cells for name, cells in trials.items() if name not in private}
     if "participant" in kept:
         unnamed: dict[str, str] = {}

@@ -20,7 +20,7 @@ from dataclasses import replace
 from itertools import compress, islice
 from pathlib import PurePosixPath
 
-from catpref.commands import BadInput
+from catpref.commands import BadInput, shown
 from catpref.csv_table import Table, is_nothing, number, without_quotes
 from catpref.stimuli import SUFFIXES
 from catpref.stimulus_folder import StimulusFolder
@@ -161,7 +161,7 @@ def _image_columns(table: Table) -> tuple[str, str] | None:
         pairs = [pair for pair in pairs if any(_looks_like_image(cell) for cell in table[pair[0]])]
     if len(pairs) > 1:
         raise BadInput(
-            f"{table.path}: the images may be in {' or '.join(' and '.join(pair) for pair in pairs[:4])};"
+            f"{table.path}: the images may be in {shown(' or '.join(' and '.join(pair) for pair in pairs[:4]), 300)};"
             f" name the right two {' and '.join(SIDES)}"
         )
     return pairs[0] if pairs else None
@@ -181,9 +181,9 @@ def _answers(table: Table) -> dict[str, list[Named]]:
         return {"choice": _named(table, "choice")}
     columns = [name for name in table.columns if name.endswith(_ANSWERS)]
     if not columns:
-        found = ", ".join(table.columns)
+        found = shown(", ".join(table.columns), 300)
         raise BadInput(
-            f"{table.path}: the header has no column choice and none of keys or clicks; it has: {found[:300]}"
+            f"{table.path}: the header has no column choice and none of keys or clicks; it has: {found}"
         )
     named = {column: _named(table, column) for column in columns}
     chosen: dict[str, list[Named]] = {}
@@ -191,14 +191,14 @@ def _answers(table: Table) -> dict[str, list[Named]]:
         used = [name for name in columns if name.endswith(ending) and any(s & {0, 1} for s in named[name])]
         if len(used) > 1:
             raise BadInput(
-                f"{table.path}: more than one of the columns {', '.join(used)[:300]} has answers (left, right, F,"
-                " J); add a column choice with 0 = left, 1 = right"
+                f"{table.path}: more than one of the columns {shown(', '.join(used), 300)} has answers (left, right,"
+                " F, J); add a column choice with 0 = left, 1 = right"
             )
         chosen |= {name: named[name] for name in used}
     if not chosen and any(any(sides) for sides in named.values()):
         raise BadInput(
-            f"{table.path}: none of the columns {', '.join(columns)[:300]} has answers (left, right, F, J); add a"
-            " column choice with 0 = left, 1 = right"
+            f"{table.path}: none of the columns {shown(', '.join(columns), 300)} has answers (left, right, F, J); add"
+            " a column choice with 0 = left, 1 = right"
         )
     return chosen
 

@@ -8,7 +8,7 @@ PsychoPy and Pavlovia write, `catpref.bids` of a file that it has exported.
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from catpref import bids, psychopy_csv
-from catpref.commands import BadInput, Parser, log_to_terminal, run
-from catpref.csv_table import Table, is_nothing, number, read_table, without_quotes
+from catpref.commands import BadInput, Parser, log_to_terminal, run, shown
+from catpref.csv_table import Table, free_name, is_nothing, number, read_table, without_quotes
 from catpref.participants import without_names
 from catpref.session_json import noise_ceiling, stimulus_folder
 from catpref.stimulus_folder import StimulusFolder
@@ -49,7 +49,8 @@ class Session:
         1 = right), `source` (str, the session file) and `row` (int, its line there; the header is line 1).
         Where the files have them: `participant`, `session`, `design` (str or None), `rt`, `onset` (seconds,
         NaN = unknown), `block`, `trial`, `repeat_of` (nullable integers, or str where one is not a whole
-        number), and every other named column, as text.
+        number), and every other named column, as text; a file's own `source` and `row` are called
+        `source_in_file` and `row_in_file`.
     stimuli
         The stimulus folder.
     excluded
@@ -251,9 +252,8 @@ def _read_table(path: Path, answered: bool = True) -> Table:
 def _require(table: Table, *columns: str) -> None:
     for column in columns:
         if column not in table.columns:
-            found = ", ".join(filter(None, table.columns))
-            found = found if len(found) <= 300 else found[:300] + "…"
-            raise BadInput(f"{table.path}: the header has no column {column}; it has: {found or 'no names'}")
+            found = shown(", ".join(filter(None, table.columns)), 300) or "no names"
+            raise BadInput(f"{table.path}: the header has no column {column}; it has: {found}")
 
 
 # ---- from a table to trials --------------------------------------------------------------------------------
@@ -261,6 +261,10 @@ def _require(table: Table, *columns: str) -> None:
 
 def _trials(table: Table, folder: Path, names: dict[str, str]) -> Columns:
     """Check a table and read its columns; `names` remembers what each image file is called."""
+    for name in {"source", "row"}.intersection(table.columns):
+        renamed = free_name(name, table.columns)
+        log.info("%s: its column %s is called %s from here on", table.path, name, renamed)
+        table = replace(table, columns=[renamed if one == name else one for one in table.columns])
     columns = zip(table.columns, zip(*table.rows, strict=True), strict=True)
     trials: Columns = {name: list(cells) for name, cells in columns if name}
     found = _find_images(table, folder)
