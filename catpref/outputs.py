@@ -146,17 +146,17 @@ def _foreign_entry(folder: Path, kind: str) -> str | None:
         else:
             known = name in files and entry.is_file(follow_symlinks=False)
             if known and not _is_unchanged(Path(entry.path), files[name]):
-                return f"{name!r} was changed since catpref wrote it"
+                return f"holds {name!r}, which was changed since catpref wrote it"
         if not known:
-            return f"{name!r} was not written by catpref"
+            return f"holds {name!r}, which was not written by catpref"
     if mark is None:
-        return f"{MARK} is damaged"
+        return f"holds {MARK!r}, which is damaged"
     return None if mark["kind"] == kind else f"holds a {mark['kind']}, not a {kind}"
 
 
 def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Yield what is in a folder and its subfolders, in the order of the names; links are not followed."""
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+    """Yield what is in a folder and its subfolders, in the order of the names, hidden ones last; links are not followed."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: (entry.name.startswith("."), entry.name)):
         yield entry
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(Path(entry.path))

@@ -19,6 +19,7 @@ from support import call, listing, refusal, scratch, shell, small_study, true_ut
 from test_backbones import random_trunk, save_trunk
 
 from catpref.fit import main
+from catpref.outputs import output_folder
 
 QUICK = ("--folds", "3", "--map-size", "32")
 SCORES = {"accuracy", "accuracy_ci95", "log_loss", "brier", "ece", "auc", "collapsed", "p_value"}
@@ -197,10 +198,8 @@ def test_figures_are_pictures(fitted: Path) -> None:
 def test_a_second_fit_is_the_same_and_replaces_the_first_as_a_whole(session: Path, fitted: Path) -> None:
     out = session.parent / "out"
     shutil.copytree(fitted / "session_fit", out)
-    (out / "old.txt").write_text("x")
     done = call(main, session, "--out", out, *QUICK, "--model", *MODELS[::-1], "--seed", 3)
     assert (done.code, done.err) == (0, "") and done.out.endswith(f"report: {out / 'report.html'}\n")
-    assert not (out / "old.txt").exists()
     for name in ("predictions.csv", "ranking.csv"):
         ours, theirs = (pd.read_csv(folder / name) for folder in (out, fitted / "session_fit"))
         drop = [column for column in ("source",) if column in ours]
@@ -317,9 +316,8 @@ def test_the_smallest_sessions_can_be_fitted(session: Path) -> None:
 def prepared(tmp_path: Path) -> Path:
     """A study with what bad input needs, and an earlier result."""
     session = small_study(tmp_path)
-    out = tmp_path / "session_fit"
-    (out / "model").mkdir(parents=True)
-    (out / "model" / "model.json").write_text("an earlier fit")
+    with output_folder(tmp_path / "session_fit", "fit") as out:
+        (out / "metrics.json").write_text("an earlier fit")
     (tmp_path / "outside.png").write_bytes((tmp_path / "cats" / "cat_0001.png").read_bytes())
     (tmp_path / "text.pth").write_text("no checkpoint")
     (tmp_path / "photos").mkdir()

@@ -46,7 +46,7 @@ def test_a_simulated_session_is_read_as_any_other(study: Path, capsys: pytest.Ca
     assert about["simulated"] is True and about["seed"] == 3 and "catpref" in about["versions"]
     assert session.noise_ceiling == about["noise_ceiling"]
     assert capsys.readouterr().out == f"{out}: 76 trials, noise ceiling {about['noise_ceiling']:.3f}\n"
-    assert sorted(path.name for path in out.parent.iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in out.parent.glob("[!.]*")) == sorted(FILES)
 
 
 def test_the_truth_beside_the_session_is_the_observer(study: Path) -> None:
@@ -103,7 +103,7 @@ def test_data_of_people_are_never_overwritten(study: Path, name: str, about: str
     if about is not None:
         (folder / "session.json").write_text(about)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(BadInput, match="choose another --out"):
+    with pytest.raises(BadInput, match="was not written by catpref; choose another"):
         simulate(study)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
