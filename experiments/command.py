@@ -3,6 +3,7 @@
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from catpref.commands import BadInput
 from experiments.options import experiment_parser
@@ -16,43 +17,51 @@ def experiment(design: str, script: str) -> Callable[[Sequence[str]], None]:
     def command(arguments: Sequence[str]) -> None:
         options = experiment_parser(design, script).parse_args(arguments)
         _check(options)
-        texts = load_texts(options.texts)
-        plan = None
-        if options.participant is not None:
-            plan = plan_session(options, design, texts.question, options.participant, options.session)
-            if not _may_go_on(plan, options):
-                return
-
-        check_psychopy()
-        from experiments.dialog import ask_participant, ask_to_go_on
-        from experiments.monitor import load_monitor
-        from experiments.two_afc import Settings, run_session
-
-        settings = Settings(
-            practice=options.practice,
-            timeout=options.timeout,
-            monitor=load_monitor(options.monitor) if options.monitor else None,
-            degrees=options.degrees,
-            photodiode=options.photodiode,
-            windowed=options.windowed,
-        )
-        if plan is None:
-            asked = ask_participant(options.session)
-            if asked is None:
-                print("cancelled; nothing was written")
-                return
-            plan = plan_session(options, design, texts.question, *asked)
-            if plan.answered and not (options.resume or ask_to_go_on(_offer(plan))):
-                print("cancelled; nothing was changed")
-                return
-        answered = run_session(plan, texts, settings)
-        total = len(plan.trials)
-        stopped = "" if answered == total else "stopped, "
-        print(f"{plan.folder / 'session.csv'}: {stopped}{answered} of {total} trials answered")
-        if answered == total and plan.left:
-            print(f"trials of the list that are left: {plan.left}; the same command takes the next part")
+        with ExitStack() as held:
+            _run(options, design, held)
 
     return command
+
+
+def _run(options: Namespace, design: str, held: ExitStack) -> None:
+    """Run a session; `held` lets go of it at the end."""
+    texts = load_texts(options.texts)
+    plan = None
+    if options.participant is not None:
+        plan = held.enter_context(
+            plan_session(options, design, texts.question, options.participant, options.session)
+        )
+        if not _may_go_on(plan, options):
+            return
+
+    check_psychopy()
+    from experiments.dialog import ask_participant, ask_to_go_on
+    from experiments.monitor import load_monitor
+    from experiments.two_afc import Settings, run_session
+
+    settings = Settings(
+        practice=options.practice,
+        timeout=options.timeout,
+        monitor=load_monitor(options.monitor) if options.monitor else None,
+        degrees=options.degrees,
+        photodiode=options.photodiode,
+        windowed=options.windowed,
+    )
+    if plan is None:
+        asked = ask_participant(options.session)
+        if asked is None:
+            print("cancelled; nothing was written")
+            return
+        plan = held.enter_context(plan_session(options, design, texts.question, *asked))
+        if plan.answered and not (options.resume or ask_to_go_on(_offer(plan))):
+            print("cancelled; nothing was changed")
+            return
+    answered = run_session(plan, texts, settings)
+    total = len(plan.trials)
+    stopped = "" if answered == total else "stopped, "
+    print(f"{plan.folder / 'session.csv'}: {stopped}{answered} of {total} trials answered")
+    if answered == total and plan.left:
+        print(f"trials of the list that are left: {plan.left}; the same command takes the next part")
 
 
 def _check(options: Namespace) -> None:

@@ -33,7 +33,7 @@ class Stopped(Exception):
 
 
 class Shown(NamedTuple):
-    """When a screen was shown, and the response that ended it, on PsychoPy's clock.
+    """When a screen was shown, and the response that ended it, on the clock of `Stage.now`.
 
     `response` is the key's name, or the area's that was clicked, or empty after a time-out.
     """
@@ -122,7 +122,7 @@ class Stage:
         """
         self._new_clicks()  # those of the screen before
         draw()
-        onset = flipped = self.window.flip()
+        onset = flipped = self._flip()
         ends = min(until, onset + seconds) - self.frame / 2
         if meanwhile:
             meanwhile()
@@ -145,11 +145,27 @@ class Stage:
                 time.sleep(0.001)
                 continue
             draw()
-            flipped = self.window.flip()
+            flipped = self._flip()
 
     def now(self) -> float:
-        """Read the clock on which flips and responses are timed, in seconds."""
-        return logging.defaultClock.getTime()
+        """Read the clock on which flips and responses are timed, in seconds, which nobody can set.
+
+        PsychoPy's own is, on Linux, the clock of the day, which can be wrong, or put right in mid-session.
+        """
+        return time.monotonic()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the window was closed."""
+        return self.window.winHandle is None or self.window.winHandle.has_exit
+
+    def _flip(self) -> float:
+        """Show what was drawn, and return when."""
+        return self._on_our_clock(self.window.flip())
+
+    def _on_our_clock(self, at: float) -> float:
+        """Convert a recent time on PsychoPy's clock."""
+        return at + self.now() - logging.defaultClock.getTime()
 
     @contextmanager
     def frames_count(self) -> Iterator[None]:
@@ -186,18 +202,21 @@ class Stage:
         self.window.close()
 
     def _presses(self) -> list[tuple[str, float]]:
-        """Give the keys pressed since the last call, with the times on the clock of the flips."""
+        """Return the keys pressed since the last call, with their times."""
         if self.backend != "ptb":  # PsychoPy 2026's Keyboard loses presses with any other backend
-            return event.getKeys(timeStamped=logging.defaultClock)
+            stamped = event.getKeys(timeStamped=logging.defaultClock)
+            return [(name, self._on_our_clock(at)) for name, at in stamped]
         # Keyboard gives a press twice, and a key that is up again only to those who wait for the release.
         presses = [*self._keyboard.getKeys(waitRelease=False), *self._keyboard.getKeys(waitRelease=True)]
-        return sorted({(press.name, press.tDown) for press in presses}, key=lambda press: press[1])
+        stamped = sorted({(press.name, press.tDown) for press in presses}, key=lambda press: press[1])
+        return [(name, self._on_our_clock(at)) for name, at in stamped]
 
     def _new_clicks(self) -> list[tuple[float, float, float]]:
         """Give the clicks since the last call: pixels from the centre, and the time."""
-        if self.window.winHandle is None or self.window.winHandle.has_exit:
+        if self.closed:
             raise Stopped
-        self.window.winHandle.dispatch_events()
+        handle: Any = self.window.winHandle
+        handle.dispatch_events()
         clicks, self._clicks = self._clicks, []
         return clicks
 

@@ -1,9 +1,10 @@
 """The two-alternative forced choice: shows the trials of a plan and records the choices."""
 
 import platform
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from math import inf
@@ -20,7 +21,8 @@ from experiments.loading import Pair, load_pair, loaded_ahead
 from experiments.monitor import Monitor
 from experiments.planning import Plan
 from experiments.practice import practice_pairs
-from experiments.recording import Recording, begin, describe
+from experiments.recording import Recording, begin, running
+from experiments.rescue import RESCUED_FROM, save_elsewhere
 from experiments.screens import Area, Screens, largest_box
 from experiments.stage import ANYWHERE, Shown, Stage, Stopped
 from experiments.texts import Page, Texts
@@ -34,6 +36,20 @@ STOPPED_STAYS, END_STAYS = 2.0, 20.0
 LEFT, RIGHT = "left image", "right image"
 
 _DOUBLE_CLICK = 0.5
+
+_CLOCK_MOVED = 10.0
+"""Seconds by which the clock of the day may gain or lose in a sitting before a line says so."""
+
+
+class SavedElsewhere(BadInput):
+    """The session could not be saved in its folder, and was saved in `folder` when the experimenter stopped it."""
+
+    def __init__(self, problem: BadInput, folder: Path, answered: int) -> None:
+        super().__init__(
+            f"{problem}. All {answered} answers are saved in {folder}; once the session's own folder is there and "
+            "can be written, the same command takes them from there and goes on"
+        )
+        self.folder = folder
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,8 @@ class Settings:
 def run_session(plan: Plan, texts: Texts, settings: Settings) -> int:
     """Run one session, or the rest of it, from the instructions to the last screen.
 
+    The caller holds a session that was begun already (see `experiments.planning.plan_session`).
+
     Returns
     -------
     int
@@ -76,36 +94,34 @@ def run_session(plan: Plan, texts: Texts, settings: Settings) -> int:
     BadInput
         If no window can be opened (then nothing is written), or the session cannot be written.
     """
-    stage = Stage(texts.keys.stop, settings.windowed)
-    try:
+    with ExitStack() as held:
+        stage = Stage(texts.keys.stop, settings.windowed)
+        held.callback(stage.close)
         screens = Screens(stage.window, texts, _box(stage, settings), settings.photodiode)
         description, sitting = _describe(plan, stage, screens, settings)
-        if plan.begun:
-            describe(plan.folder, description)
-        else:
+        began = stage.now()
+        if not plan.begun:
             begin(plan.folder, plan.whole, description)
+            held.enter_context(running(plan.folder))
         who = description["participant"], description["session"]
         recording = Recording(plan.folder, *who, plan.trials)
-        late: list[float] = []
-
-        def sum_up() -> None:
-            sitting["answered"] = recording.answered - plan.answered
-            sitting["frames"] = stage.frames()
-            sitting["onsets_late"] = _summary(late, stage.frame)
-            description["completed"] = recording.answered == len(plan.trials)
-            describe(plan.folder, description)
-
-        def end() -> None:
-            sitting["ended"] = datetime.now().astimezone().isoformat(timespec="milliseconds")
-            sum_up()
-
+        recording.describe(description)
+        session = _Session(plan, stage, screens, recording, description, sitting, began)
         try:
             with suppress(Stopped):
-                _show_trials(plan, stage, screens, settings, recording, late, sum_up)
-            _save(end, stage, screens, recording.answered)
+                _show_trials(session, settings)
+            session.save(session.end)
+        except SavedElsewhere as problem:
+            last = texts.stopped.fill(done=session.given, trials=len(plan.trials))
+            with suppress(Stopped):
+                stage.show(screens.page(replace(last, body=f"{last.body}\n\n{problem.folder}")), None)
+            raise
         except BaseException:
             with suppress(BadInput):
-                end()
+                session.end()
+            if recording.unsaved:
+                with suppress(BadInput):
+                    print(f"catpref: all answers are saved in {session.rescue()}", file=sys.stderr)
             raise
         last, stays = texts.stopped.fill(done=recording.answered, trials=len(plan.trials)), STOPPED_STAYS
         if description["completed"]:
@@ -117,27 +133,129 @@ def run_session(plan: Plan, texts: Texts, settings: Settings) -> int:
                 screens.page(last), None, {"page": ANYWHERE}, seconds=stays, clicks_after=_DOUBLE_CLICK
             )
         return recording.answered
-    finally:
-        stage.close()
 
 
-def _show_trials(
-    plan: Plan,
-    stage: Stage,
-    screens: Screens,
-    settings: Settings,
-    recording: Recording,
-    late: list[float],
-    sum_up: Callable[[], None],
-) -> None:
-    """Show instructions, practice, trials and breaks; each answer is on disk before its pair leaves the screen.
+class _Session:
+    """A session that runs: what it has of screens and files, and how it is saved.
 
-    `late` is given how much later than `FIXATION` after the last answer each pair came; `sum_up` is called before
-    each break.
+    Attributes
+    ----------
+    late : list[float]
+        How much later than `FIXATION` after the last answer each pair came.
+    start : float
+        When the session began, on the stage's clock, had all its sittings followed each other without a pause.
     """
-    texts, start = screens.texts, stage.now()
-    first = datetime.fromisoformat(plan.description["sittings"][0]["started"])
-    start -= (datetime.now().astimezone() - first).total_seconds()
+
+    def __init__(
+        self,
+        plan: Plan,
+        stage: Stage,
+        screens: Screens,
+        recording: Recording,
+        description: dict[str, Any],
+        sitting: dict[str, Any],
+        began: float,
+    ) -> None:
+        self.plan = plan
+        self.stage = stage
+        self.screens = screens
+        self.recording = recording
+        self.late: list[float] = []
+        self.start = began - plan.seconds
+        self._description = description
+        self._sitting = sitting
+        self._began = began
+
+    @property
+    def given(self) -> int:
+        """How many answers were given, saved or not."""
+        return self.recording.answered + bool(self.recording.unsaved)
+
+    def sum_up(self) -> None:
+        """Say in session.json how far the session has come."""
+        self._tell(self.recording.answered)
+        self.recording.describe(self._description)
+
+    def end(self) -> None:
+        """Say in session.json that this sitting has ended, and how."""
+        self._tell(self.recording.answered)
+        self._tell_the_end()
+        self.recording.describe(self._description)
+
+    def rescue(self) -> Path:
+        """Save the whole session in another place than its folder, and return which.
+
+        Raises
+        ------
+        BadInput
+            If there is none.
+        """
+        self._tell(self.given)
+        self._tell_the_end()
+        home = {RESCUED_FROM: str(self.plan.folder.absolute())}
+        return save_elsewhere(self.plan.folder, self.recording.contents(self._description | home))
+
+    def save(self, save: Callable[[], None]) -> bool:
+        """Save something; as long as that fails, say so on the screen and try again. Returns whether it failed.
+
+        Raises
+        ------
+        SavedElsewhere
+            If it fails, and the experimenter stops the session.
+        BadInput
+            If it can be saved nowhere, and the window was closed.
+        """
+        failed, nowhere = False, ""
+        while True:
+            try:
+                save()
+            except BadInput as problem:
+                failed = True
+                page = self.screens.texts.unsaved.fill(
+                    done=self.recording.answered, problem=f"{problem}{nowhere}"
+                )
+                try:
+                    self.stage.show(self.screens.page(page), self.screens.texts.keys.go_on)
+                except Stopped:
+                    nowhere = f"\n{self._stop_elsewhere(problem)}"
+            else:
+                return failed
+
+    def _stop_elsewhere(self, problem: BadInput) -> BadInput:
+        """Raise SavedElsewhere; where that is impossible, too, return why, so that the screen can say it."""
+        try:
+            folder = self.rescue()
+        except BadInput as nowhere:
+            if self.stage.closed:
+                row = self.recording.unsaved.decode().strip()
+                raise BadInput(f"{problem}, {nowhere}; the answer that could not be saved: {row}") from None
+            return nowhere
+        raise SavedElsewhere(problem, folder, self.given)
+
+    def _tell(self, answered: int) -> None:
+        self._sitting["answered"] = answered - self.plan.answered
+        self._sitting["frames"] = self.stage.frames()
+        self._sitting["onsets_late"] = _summary(self.late, self.stage.frame)
+        self._description["completed"] = answered == len(self.plan.trials)
+
+    def _tell_the_end(self) -> None:
+        now = datetime.now().astimezone()
+        self._sitting["ended"] = now.isoformat(timespec="milliseconds")
+        by_the_day = (now - datetime.fromisoformat(self._sitting["started"])).total_seconds()
+        moved = by_the_day - (self.stage.now() - self._began)
+        if abs(moved) > _CLOCK_MOVED and "clock_moved_s" not in self._sitting:
+            print(
+                f"catpref: {self.plan.folder}: the computer's clock moved by {moved:.0f} s in this sitting: it was "
+                f"set, or the computer slept (onsets do not depend on it)",
+                file=sys.stderr,
+            )
+            self._sitting["clock_moved_s"] = round(moved, 3)
+
+
+def _show_trials(session: _Session, settings: Settings) -> None:
+    """Show instructions, practice, trials and breaks; each answer is on disk before its pair leaves the screen."""
+    plan, stage, screens, recording = session.plan, session.stage, session.screens, session.recording
+    texts = screens.texts
     trials, total = plan.trials[plan.answered :], len(plan.trials)
     practice = settings.practice if plan.description["part"] == 1 and not plan.answered else 0
 
@@ -167,22 +285,22 @@ def _show_trials(
         blocks = sorted({trial.block for trial in plan.trials})
         for trial, following in zip(trials, [*trials[1:], None], strict=True):
             onset, response, at = pair(images, after)
-            late.append(onset - after - FIXATION)
+            session.late.append(onset - after - FIXATION)
             clicked = response in (LEFT, RIGHT)
             answer = partial(
                 recording.answer,
                 trial,
                 int(response == RIGHT or response in texts.keys.right) if response else None,
                 rt=at - onset if response else None,
-                onset=onset - start,
+                onset=onset - session.start,
                 response="click" if clicked else response,
             )
-            if _save(answer, stage, screens, recording.answered):
+            if session.save(answer):
                 at = stage.now()
             after = at
             if following and following.block != trial.block:
                 with suppress(BadInput):  # the next answer says that the disk is full
-                    sum_up()
+                    session.sum_up()
                 done = blocks.index(following.block)
                 pause = texts.pause.fill(done=done, blocks=len(blocks))
                 after = page(pause, recording.answered / total)
@@ -202,29 +320,6 @@ def _loads(
         yield partial(fitted, lambda: next(drawn))
     for trial in trials:
         yield partial(fitted, partial(load_pair, trial, stimuli))
-
-
-def _save(save: Callable[[], None], stage: Stage, screens: Screens, done: int) -> bool:
-    """Save something; as long as that fails, say so on the screen and try again. Returns whether it failed.
-
-    Raises
-    ------
-    BadInput
-        If it fails and the experimenter stops the session.
-    """
-    failed = False
-    while True:
-        try:
-            save()
-        except BadInput as problem:
-            failed = True
-            screen = screens.page(screens.texts.unsaved.fill(done=done, problem=problem))
-            try:
-                stage.show(screen, screens.texts.keys.go_on)
-            except Stopped:
-                raise problem from None
-        else:
-            return failed
 
 
 def _box(stage: Stage, settings: Settings) -> int:
@@ -255,6 +350,7 @@ def _describe(
     sitting = {
         "started": datetime.now().astimezone().isoformat(timespec="milliseconds"),
         "ended": None,
+        "onset": plan.seconds,
         "first_trial": plan.description["first_trial"] + plan.answered,
         "answered": 0,
         "fixation_s": FIXATION,

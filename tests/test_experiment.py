@@ -241,6 +241,7 @@ def test_a_full_disk_is_said_on_the_screen_and_room_makes_it_go_on(start, stimul
     assert (page != trial).any() and (page[300:700, 60:600] != 128).any()
     assert (session.out / "session.csv").read_bytes() == before
     assert sorted(file.name for file in session.out.iterdir()) == [
+        ".running",
         "session.csv",
         "session.json",
         "trials.csv",

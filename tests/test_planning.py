@@ -33,7 +33,8 @@ def plan(stimuli, tmp_path, monkeypatch):
     ) -> Plan:
         parser = experiment_parser(design, "script")
         options = parser.parse_args(["--stimuli", str(stimuli), *map(str, arguments)])
-        return plan_session(options, design, question, participant, options.session)
+        with plan_session(options, design, question, participant, options.session) as planned:
+            return planned
 
     return plan
 
@@ -180,12 +181,12 @@ def test_images_that_have_gone_are_noticed(stimuli, tmp_path, monkeypatch):
     shutil.copytree(stimuli, cats)
     monkeypatch.chdir(tmp_path)
     options = experiment_parser(FULL, "script").parse_args(["--stimuli", str(cats), "--images", "6"])
-    plan = plan_session(options, FULL, QUESTION, "p01", None)
-    answer(plan, 2)
+    with plan_session(options, FULL, QUESTION, "p01", None) as plan:
+        answer(plan, 2)
     image = cats / plan.trials[5].left_image
     image.write_bytes(image.read_bytes()[:300])
-    with pytest.raises(BadInput, match="damaged"):
-        plan_session(options, FULL, QUESTION, "p01", None)
+    with pytest.raises(BadInput, match="damaged"), plan_session(options, FULL, QUESTION, "p01", None):
+        pass
 
 
 def test_the_terminal_offers_to_go_on(plan, stimuli, monkeypatch, capsys):
