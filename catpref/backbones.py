@@ -171,13 +171,27 @@ def load_backbone(name: str = DEFAULT, weights: Path | None = None, device: str 
     if name == "efficientnet-lite0":
         network = EfficientNetLite0(read_checkpoint(path))
     elif name not in NAMES and path.suffix.lower() == ".json":
-        from catpref.own_networks import OwnNetwork
+        from catpref.own_networks import OwnNetwork, read_description
 
-        network = OwnNetwork(path, device)
+        network = OwnNetwork(read_description(path), device)
     else:
         network = _lpips_network(name, path)
     network = _ready(network, device)
     return Backbone(name, sha256_of(path), network.channel_weights, lambda: network)
+
+
+def load_copy(folder: Path, device: str = "cpu") -> Backbone:
+    """Load the network that a model's folder holds; nothing in it is a program, and nothing outside is read.
+
+    Raises
+    ------
+    BadInput
+        If it is missing, damaged or not one of torchvision's architectures.
+    """
+    from catpref.own_networks import COPY, OwnNetwork, read_copy
+
+    network = _ready(OwnNetwork(read_copy(folder), device, try_it=False), device)
+    return Backbone(str(folder / COPY), sha256_of(folder / COPY), network.channel_weights, lambda: network)
 
 
 def _lpips_network(name: str, path: Path) -> nn.Module:

@@ -39,24 +39,32 @@ No human judgements weigh the channels of such a network: its distance maps are 
 """
 
 import functools
-import json
 import math
+import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from torch.overrides import TorchFunctionMode
 from torchvision import models
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from catpref.commands import BadInput
 from catpref.files import sha256_of
-from catpref.weights import read_safetensors
+from catpref.reading import read_bytes
+from catpref.weights import check_file, is_out_of_memory, parse_json, read_safetensors
 
+COPY = "network.json"
+"""A network inside a model's folder: its JSON file …"""
+
+_COPIED_WEIGHTS = "network.safetensors"  # … and its weights, whatever name the JSON file has for them
+_MOST_JSON = 1 << 20  # bytes
+_MOST_UNUSED = 256 << 20  # bytes of a received weights file that are of parts beyond the layers
 _SIZES = range(16, 4097)
 _KEYS = ("weights", "sha256", "layers", "input_size", "mean", "std")
 
@@ -83,32 +91,37 @@ class OwnNetwork(nn.Module):
 
     Parameters
     ----------
-    path
-        The JSON file.
+    about
+        What its JSON file says.
     device
         Where the network runs.
+    try_it
+        Whether to run the network once. One that came with a model is not tried: if its size or its weights
+        make no sense, neither do the model's predictions.
 
     Raises
     ------
     BadInput
-        If the JSON file is incomplete or wrong, the weights are missing, damaged or of another network, or the
-        network does not run or does not give its layers as described.
+        If the weights are missing, damaged or of another network, or the network does not run or does not give
+        its layers as described.
     """
 
-    def __init__(self, path: Path, device: str) -> None:
+    def __init__(self, about: Description, device: str, try_it: bool = True) -> None:
         super().__init__()
-        about = read_description(path)
-        _check_weights(about)
         self.size = about.input_size
         mean, std = (
             torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (about.mean, about.std)
         )
         self._shift = (2 * mean - 1).to(device)  # the image comes in [-1, 1]
         self._scale = (2 * std).to(device)
-        self._trunk = (
-            _torchvision_trunk(about, device) if about.architecture else _script_trunk(about, device)
-        )
-        self._channels = self._try(about)
+        if about.architecture:
+            self._trunk, self._channels = _torchvision_trunk(about, device)
+            if try_it:
+                self._try(about)
+        else:
+            _check_weights(about)
+            self._trunk = _script_trunk(about, device)
+            self._channels = self._try(about)
 
     @property
     def channel_weights(self) -> list[Tensor]:
@@ -126,16 +139,46 @@ class OwnNetwork(nn.Module):
         """Run the network once, on two images, and return each layer's number of channels."""
         images = torch.linspace(-1, 1, 2 * 3 * self.size**2, device=self._shift.device)
         images = images.view(2, 3, self.size, self.size)
-        try:
-            with torch.inference_mode():
-                given = self._trunk((images - self._shift) / self._scale, len(about.layers))
-        except Exception as problem:  # somebody else's program
-            raise BadInput(
-                f"{about.weights}: does not run on two images of {self.size} × {self.size} pixels "
-                f"({_last_line(problem)}); correct the network, or 'input_size' in {about.path}"
-            ) from problem
-        _check_layers(given, about)
+        given = _run(self._trunk, (images - self._shift) / self._scale, about)
+        for name, activation in zip(about.layers, given, strict=True):
+            if not activation.isfinite().all():
+                raise BadInput(
+                    f"{about.weights}: layer {name!a} gives values that are not finite; "
+                    f"check the weights, and mean and std in {about.path}"
+                )
         return [activation.shape[1] for activation in given]
+
+
+def copy_into(folder: Path, path: Path, sha256: str) -> None:
+    """Copy a network of torchvision's architecture, its JSON file and its weights, into a model's folder.
+
+    Raises
+    ------
+    BadInput
+        If the files are no longer those that were used.
+    """
+    content = read_bytes(path, _MOST_JSON)
+    shutil.copyfile(read_description(path).weights, folder / _COPIED_WEIGHTS)
+    (folder / COPY).write_bytes(content)
+    if sha256_of(folder / COPY) != sha256 or sha256_of(folder / _COPIED_WEIGHTS) != read_copy(folder).sha256:
+        raise BadInput(f"{path}: it or its weights changed while they were used; start again")
+
+
+def read_copy(folder: Path) -> Description:
+    """Read the description of the network inside a model's folder; no path that it names is followed.
+
+    Raises
+    ------
+    BadInput
+        If it is missing, wrong, or of a TorchScript file, which is a program and does not come with a model.
+    """
+    for name in (COPY, _COPIED_WEIGHTS):
+        if (folder / name).is_symlink() or not (folder / name).is_file():
+            raise BadInput(f"{folder / name}: missing, or not an ordinary file; fit the session again")
+    about = replace(read_description(folder / COPY), weights=folder / _COPIED_WEIGHTS)
+    if about.architecture is None:
+        raise BadInput(f"{about.path}: names no architecture; such a network is never taken from a model")
+    return about
 
 
 def read_description(path: Path) -> Description:
@@ -147,8 +190,10 @@ def read_description(path: Path) -> Description:
         If it is not JSON, lacks a key, has one too many, or a value is not what the key asks for.
     """
     try:
-        said = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as problem:
+        said = parse_json(read_bytes(path, _MOST_JSON))
+    except BadInput:
+        raise
+    except (OSError, ValueError) as problem:
         raise BadInput(f"{path}: not a JSON file that describes a network ({problem})") from problem
     if not isinstance(said, dict):
         raise BadInput(f"{path}: not a JSON object with the keys {', '.join(_KEYS)}")
@@ -213,12 +258,12 @@ _RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def _check_weights(about: Description) -> None:
-    if not about.weights.is_file():
-        raise BadInput(
-            f"{about.weights}: the weights (sha256 {about.sha256}) are not there; "
-            f"put the file there, or correct 'weights' in {about.path}"
-        )
+def _check_weights(about: Description, **limit: int) -> None:
+    missing = (
+        f"{about.weights}: the weights (sha256 {about.sha256}) are not there; "
+        f"put the file there, or correct 'weights' in {about.path}"
+    )
+    check_file(about.weights, missing, **limit)
     actual = sha256_of(about.weights)
     if actual != about.sha256:
         raise BadInput(
@@ -227,14 +272,24 @@ def _check_weights(about: Description) -> None:
         )
 
 
-def _torchvision_trunk(about: Description, device: str) -> Trunk:
+class _Unfilled(TorchFunctionMode):
+    """Let large tensors take no memory and no time: those of a network's weights, before they are read."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}) | ({"device": "meta"} if func is torch.empty else {}))
+
+
+def _torchvision_trunk(about: Description, device: str) -> tuple[Trunk, list[int]]:
+    """Build the network; returns each layer's number of channels, too."""
     assert about.architecture is not None
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _Unfilled():
         warnings.simplefilter("ignore")  # of how the weights begin, which are replaced
-        network = models.get_model(about.architecture, weights=None).eval().requires_grad_(False)
+        network = models.get_model(about.architecture, weights=None).eval().requires_grad_(False).to("meta")
     for module in network.modules():
         if hasattr(module, "inplace"):
             module.inplace = False  # type: ignore[assignment]  # or it would change the layer that it follows
+    size = sum(tensor.nbytes for tensor in network.state_dict().values())
+    _check_weights(about, most=2 * size + _MOST_UNUSED)
     nodes = get_graph_node_names(network, suppress_diff_warning=True)[1]
     for layer in about.layers:
         if not any(node == layer or node.startswith(f"{layer}.") for node in nodes):
@@ -247,29 +302,33 @@ def _torchvision_trunk(about: Description, device: str) -> Trunk:
     def first(depth: int) -> nn.Module:
         return create_feature_extractor(network, about.layers[:depth], suppress_diff_warning=True)
 
-    _fill(network, first(len(about.layers)), about)
-    network.to(device)
-    first.cache_clear()  # what it holds may have stayed behind
-
     def run(images: Tensor, depth: int) -> list[Tensor]:
         found = first(depth)(images)
         return [found[layer] for layer in about.layers[:depth]]
 
-    return run
+    state = _read_state(first(len(about.layers)), about, device)
+    shapes = torch.empty(2, 3, about.input_size, about.input_size, device="meta")
+    channels = [activation.shape[1] for activation in _run(run, shapes, about)]
+    network.load_state_dict(state, strict=False, assign=True)
+    first.cache_clear()  # what it holds has no weights
+    return run, channels
 
 
-def _fill(network: nn.Module, needed: nn.Module, about: Description) -> None:
-    """Give the network its weights, as far as the layers need them."""
+def _read_state(needed: nn.Module, about: Description, device: str) -> dict[str, Tensor]:
+    """Read the weights, as far as the layers need them."""
     state = read_safetensors(about.weights)
-    shapes = {name: value.shape for name, value in needed.state_dict().items()}
-    for name, shape in shapes.items():
-        if name not in state or state[name].shape != shape:
-            found = f"has shape {tuple(state[name].shape)}" if name in state else "is missing"
+    found = {}
+    for name, value in needed.state_dict().items():
+        if name not in state or state[name].shape != value.shape:
+            said = f"has shape {tuple(state[name].shape)}" if name in state else "is missing"
             raise BadInput(
                 f"{about.weights}: not the weights of torchvision's {about.architecture}: "
-                f"{name} of shape {tuple(shape)} {found}"
+                f"{name} of shape {tuple(value.shape)} {said}"
             )
-    network.load_state_dict({name: state[name] for name in shapes}, strict=False)
+        found[name] = state[name].to(device, value.dtype)
+        if not found[name].isfinite().all():
+            raise BadInput(f"{about.weights}: {name} is not finite; save the weights again")
+    return found
 
 
 def _script_trunk(about: Description, device: str) -> Trunk:
@@ -278,11 +337,29 @@ def _script_trunk(about: Description, device: str) -> Trunk:
             warnings.simplefilter("ignore")  # torch would rather have torch.export's files
             module = torch.jit.load(about.weights, map_location=device).eval()
     except Exception as problem:  # the decoder raises anything on other files
+        if is_out_of_memory(problem):
+            raise
         raise BadInput(
             f"{about.weights}: not a TorchScript file; write it with torch.jit.save, "
             f"or name the architecture in {about.path} if it is a safetensors file"
         ) from problem
     return lambda images, depth: module(images)
+
+
+def _run(trunk: Trunk, images: Tensor, about: Description) -> Sequence[Tensor]:
+    """Run the network on two images, and check that it gives its layers as described."""
+    try:
+        with torch.inference_mode():
+            given = trunk(images, len(about.layers))
+    except Exception as problem:  # somebody else's program
+        if is_out_of_memory(problem):
+            raise
+        raise BadInput(
+            f"{about.weights}: does not run on two images of {about.input_size} × {about.input_size} pixels "
+            f"({_last_line(problem)}); correct the network, or 'input_size' in {about.path}"
+        ) from problem
+    _check_layers(given, about)
+    return given
 
 
 def _check_layers(given: Any, about: Description) -> None:
@@ -298,11 +375,6 @@ def _check_layers(given: Any, about: Description) -> None:
             raise BadInput(
                 f"{about.weights}: layer {name!a} gives {shape} for two images, and not real numbers of "
                 f"shape (2, channels, height, width); name another in {about.path}"
-            )
-        if not activation.isfinite().all():
-            raise BadInput(
-                f"{about.weights}: layer {name!a} gives values that are not finite; "
-                f"check the weights, and mean and std in {about.path}"
             )
 
 

@@ -16,6 +16,7 @@ from catpref.embeddings import embed
 from catpref.outputs import output_file
 from catpref.sessions import SIDES, read_pairs
 from catpref.stimuli import find_images, image_path
+from catpref.stimulus_folder import StimulusFolder
 from catpref.store import FittedModels, load
 
 
@@ -37,7 +38,15 @@ def main(arguments: Sequence[str]) -> None:
         "--stimuli", type=Path, metavar="DIR", help="folder that the paths in --pairs start from"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write (default: to the terminal)")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="read the backbone's weights from here")
+    parser.add_argument(
+        "--backbone",
+        type=Path,
+        metavar="FILE",
+        help="the checkpoint or network that the model was fitted with, where the model does not hold it",
+    )
+    parser.add_argument(
+        "--weights", type=Path, metavar="FILE", help="read an official backbone's weights from here"
+    )
     parser.add_argument(
         "--device", choices=DEVICES, default="auto", help="where networks run (default: auto)"
     )
@@ -65,20 +74,29 @@ def _table(options: argparse.Namespace) -> pd.DataFrame:
 
 
 def _load(options: argparse.Namespace) -> FittedModels:
-    return load(options.model, choose_device(options.device), options.weights)
+    return load(options.model, choose_device(options.device), options.weights, options.backbone)
 
 
 def _rank(fitted: FittedModels, paths: Mapping[str, Path], kept: Path | None) -> pd.DataFrame:
     if fitted.utility is None and fitted.siamese is None:
         raise BadInput("study_cnn compares pairs and cannot rank; fit with --model utility, or give --pairs")
     embeddings = embed(list(paths.values()), fitted.backbone, fitted.embedding, kept)
+    with np.errstate(all="ignore"):
+        ranking = rank(list(paths), fitted.utility or fitted.siamese, embeddings)
+    _check_finite(ranking["utility"].to_numpy())
     if fitted.utility is None:
-        return rank(list(paths), fitted.siamese, embeddings)
+        return ranking
+    _check_finite(ranking["utility_sd"].to_numpy())
     far = fitted.utility.far(embeddings)
     _warn_of(far)
-    ranking = rank(list(paths), fitted.utility, embeddings)
     distant = [name for name, is_far in zip(paths, far, strict=True) if is_far]
     return ranking.assign(far=ranking["image"].isin(distant).astype(int))
+
+
+def _check_finite(predicted: np.ndarray) -> None:
+    """Refuse what numbers that are each possible, but not together, lead to."""
+    if not np.isfinite(predicted).all():
+        raise BadInput("the model predicts what is not a number: it is damaged; fit the session again")
 
 
 def _warn_of(far: np.ndarray) -> None:
@@ -91,11 +109,28 @@ def _warn_of(far: np.ndarray) -> None:
 
 
 def _images_in(place: Path) -> list[Path]:
-    if place.is_dir():
-        return [place / name for name in find_images(place)]
-    if not place.is_file():
-        raise BadInput(f"{place}: there is no such image or folder")
-    return [place]
+    if not place.is_dir():
+        if not place.is_file():
+            what = "is not an ordinary file" if place.exists() else "there is no such image or folder"
+            raise BadInput(f"{place}: {what}")
+        return [place]
+    folder, inside, left_out = StimulusFolder(place), [], []
+    for name in find_images(place):
+        try:
+            folder.file(name)
+            inside.append(place / name)
+        except BadInput:
+            left_out.append(name)
+    if not inside:
+        raise BadInput(f"{place}: none of its images is a file inside it (such as {left_out[0]})")
+    if left_out:
+        more = ", …" if len(left_out) > 3 else ""
+        print(
+            f"catpref: {place}: left out {len(left_out)} not files inside the folder: "
+            f"{', '.join(left_out[:3])}{more}",
+            file=sys.stderr,
+        )
+    return inside
 
 
 def _predict_pairs(
@@ -104,14 +139,19 @@ def _predict_pairs(
     images, indices = np.unique(table[list(SIDES)].to_numpy(), return_inverse=True)
     pairs = indices.reshape(-1, 2)
     paths = [image_path(folder, image) for image in images]
-    return table.assign(p_right=_p_right(fitted, paths, pairs, kept))
+    with np.errstate(all="ignore"):
+        p_right = _p_right(fitted, paths, pairs, kept)
+    _check_finite(p_right)
+    return table.assign(p_right=p_right)
 
 
 def _p_right(fitted: FittedModels, paths: Sequence[Path], pairs: np.ndarray, kept: Path | None) -> np.ndarray:
     if fitted.utility is not None:
         embeddings = embed(paths, fitted.backbone, fitted.embedding, kept)
-        _warn_of(fitted.utility.far(embeddings))
-        return fitted.utility.p_right(embeddings, pairs)
+        p_right = fitted.utility.p_right(embeddings, pairs)
+        if np.isfinite(p_right).all():
+            _warn_of(fitted.utility.far(embeddings))
+        return p_right
     if fitted.siamese is not None:
         embeddings = embed(paths, fitted.backbone, fitted.embedding, kept)
         return fitted.siamese.p_right(embeddings, pairs)

@@ -4,6 +4,7 @@ Any folder of images will do; one that catpref made has a ``manifest.csv`` as we
 """
 
 import csv
+import io
 import multiprocessing
 import os
 import signal
@@ -20,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from catpref.commands import BadInput, Parser, non_negative, positive, progress, run
+from catpref.commands import BadInput, Parser, is_out_of_memory, non_negative, positive, progress, run
 from catpref.files import sha256_of
 from catpref.outputs import output_folder
+from catpref.reading import read_bytes
 from catpref.stimulus_folder import StimulusFolder
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
@@ -53,6 +55,7 @@ BRIGHTNESS_CHANGE = 32.0
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 _BACKGROUND = (128, 128, 128)
+_MOST_BYTES = 512 << 20  # of a file: twice what the largest image takes without compression
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -248,7 +251,7 @@ def parallel(
 def _load(path: Path, least: int | None) -> Image.Image:
     """Open an image; with `least`, JPEGs may come at 1/2, 1/4 or 1/8 of their size, no smaller than that."""
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(read_bytes(path, _MOST_BYTES)), formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             if least is not None:
@@ -260,9 +263,11 @@ def _load(path: Path, least: int | None) -> Image.Image:
     except Image.DecompressionBombError as problem:
         limit = f"{MAX_PIXELS // 2**20} megapixels"
         raise BadInput(f"{path}: more than {limit}; make it smaller or leave it out") from problem
-    except BadInput:
+    except (BadInput, MemoryError):
         raise
     except Exception as problem:  # decoders raise anything on a damaged file
+        if is_out_of_memory(problem):
+            raise MemoryError(f"{path}: {problem}") from problem
         if isinstance(problem, OSError) and problem.strerror:
             raise BadInput(f"{path}: cannot be read ({problem.strerror})") from problem
         raise BadInput(f"{path}: damaged or not an image; replace it or leave it out") from problem

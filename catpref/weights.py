@@ -1,11 +1,14 @@
 """The files that networks' weights come from: found, checked by their sha256, and read without running them."""
 
 import importlib.util
+import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -13,6 +16,10 @@ from torch import Tensor
 
 from catpref.commands import BadInput
 from catpref.files import sha256_of
+
+_MOST = 4 << 30  # bytes: the largest networks of torchvision have half as many
+_MOST_HEADER = 1 << 20  # bytes of a safetensors file's header: a network's of a thousand tensors has a tenth
+_TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "U8": np.uint8}
 
 
 @dataclass(frozen=True)
@@ -65,13 +72,14 @@ def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
     BadInput
         If the file is not there, is damaged, or holds anything but named tensors.
     """
-    if not path.is_file():
-        raise BadInput(f"--weights {path}: there is no such file")
+    check_file(path, f"--weights {path}: there is no such file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd files, which then cannot be read or turn out well
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:  # the decoder raises anything on a damaged file
+        if is_out_of_memory(problem):
+            raise
         raise BadInput(
             f"{path}: not a PyTorch checkpoint of plain tensors; for a network of your own name its JSON file"
         ) from problem
@@ -92,8 +100,79 @@ def read_safetensors(path: Path) -> Mapping[str, Tensor]:
     """
     try:
         return safetensors.torch.load_file(path)
-    except safetensors.SafetensorError as problem:
+    except Exception as problem:  # types that torch does not know raise others than damaged files
+        if is_out_of_memory(problem):
+            raise
         raise BadInput(f"{path}: not a safetensors file, or damaged; save the weights again") from problem
+
+
+def parse_arrays(content: bytes) -> dict[str, np.ndarray]:
+    """Return the arrays that the content of a safetensors file holds.
+
+    Raises
+    ------
+    ValueError
+        If the content is damaged, or not what catpref writes.
+    """
+    header = int.from_bytes(content[:8], "little")
+    if not 0 < header <= min(_MOST_HEADER, len(content) - 8):
+        raise ValueError("not a safetensors file, or cut off")
+    parse_json(content[8 : 8 + header])  # a tensor that is there twice is not noticed below
+    try:
+        entries = safetensors.deserialize(content)
+    except safetensors.SafetensorError as problem:
+        raise ValueError(f"damaged: {problem}") from problem
+    arrays = {}
+    for name, entry in entries:
+        if entry["dtype"] not in _TYPES:
+            raise ValueError(f"holds numbers of type {entry['dtype']}")
+        arrays[name] = np.frombuffer(entry["data"], _TYPES[entry["dtype"]]).reshape(entry["shape"])
+    return arrays
+
+
+def parse_json(content: bytes) -> Any:
+    """Return what a JSON text says; a key that is there twice, or a NaN, is an error.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON in UTF-8, or nested too deeply.
+    """
+    try:
+        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=_each_once, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(found := dict(pairs)) != len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not a number")
+
+
+def check_file(path: Path, missing: str, most: int = _MOST) -> None:
+    """Check that a path is an ordinary file, or a link to one, of at most so many bytes.
+
+    Raises
+    ------
+    BadInput
+        If it is not; `missing` is what is said where there is no ordinary file.
+    """
+    if not path.is_file():
+        raise BadInput(missing)
+    if path.stat().st_size > most:
+        raise BadInput(f"{path}: has over {most >> 20} MiB, more than such a file needs")
+
+
+def is_out_of_memory(problem: BaseException) -> bool:
+    """Return whether an error says that memory is short; torch's is a RuntimeError, and says nothing of a file."""
+    return isinstance(problem, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(problem, RuntimeError) and "DefaultCPUAllocator" in str(problem)
+    )
 
 
 def linear_layers(net: str) -> Path:

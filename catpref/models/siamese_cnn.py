@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from catpref.commands import BadInput
-from catpref.models import laplace
+from catpref.models import laplace, stored
 from catpref.models.calibration import fit_gain
 from catpref.models.study_cnn import CHANNELS, Epoch
 from catpref.models.utility import Utility
@@ -149,30 +149,41 @@ class SiameseCNN:
         return own
 
 
-def restore(tensors: Mapping[str, np.ndarray], device: str = "cpu") -> SiameseCNN:
+def restore(tensors: Mapping[str, np.ndarray], channels: int, grid: int, device: str = "cpu") -> SiameseCNN:
     """Restore what `SiameseCNN.tensors` returned, without its history.
+
+    Parameters
+    ----------
+    tensors
+        What was read.
+    channels, grid
+        Of the embedding that the networks are to read: its channels, and cells along each side of its grid.
+    device
+        Where the networks run.
 
     Raises
     ------
-    KeyError, RuntimeError
-        If a part is missing or does not fit the others.
+    ValueError
+        If a part is missing, has another shape or type, or a value that cannot be.
     """
-    centre, mixing = tensors["centre"], tensors["mixing"]
-    grid = round((len(centre) / len(mixing)) ** 0.5)
-    networks = []
-    for number in range(len({name.partition(".")[0] for name in tensors if "." in name})):
-        network = _Network(mixing.shape[1], grid)
-        own = f"{number}."
-        network.load_state_dict(
-            {
-                name.removeprefix(own): torch.from_numpy(part)
-                for name, part in tensors.items()
-                if name.startswith(own)
-            }
-        )
-        networks.append(network.to(device).eval())
+    components = tensors["mixing"].shape[-1:] if "mixing" in tensors else ()
+    if not components or components[0] not in range(1, _COMPONENTS + 1):
+        raise ValueError("mixing is missing or of another shape")
+    with torch.device("meta"):  # no memory, before it is known that the tensors are there
+        networks = [_Network(components[0], grid) for _ in range(_MEMBERS)]
+    own = [f"{number}." for number in range(_MEMBERS)]
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("centre", "scale"), (channels * grid**2,))
+    shapes |= {"mixing": (channels, *components), "gain": (1,), "mirror": (1,)}
+    for prefix, network in zip(own, networks, strict=True):
+        shapes |= {prefix + name: shape for name, shape in stored.shapes_of(network).items()}
+    stored.check(tensors, shapes, {"gain": np.float64, "mirror": np.uint8})
+    stored.check_positive(tensors, "scale", "gain")
+    for prefix, network in zip(own, networks, strict=True):
+        state = {name: torch.from_numpy(tensors[prefix + name]) for name in network.state_dict()}
+        network.load_state_dict(state, assign=True)
+        network.to(device).eval()
     gain, mirror = float(tensors["gain"][0]), bool(tensors["mirror"][0])
-    return SiameseCNN(centre, tensors["scale"], mixing, networks, gain, mirror, 0, [])
+    return SiameseCNN(tensors["centre"], tensors["scale"], tensors["mixing"], networks, gain, mirror, 0, [])
 
 
 def fit(

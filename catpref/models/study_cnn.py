@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from catpref.commands import BadInput, progress
-from catpref.models import study_training
+from catpref.models import stored, study_training
 
 SIZES = range(32, 2049)
 """Sides of maps, in pixels: of the smallest, three convolutions and poolings leave something; larger than the
@@ -54,10 +54,29 @@ class StudyCNN:
 
 
 def restore(tensors: Mapping[str, np.ndarray], size: int, device: str) -> StudyCNN:
-    """Restore what `StudyCNN.tensors` returned, without its history."""
-    network = build(size)
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
+    """Restore what `StudyCNN.tensors` returned, without its history.
+
+    Raises
+    ------
+    ValueError
+        If a part is missing, is not finite, or has another shape or type than for maps of this size.
+    """
+    network = _unfilled(size)
+    stored.check(tensors, stored.shapes_of(network))
+    state = {name: torch.from_numpy(array) for name, array in tensors.items()}
+    network.load_state_dict(state, assign=True)
     return StudyCNN(network.to(device).eval(), [])
+
+
+def stored_bytes(size: int) -> int:
+    """Return how many bytes the weights of the network for maps of this size take."""
+    return sum(tensor.nbytes for tensor in _unfilled(size).state_dict().values())
+
+
+def _unfilled(size: int) -> nn.Sequential:
+    """Build a network that takes no memory yet: that for the largest maps takes 4 GB."""
+    with torch.device("meta"):
+        return build(size)
 
 
 def build(size: int) -> nn.Sequential:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from catpref.commands import BadInput
 from catpref.embeddings import Blocks
-from catpref.models import laplace, relevance
+from catpref.models import laplace, relevance, stored
 from catpref.models.calibration import fit_gain
 from catpref.models.kernels import Kernels, directions, kernels_of, right_minus_left
 from catpref.models.standardised import by_slices
@@ -32,6 +32,7 @@ _CALIBRATION_FOLDS = 5
 _USUAL_GAIN = 0.3, 0.2
 _RELEVANCE_TRIALS = 250  # enough to tell the relevant blocks
 _CLEARLY = 1.1  # times as far: new images of the same kind are not, those of other kinds mostly more
+_ROUNDING = 1e-3  # of the shrinkage, which is a difference
 _LEAST_REST = 1e-4  # of a dimension's variance, once the image is left out that it mostly comes from
 
 
@@ -148,10 +149,32 @@ class Utility:
         }
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> "Utility":
-        """Restore what `tensors` returned; raises KeyError if a part is missing."""
+    def from_tensors(cls, tensors: Mapping[str, np.ndarray], dimensions: int) -> "Utility":
+        """Restore what `tensors` returned.
+
+        Parameters
+        ----------
+        tensors
+            What was read.
+        dimensions
+            Of the embedding that the utility is to read.
+
+        Raises
+        ------
+        ValueError
+            If a part is missing, has another shape or type, or a value that cannot be.
+        """
         arrays = ("centre", "scale", "weights", "weight_directions", "bias_directions", "shrinkage")
         numbers = ("prior_variance", "side_bias", "side_bias_sd", "gain", "farthest")
+        kept = tensors["shrinkage"].size if "shrinkage" in tensors else 0
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("centre", "scale", "weights"), (dimensions,))
+        shapes |= {"weight_directions": (kept, dimensions), "bias_directions": (kept,), "shrinkage": (kept,)}
+        stored.check(tensors, shapes | dict.fromkeys(numbers, (1,)), {"weight_directions": np.float16})
+        stored.check_positive(tensors, "scale", "prior_variance", "gain")
+        if tensors["farthest"] < 0 or tensors["side_bias_sd"] < 0:
+            raise ValueError("farthest and side_bias_sd must not be negative")
+        if ((tensors["shrinkage"] < -_ROUNDING) | (tensors["shrinkage"] > 1 + _ROUNDING)).any():
+            raise ValueError("shrinkage must be between 0 and 1")
         parts: dict[str, Any] = {name: tensors[name] for name in arrays}
         parts |= {name: float(tensors[name][0]) for name in numbers}
         return cls(**parts)
