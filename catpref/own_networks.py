@@ -54,10 +54,10 @@ from torch.overrides import TorchFunctionMode
 from torchvision import models
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-from catpref.commands import BadInput
+from catpref.commands import BadInput, is_out_of_memory
 from catpref.files import sha256_of
 from catpref.reading import read_bytes
-from catpref.weights import check_file, is_out_of_memory, parse_json, read_safetensors
+from catpref.weights import check_file, parse_json, read_safetensors
 
 COPY = "network.json"
 """A network inside a model's folder: its JSON file …"""

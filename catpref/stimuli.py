@@ -263,7 +263,7 @@ def _load(path: Path, least: int | None) -> Image.Image:
     except Image.DecompressionBombError as problem:
         limit = f"{MAX_PIXELS // 2**20} megapixels"
         raise BadInput(f"{path}: more than {limit}; make it smaller or leave it out") from problem
-    except (BadInput, MemoryError):
+    except BadInput:
         raise
     except Exception as problem:  # decoders raise anything on a damaged file
         if is_out_of_memory(problem):

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from catpref.commands import BadInput
+from catpref.commands import BadInput, is_out_of_memory
 from catpref.files import sha256_of
 
 _MOST = 4 << 30  # bytes: the largest networks of torchvision have half as many
@@ -166,13 +166,6 @@ def check_file(path: Path, missing: str, most: int = _MOST) -> None:
         raise BadInput(missing)
     if path.stat().st_size > most:
         raise BadInput(f"{path}: has over {most >> 20} MiB, more than such a file needs")
-
-
-def is_out_of_memory(problem: BaseException) -> bool:
-    """Return whether an error says that memory is short; torch's is a RuntimeError, and says nothing of a file."""
-    return isinstance(problem, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(problem, RuntimeError) and "DefaultCPUAllocator" in str(problem)
-    )
 
 
 def linear_layers(net: str) -> Path:

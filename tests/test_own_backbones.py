@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models import SqueezeNet1_1_Weights
 
-from catpref import fit, predict
+from catpref import fit, own_networks, predict
 from catpref.backbones import NAMES, Backbone, load_backbone
 from catpref.commands import BadInput
 from catpref.embeddings import blocks, embed, image_tensor
@@ -313,7 +313,7 @@ def test_embeddings_and_maps_take_any_backbone(
     np.testing.assert_allclose(distance_maps([left, right], pair, backbone, 64, 1)[0], maps[1], atol=1e-5)
 
 
-def test_a_fit_with_ones_own_network_predicts_again_and_notices_another(
+def test_a_fit_with_a_program_asks_for_it_each_time_and_notices_another(
     script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_own_cache(monkeypatch)
@@ -323,25 +323,51 @@ def test_a_fit_with_ones_own_network_predicts_again_and_notices_another(
         fit.main, session, "--backbone", "network.json", "--model", "utility", "--embedding", "global"
     )
     assert done.code == 0, done.err
-    model = session.parent / "session_fit" / "model"
-    monkeypatch.chdir(tmp_path / "study")
-    arguments = (
-        model,
-        "--pairs",
-        session,
-        "--stimuli",
-        session.parent / "cats",
-        "--out",
-        tmp_path / "out.csv",
-    )
-    assert call(predict.main, *arguments).code == 0
+    model, ran = session.parent / "session_fit" / "model", []
+    assert {path.name for path in model.iterdir()} >= {"model.json", "utility.safetensors"}
+    assert not any(path.name.startswith("network") for path in model.iterdir())
+    monkeypatch.setattr(own_networks, "_script_trunk", recorded(own_networks._script_trunk, ran))
+    arguments = (model, "--pairs", session, "--stimuli", session.parent / "cats")
+    named = script.parent / "network.json"
+    asked = refusal(predict.main, *arguments)
+    assert str(named) in asked and "--backbone" in asked and not ran
+    assert call(predict.main, *arguments, "--backbone", named).code == 0 and len(ran) == 1
+    assert call(predict.main, *arguments, "--weights", named).code == 0
     (moved := tmp_path / "moved").mkdir()
-    for path in (script, script.parent / "network.json"):
+    for path in (script, named):
         path.rename(moved / path.name)
-    assert str(script.parent / "network.json") in refusal(predict.main, *arguments)
-    assert call(predict.main, *arguments, "--weights", moved / "network.json").code == 0
+    assert "no such file" in refusal(predict.main, *arguments, "--backbone", named)
+    assert call(predict.main, *arguments, "--backbone", moved / "network.json").code == 0
+    ran.clear()
     other = describe(moved / script.name, mean=STD)
-    assert "not the weights that" in refusal(predict.main, *arguments, "--weights", other)
+    assert "not the weights that" in refusal(predict.main, *arguments, "--backbone", other) and not ran
+
+
+def recorded(function: Any, calls: list[Any]) -> Any:
+    def call_it(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return function(*arguments)
+
+    return call_it
+
+
+def test_a_fit_with_an_architecture_takes_its_network_along(
+    tensors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_own_cache(monkeypatch)
+    session = small_study(tmp_path / "study")
+    network = describe(tensors, architecture="resnet18", layers=["relu", "layer1"])
+    options = ("--backbone", network, "--model", "utility", "--embedding", "global", "--folds", 3)
+    done = call(fit.main, session, *options)
+    assert done.code == 0, done.err
+    model = session.parent / "session_fit" / "model"
+    arguments = ("--pairs", session, "--stimuli", session.parent / "cats")
+    predicted = call(predict.main, model, *arguments, "--no-cache")
+    assert (predicted.code, predicted.err) == (0, "")
+    tensors.unlink()
+    network.unlink()
+    model = model.rename(tmp_path / "sent")
+    assert call(predict.main, model, *arguments, "--no-cache") == predicted, "nothing outside is needed"
 
 
 # What is wrong is said in one line
@@ -379,7 +405,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "mean a number": ({"mean": 0.5}, "mean must be three numbers, for red, green and blue"),
     "mean of four": ({"mean": [0, 0, 0, 0]}, "mean must be"),
     "mean of texts": ({"mean": ["0", "0", "0"]}, "mean must be"),
-    "mean not finite": ({"mean": [0, 0, float("nan")]}, "mean must be"),
+    "mean not finite": ({"mean": [0, 0, float("nan")]}, "NaN is not a number"),
+    "mean infinite": ({"mean": [0, 0, 10**400]}, "mean must be"),
     "std zero": ({"std": [0, 1, 1]}, "std must be three numbers above 0"),
     "std tiny": ({"std": [1e-45, 1, 1]}, "not finite"),
 }

@@ -90,10 +90,11 @@ def test_a_mirror_image_is_as_good_where_it_is_asked_for() -> None:
 
 def test_what_is_saved_is_restored() -> None:
     looks, pairs, _, _ = planted()
-    restored = siamese_cnn.restore(model().tensors())
+    channels, grid = len(model().mixing), round((looks.shape[1] / len(model().mixing)) ** 0.5)
+    restored = siamese_cnn.restore(model().tensors(), channels, grid)
     np.testing.assert_allclose(restored.p_right(looks, pairs), model().p_right(looks, pairs), atol=1e-6)
-    with pytest.raises(KeyError):
-        siamese_cnn.restore({"centre": model().centre})
+    with pytest.raises(ValueError, match="mixing is missing"):
+        siamese_cnn.restore({"centre": model().centre}, channels, grid)
 
 
 def test_the_seed_decides() -> None:

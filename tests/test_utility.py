@@ -190,7 +190,7 @@ def test_identical_pictures_are_all_the_same(grouped: bool) -> None:
 def test_what_is_saved_is_restored(noise_free: Utility, embeddings: np.ndarray) -> None:
     tensors = noise_free.tensors()
     assert all(value.dtype in (np.float16, np.float32) for value in tensors.values())
-    restored = Utility.from_tensors(tensors)
+    restored = Utility.from_tensors(tensors, embeddings.shape[1])
     pairs = all_pairs(len(embeddings))
     np.testing.assert_allclose(
         restored.p_right(embeddings, pairs), noise_free.p_right(embeddings, pairs), atol=2e-3
@@ -198,8 +198,8 @@ def test_what_is_saved_is_restored(noise_free: Utility, embeddings: np.ndarray) 
     for ours, theirs in zip(restored.utilities(embeddings), noise_free.utilities(embeddings), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-2)
     del tensors["gain"]
-    with pytest.raises(KeyError):
-        Utility.from_tensors(tensors)
+    with pytest.raises(ValueError, match="gain is missing"):
+        Utility.from_tensors(tensors, embeddings.shape[1])
 
 
 def test_the_seed_decides_the_folds_of_the_calibration_alone() -> None:
