@@ -252,8 +252,9 @@ def _read_whole(path: Path, most: int, sha256: str) -> bytes:
 
 def _read_inside(path: Path, most: int) -> bytes:
     """Read a file of the folder itself; a link may lead anywhere."""
-    if os.path.islink(path):  # noqa: PTH114  # for too long a path, pathlib's raises
-        raise BadInput(f"{path}: is a link; a model's files must be in its own folder")
+    # Not pathlib's, which raise for too long a path.
+    if os.path.islink(path) or os.path.isdir(path):  # noqa: PTH112, PTH114
+        raise BadInput(f"{path}: is a link or a folder; a model's files must be in its own folder")
     return read_bytes(path, most)
 
 

@@ -170,10 +170,14 @@ def test_a_model_on_ones_own_weights_finds_them_or_asks(study: Path, tmp_path: P
         ranked = call(main, out / "model", image, "--weights", weights)
         assert (ranked.code, ranked.err) == (0, "")
         assert "not the weights that" in refusal(main, out / "model", image, "--weights", other)
-    assert call(main, study / "file" / "model", image) == ranked
+    assert call(main, study / "file" / "model", image, "--backbone", weights) == ranked
+    assert "not the weights that" in refusal(main, study / "file" / "model", image, "--backbone", other)
+    asked = refusal(main, study / "file" / "model", image)
+    assert str(weights) in asked and "--backbone" in asked
     assert "--weights" in refusal(main, study / "named" / "model", image)
+    assert "leave --backbone out" in refusal(main, study / "named" / "model", image, "--backbone", weights)
     weights.unlink()
-    assert str(weights) in refusal(main, study / "file" / "model", image)
+    assert str(weights) in refusal(main, study / "file" / "model", image, "--backbone", weights)
     assert "brings its own" in refusal(main, study / "session_fit" / "model", image, "--weights", other)
 
 
@@ -189,9 +193,9 @@ def test_a_model_on_ones_own_weights_finds_them_or_asks(study: Path, tmp_path: P
     (["session.csv"], "not an image"),
     (["session_fit/model"], "holds no images"),
     (["bad\udcff.png"], "not plain text"),
-    (["new", "--out", "new/cat_0051.png"], "would overwrite"),
-    (["new/cat_0051.png", "--out", "new/cat_0051.png"], "would overwrite"),
-    (["--pairs", "session.csv", "--out", "session.csv"], "would overwrite"),
+    (["new", "--out", "new/cat_0051.png"], "cat_0051.png: was not written by catpref"),
+    (["new/cat_0051.png", "--out", "new/cat_0051.png"], "was not written by catpref"),
+    (["--pairs", "session.csv", "--out", "session.csv"], "session.csv: was not written by catpref"),
     (["new", "--out", "cats"], "cannot be written"),
     (["new", "--out", "session.csv/deeper.csv"], "cannot be written"),
     (["new", "--out", "x" * 300], "too long"),
@@ -256,8 +260,10 @@ def test_a_damaged_model_is_refused(study: Path, name: str, damage: str) -> None
     ("backbone", 5, "damaged"),
     ("backbone", ["x"], "damaged"),
     ("backbone", "nonsense", "nonsense"),
-    ("backbone", "x" * 300, "File name too long"),
-    ("weights_sha256", "x", "not the weights"),
+    ("backbone", "x" * 300, "which is not in it"),
+    ("backbone", "../network.json", "which is not in it"),
+    ("weights_sha256", "x", "damaged"),
+    ("weights_sha256", "0" * 64, "not the weights"),
     ("embedding", "nonsense", "damaged"),
     ("embedding", ["x"], "damaged"),
     ("embedding", None, "damaged"),
