@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from catpref.commands import BadInput
-from catpref.csv_table import read_text
+from catpref.reading import read_bytes
+
+_LARGEST = 16 * 2**20  # bytes; a sitting has about 1500
+
+_INSTEAD = "correct it or move it away"
 
 
 def stimulus_folder(paths: Sequence[Path], stimuli: Path | None) -> Path:
@@ -41,7 +45,7 @@ def _named_folder(path: Path) -> Path:
             continue
         if not isinstance(named, str) or not _is_folder(beside.parent / named):
             raise BadInput(
-                f"{beside}: its stimulus folder {str(named)[:200]!r} is not there; give it with --stimuli"
+                f"{beside}: its stimulus folder {_shown(named)} is not there; give it with --stimuli"
             )
         return beside.parent / named
     return path.parent
@@ -66,20 +70,35 @@ def noise_ceiling(path: Path) -> float | None:
     ceiling = _read_json(beside).get("noise_ceiling")
     if ceiling is None:
         return None
-    if not isinstance(ceiling, float | int) or not 0.5 <= ceiling <= 1:
-        raise BadInput(f"{beside}: noise_ceiling is {str(ceiling)[:40]}, not an accuracy from 0.5 to 1")
+    if type(ceiling) not in (float, int) or not 0.5 <= ceiling <= 1:
+        raise BadInput(f"{beside}: noise_ceiling is {_shown(ceiling)}, not an accuracy from 0.5 to 1")
     return float(ceiling)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     """Read a session's JSON; no file is as good as one that says nothing."""
-    if not path.exists() or path.stem.endswith("_beh"):  # BIDS has one there that describes the columns
+    if path.stem.endswith("_beh"):  # BIDS has one there that describes the columns
         return {}
-    text = read_text(path)
     try:
+        text = read_bytes(path, _LARGEST).decode("utf-8-sig")
         content = json.loads(text)
-    except (ValueError, RecursionError) as problem:
-        raise BadInput(f"{path}: is not JSON ({problem}); correct it or move it away") from problem
+    except FileNotFoundError:
+        return {}
+    except RecursionError as problem:
+        raise BadInput(f"{path}: is not JSON (too many brackets in each other); {_INSTEAD}") from problem
+    except UnicodeDecodeError as problem:
+        raise BadInput(f"{path}: is not text in UTF-8; {_INSTEAD}") from problem
+    except json.JSONDecodeError as problem:
+        raise BadInput(f"{path}: is not JSON ({problem}); {_INSTEAD}") from problem
+    except ValueError as problem:
+        if isinstance(problem, BadInput):
+            raise
+        raise BadInput(f"{path}: is not JSON (a number has too many digits); {_INSTEAD}") from problem
     if not isinstance(content, dict):
         raise BadInput(f'{path}: must hold a JSON object, such as {{"stimuli": "cats"}}')
     return content
+
+
+def _shown(value: object) -> str:
+    """Return a value as a message can show it."""
+    return repr(value)[:200] if isinstance(value, str | int | float) else f"a {type(value).__name__}"

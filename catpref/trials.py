@@ -7,6 +7,7 @@ trials.
 
 import argparse
 import csv
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
@@ -17,6 +18,7 @@ import numpy as np
 
 from catpref.commands import BadInput, Parser, non_negative, positive, run
 from catpref.outputs import output_file
+from catpref.reading import read_bytes
 from catpref.stimuli import find_images, image_path, near_duplicates
 
 RANDOM, FULL = "random-sampled", "fully-sampled"
@@ -49,6 +51,8 @@ class Trial:
 
 
 COLUMNS = tuple(field.name for field in fields(Trial))
+_LARGEST_LIST = 64 * 2**20  # bytes; a list of 100,000 trials has about 8 MiB
+
 _REQUIRED = COLUMNS[:-1]  # lists made before there were catch trials have none
 
 
@@ -391,13 +395,13 @@ def read_trials(path: Path, folder: Path) -> list[Trial]:
         from 0, or an image is missing or outside the stimulus folder.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            missing = [name for name in _REQUIRED if name not in (reader.fieldnames or ())]
-            if missing:
-                raise BadInput(f"{path}: has no column {missing[0]}; a trial list has {', '.join(COLUMNS)}")
-            rows = [(f"{path} line {reader.line_num}", row) for row in reader]
-    except OSError as problem:
+        text = read_bytes(path, _LARGEST_LIST).decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        missing = [name for name in _REQUIRED if name not in (reader.fieldnames or ())]
+        if missing:
+            raise BadInput(f"{path}: has no column {missing[0]}; a trial list has {', '.join(COLUMNS)}")
+        rows = [(f"{path} line {reader.line_num}", row) for row in reader]
+    except FileNotFoundError as problem:
         raise BadInput(f"{path}: cannot be read ({problem.strerror})") from problem
     except (UnicodeDecodeError, csv.Error) as problem:
         raise BadInput(
