@@ -4,12 +4,13 @@ https://bids-specification.readthedocs.io/en/v1.10.0/modality-specific-files/beh
 """
 
 import csv
+import functools
 import io
 import json
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ _SUFFIX = "_beh.tsv"
 _NOTHING = "n/a"
 _OWN_NAMES = {"response_time": "rt"}
 _ESCAPES = {"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"}  # the validator takes no quoted tabs or lines
+_ESCAPING = str.maketrans(_ESCAPES)
 _BIDS_NAMES = {own: name for name, own in _OWN_NAMES.items()}
 
 log = logging.getLogger(__name__)
@@ -129,10 +131,12 @@ def write(trials: pd.DataFrame, folder: Path, reads: Sequence[Path] = ()) -> lis
             part = {name: [cells[row] for row in rows] for name, cells in columns.items()}
             # Further columns that only other files had are left out.
             part = {
-                name: cells for name, cells in part.items() if name in _COLUMNS or any(map(_is_known, cells))
+                name: cells
+                for name, cells in part.items()
+                if name in _COLUMNS or any(cell is not None for cell in cells)
             }
             _write_table(path, part)
-            _write_json(path.with_suffix(".json"), _describe(part))
+            path.with_suffix(".json").write_text(_description(*part), encoding="utf-8")
         _write_json(building / "dataset_description.json", _DATASET)
         (building / "README").write_text(_README, encoding="utf-8")
         _write_table(building / "participants.tsv", {"participant_id": subjects})
@@ -187,43 +191,48 @@ def _path(name: str) -> Path:
     return Path(*folders, "beh", f"{name}.tsv")
 
 
-def _columns(trials: pd.DataFrame) -> dict[str, list[Any]]:
-    """Return the columns under the names that they have in BIDS, but not where a trial was read."""
-    columns: dict[str, list[Any]] = {}
-    for name in trials:
-        called = _BIDS_NAMES.get(str(name), str(name))
+def _columns(trials: pd.DataFrame) -> dict[str, list[str | None]]:
+    """Return the columns as text under the names that they have in BIDS, but not where a trial was read."""
+    columns: dict[str, list[str | None]] = {}
+    for name in map(str, trials):
+        called = _BIDS_NAMES.get(name, name)
         if name in _OWN_NAMES:
             called = free_name(called, {*trials, *_BIDS_NAMES.values()})
-            log.info(
-                "the column %s is exported as %s, since BIDS means the reaction time by it", name, called
-            )
+            reason = "in BIDS that is the reaction time"
+            log.info("the column %s is exported as %s, since %s", name, called, reason)
         if name not in ("source", "row"):
-            columns[called] = trials[name].tolist()
+            columns[called] = [_text(cell) for cell in trials[name].tolist()]
     return columns
 
 
-def _describe(names: Iterable[str]) -> dict[str, Any]:
+def _text(cell: Any) -> str | None:
+    if cell is None or cell is pd.NA or cell != cell:
+        return None
+    return _escaped(str(cell))
+
+
+def _escaped(text: str) -> str:
+    return text if text.isalnum() else text.translate(_ESCAPING)
+
+
+@functools.cache
+def _description(*columns: str) -> str:
     further = {"Description": "A further column of the session's file, as it was."}
     about = {"TaskName": TASK, "TaskDescription": _TASK_DESCRIPTION}
-    return about | {name: _COLUMNS.get(name, further) for name in names}
+    return _json(about | {name: _COLUMNS.get(name, further) for name in columns})
 
 
-def _write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
-    escapes = str.maketrans(_ESCAPES)
+def _write_table(path: Path, columns: Mapping[str, Sequence[str | None]]) -> None:
     text = io.StringIO()
     table = csv.writer(text, delimiter="\t", lineterminator="\n")
-    table.writerow([name.translate(escapes) for name in columns])
-    cells = (
-        [str(cell).translate(escapes) if _is_known(cell) and cell != "" else _NOTHING for cell in column]
-        for column in columns.values()
-    )
-    table.writerows(zip(*cells, strict=True))
+    table.writerow(map(_escaped, columns))
+    table.writerows(zip(*([cell or _NOTHING for cell in cells] for cells in columns.values()), strict=True))
     path.write_text(text.getvalue(), encoding="utf-8", newline="")
 
 
-def _is_known(cell: Any) -> bool:
-    return not (cell is None or cell is pd.NA or cell != cell)
-
-
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(_json(content), encoding="utf-8")
+
+
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
