@@ -27,7 +27,7 @@ from catpref.models.siamese_cnn import SiameseCNN
 from catpref.models.study_cnn import StudyCNN
 from catpref.models.utility import Utility
 from catpref.reading import read_bytes
-from catpref.weights import parse_arrays, parse_json
+from catpref.weights import check_file, parse_arrays, parse_json
 
 _SCHEMA = 2
 _COPY = "network.json"  # what `backbone` says of a network that is in the folder
@@ -183,8 +183,7 @@ def _load_backbone(
             raise BadInput(
                 f"--backbone {named}: {folder} was fitted with {about.backbone}; leave --backbone out"
             )
-        if not named.is_file():
-            raise BadInput(f"--backbone {named}: there is no such file")
+        check_file(named, f"--backbone {named}: there is no such file")
         if sha256_of(named) != about.weights_sha256:
             raise _other_weights(named, folder, about)
     loaded = load_backbone(used, file, device)
