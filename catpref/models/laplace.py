@@ -16,11 +16,14 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit
 
+from catpref.models.newton import mode
+
 BIAS_VARIANCE = 1.0
 """Prior variance of the side bias, in squared logits: a bias of one logit (73 % to one side) is not unusual."""
 
 # Bounds of the search for the prior's strength: log of the variance of a typical trial's utility difference.
 _LOG_SPREAD = (-10.0, 8.0)
+_ENOUGH = 1e-8  # twice the log posterior still to be gained
 
 
 @dataclass(frozen=True)
@@ -84,30 +87,22 @@ def fit(differences: np.ndarray, choices: np.ndarray, prior_variance: float | No
 
 
 def _at(differences: np.ndarray, choices: np.ndarray, prior_variance: float, start: np.ndarray) -> Posterior:
-    """Find the posterior's mode by Newton steps, halved while they overshoot, and its curvature there."""
+    """Find the posterior's mode, and its curvature there, in units of the prior's standard deviations."""
     scales = np.full(differences.shape[1] + 1, np.sqrt(prior_variance))
     scales[-1] = np.sqrt(BIAS_VARIANCE)
-    design = np.column_stack([differences, np.ones(len(differences))]) * scales
     signs = np.where(choices == 1, 1.0, -1.0)
+    design = np.column_stack([differences, np.ones(len(differences))]) * scales * signs[:, None]
 
-    def loss(point: np.ndarray) -> float:
-        return float(point @ point / 2 - log_expit(signs * (design @ point)).sum())
+    def slopes(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        p_other = expit(-logits)
+        return p_other, p_other * expit(logits)
 
-    whitened = start / scales
-    current = loss(whitened)
-    while True:
-        p_right = expit(design @ whitened)
-        gradient = whitened - design.T @ ((choices == 1) - p_right)
-        weighted = design * np.sqrt(p_right * (1 - p_right))[:, None]
-        precision = weighted.T @ weighted
-        precision[np.diag_indices_from(precision)] += 1
-        factor = cho_factor(precision)
-        step = cho_solve(factor, gradient)
-        if gradient @ step < 1e-8:  # twice the loss still to be gained
-            break
-        while (new := loss(whitened - step)) > current:
-            step /= 2
-        whitened, current = whitened - step, new
-    log_evidence = -current - float(np.log(np.diag(factor[0])).sum())
-    weights = whitened * scales
-    return Posterior(weights[:-1], float(weights[-1]), precision, prior_variance, log_evidence)
+    found = mode(design, log_expit, slopes, start / scales, _ENOUGH)
+    weights = found.weights * scales
+    return Posterior(
+        weights[:-1],
+        float(weights[-1]),
+        found.precision,
+        prior_variance,
+        found.log_evidence,
+    )

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
-from scipy.linalg import cho_factor, cho_solve
-from scipy.special import expit
+from scipy.special import expit, log_expit
 from scipy.stats import beta, norm
 
 from catpref.models.laplace import BIAS_VARIANCE
+from catpref.models.newton import mode
 from catpref.workers import workers
 
 _LAPSE_PRIOR: Any = beta(1, 10)
@@ -32,6 +32,7 @@ _NODES = 9  # of the spread, where the evidence is
 _NEGLIGIBLE = 8.0  # log evidence below the greatest
 _DIRECTIONS = 100  # in which utilities are followed; along all others they are averaged over
 _TAILS = 0.025, 0.975
+_ENOUGH = 1e-4  # twice the log posterior still to be gained
 
 
 @dataclass(frozen=True)
@@ -130,28 +131,20 @@ def _laplace(
     )
     design *= (slope * signs)[:, None]  # so that a positive logit is for the side that was chosen
 
-    def loss(point: np.ndarray) -> float:
-        return float(point @ point / 2 - np.log(lapse / 2 + (1 - lapse) * expit(design @ point)).sum())
+    # The log probabilities of choosing without and with looking.
+    blindly = float(np.log(lapse / 2)) if lapse else -np.inf
+    looking = float(np.log1p(-lapse))
 
-    current = loss(point)
-    while True:
-        looking = expit(design @ point)
-        chosen = lapse / 2 + (1 - lapse) * looking
-        change = (1 - lapse) * looking * (1 - looking)
-        gradient = point - design.T @ (change / chosen)
-        # Fisher's information, which is never negative; what is certain (0 / 0) tells nothing
-        information = np.square(change) / np.maximum(chosen * (1 - chosen), np.finfo(float).tiny)
-        weighted = design * np.sqrt(information)[:, None]
-        precision = weighted.T @ weighted
-        precision[np.diag_indices_from(precision)] += 1
-        factor = cho_factor(precision)
-        step = cho_solve(factor, gradient)
-        if gradient @ step < 1e-4:
-            break
-        while (new := loss(point - step)) > current:
-            step /= 2
-        point, current = point - step, new
-    last = np.zeros(len(point))
-    last[-1] = 1
-    log_evidence = -current - float(np.log(np.diag(factor[0])).sum())
-    return log_evidence, point, float(cho_solve(factor, last)[-1])
+    def log_chosen(logits: np.ndarray) -> np.ndarray:
+        return np.logaddexp(blindly, looking + log_expit(logits))
+
+    def slopes(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # How probably the observer looked, if they chose this side, and if they had chosen the other.
+        looked = np.exp(looking + log_expit(logits) - log_chosen(logits))
+        had_looked = np.exp(looking + log_expit(-logits) - log_chosen(-logits))
+        p_other = expit(-logits)
+        # Fisher's information, which is never negative.
+        return looked * p_other, looked * had_looked * p_other * expit(logits)
+
+    found = mode(design, log_chosen, slopes, point, _ENOUGH)
+    return found.log_evidence, found.weights, found.last_variance

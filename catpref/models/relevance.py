@@ -14,14 +14,19 @@ Rasmussen & Williams (2006). Gaussian Processes for Machine Learning, sections 3
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import lu_factor, lu_solve
+from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import expit, log_expit
+
+from catpref.models.newton import minimise
 
 _FACTOR_SD = 3.0  # of the log variances: one region may well matter 20 times more than another
 _LIMIT = 12.0  # on the log variances, so that no step of the search overflows
 _ROUNDS = 6
 _STEPS = 12
+_ENOUGH = 1e-12  # twice the log posterior still to be gained
+_ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of the inner products, in units of their mean diagonal
+_LEAST_INFORMATION = 1e-15  # of the greatest: what a Cholesky factor needs is a little more than rounding
 
 
 def block_variances(
@@ -64,10 +69,11 @@ def block_variances(
         return np.square(point / _FACTOR_SD).sum() / 2 - value, point / _FACTOR_SD**2 - slope
 
     logs = np.zeros(factors.shape[1])
-    utilities = np.zeros(items)
+    weights = np.zeros(items)
     for _ in range(_ROUNDS):
-        utilities = _mode(weighted(variances(logs)), incidence, choices, utilities)
-        observed = _observe(incidence, choices, utilities)
+        gram = weighted(variances(logs))
+        weights = _mode(gram, incidence, choices, weights)
+        observed = _observe(incidence, choices, gram @ weights)
 
         bounds = [(-_LIMIT, _LIMIT)] * len(logs)
         found = minimize(
@@ -88,35 +94,73 @@ def block_variances(
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What choices say of utilities, as if they were Gaussian: ``pull @ u − u @ information @ u / 2``."""
+    """What choices say of utilities, as if they were Gaussian: ``pull @ u − u @ information @ u / 2``.
 
-    information: np.ndarray
-    pull: np.ndarray
+    Attributes
+    ----------
+    root
+        Lower triangular; times its transpose, it is the information.
+    seen
+        Times the root, it is the pull.
+    norm
+        Bound of the information's greatest eigenvalue.
+    """
+
+    root: np.ndarray
+    seen: np.ndarray
+    norm: float
 
     def log_likelihood(self, gram: np.ndarray) -> tuple[float, np.ndarray]:
-        """Give the log marginal likelihood of a prior covariance, and twice its gradient by that covariance."""
-        factor = lu_factor(np.eye(len(gram)) + self.information @ gram, overwrite_a=True, check_finite=False)
-        precision = lu_solve(factor, self.information, check_finite=False)  # (gram + information⁻¹)⁻¹
-        pulled = gram @ self.pull
-        weights = self.pull - precision @ pulled
-        value = pulled @ weights / 2 - np.log(np.abs(np.diag(factor[0]))).sum() / 2
-        return float(value), np.outer(weights, weights) - precision
+        """Return the log marginal likelihood of a prior covariance, and twice its gradient by that covariance."""
+        factor = self._factor(gram)
+        halved = solve_triangular(factor, self.root.T, lower=True, check_finite=False)
+        weights = halved.T @ solve_triangular(factor, self.seen, lower=True, check_finite=False)
+        value = (self.root @ self.seen) @ gram @ weights / 2 - np.log(np.diag(factor)).sum()
+        return float(value), np.outer(weights, weights) - halved.T @ halved  # (gram + information⁻¹)⁻¹
+
+    def weights(self, gram: np.ndarray) -> np.ndarray:
+        """Return what, times a prior covariance, are the most probable utilities under it."""
+        return self.root @ cho_solve((self._factor(gram), True), self.seen, check_finite=False)
+
+    def _factor(self, gram: np.ndarray) -> np.ndarray:
+        """Return the lower Cholesky factor of ``I + rootᵀ gram root``, whose eigenvalues are 1 at least.
+
+        Not so once the gram matrix has been rounded to float32, if the search for the variances tries very large
+        ones. What rounding can have taken from the eigenvalues beyond one half is given back to them.
+        """
+        product = self.root.T @ gram @ self.root
+        rounded = _ROUNDING * float(np.trace(gram)) * self.norm
+        product[np.diag_indices_from(product)] += 1 + max(rounded - 0.5, 0)
+        return cholesky(product, lower=True, overwrite_a=True, check_finite=False)
 
 
 def _observe(incidence: np.ndarray, choices: np.ndarray, utilities: np.ndarray) -> _Evidence:
     """Expand the log likelihood of the choices to second order around the utilities."""
     p_right = expit(incidence @ utilities)
     information = incidence.T @ (incidence * (p_right * (1 - p_right))[:, None])
-    return _Evidence(information, information @ utilities + incidence.T @ (choices - p_right))
+    # Nothing is known of the sum of all utilities: the least that makes a Cholesky factor of the information.
+    norm = float(np.abs(information).sum(1).max())
+    information[np.diag_indices_from(information)] += max(_LEAST_INFORMATION * norm, np.finfo(float).tiny)
+    root = cholesky(information, lower=True, overwrite_a=True, check_finite=False)
+    surprise = solve_triangular(root, incidence.T @ (choices - p_right), lower=True, check_finite=False)
+    return _Evidence(root, root.T @ utilities + surprise, norm)
 
 
-def _mode(gram: np.ndarray, incidence: np.ndarray, choices: np.ndarray, utilities: np.ndarray) -> np.ndarray:
-    """Find the most probable utilities by Newton steps (Rasmussen & Williams, algorithm 3.1)."""
-    for _ in range(20):
-        seen = _observe(incidence, choices, utilities)
-        moved = gram @ np.linalg.solve(np.eye(len(gram)) + seen.information @ gram, seen.pull)
-        step = np.abs(moved - utilities).max()
-        utilities = moved
-        if step < 1e-3:
-            break
-    return utilities
+def _mode(gram: np.ndarray, incidence: np.ndarray, choices: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Find the weights that, times a prior covariance, are the most probable utilities.
+
+    These are Newton's steps of Rasmussen & Williams, algorithm 3.1.
+    """
+    signs = np.where(choices == 1, 1.0, -1.0)
+
+    def loss(weights: np.ndarray) -> float:
+        utilities = gram @ weights
+        return float(weights @ utilities / 2 - log_expit(signs * (incidence @ utilities)).sum())
+
+    def step_at(weights: np.ndarray) -> tuple[np.ndarray, float, None]:
+        utilities = gram @ weights
+        step = weights - _observe(incidence, choices, utilities).weights(gram)
+        gradient = gram @ (weights - incidence.T @ (choices - expit(incidence @ utilities)))
+        return step, float(gradient @ step), None
+
+    return minimise(weights, loss, step_at, _ENOUGH)[0]
