@@ -179,10 +179,6 @@ def _numbers(out: Path | None, stem: str) -> list[int]:
 def _reopen(folder: Path, options: argparse.Namespace, who: dict[str, Any], held: ExitStack) -> Plan:
     """Take up a session that was begun, if it is the one that is asked for, and hold it."""
     held.enter_context(running(folder))
-    _check_description(folder, options, who, read_description(folder))
-    rescued = take_back(folder)
-    if rescued:
-        print(f"{folder}: took the answers that had been saved in {rescued}")
     description = read_description(folder)
     _check_description(folder, options, who, description)
     trials = read_trials(folder / TRIALS, options.stimuli)
@@ -191,6 +187,9 @@ def _reopen(folder: Path, options: argparse.Namespace, who: dict[str, Any], held
         raise BadInput(f"{options.trials_file}: is not the list of {folder}; leave --trials-file out")
     plan = Plan(folder, options.stimuli, trials, description, begun=True)
     recording = Recording(folder, who["participant"], who["session"], plan.trials)
+    rescued = take_back(recording, description)
+    if rescued:
+        print(f"{folder}: took the answers that had been saved in {rescued}")
     _note_a_kill(plan, recording.answered)
     _check_images(plan.trials[recording.answered :], plan.stimuli)
     _warn_of_the_clock(folder, description)

@@ -182,30 +182,58 @@ class Recording:
         self.folder = folder
         self.path = folder / SESSION
         self.unsaved = b""
-        self.seconds = 0.0
+        self._trials = trials
         self._who = [participant, str(session)]
         for leftover in folder.glob(".session.*"):  # of a kill before the rename
             leftover.unlink(missing_ok=True)
         self._list = _read(folder / TRIALS)
         self._content = _read(self.path)
+        self.answered, self.seconds = self._check(self._content)
+
+    def take(self, listed: bytes, content: bytes) -> bool:
+        """Replace session.csv by one with the same answers and more; return False if `content` is none.
+
+        Parameters
+        ----------
+        listed, content
+            A trials.csv, which must be the same, and a session.csv.
+
+        Raises
+        ------
+        BadInput
+            If it cannot be written.
+        """
+        if listed != self._list or content == self._content or not content.startswith(self._content):
+            return False
+        try:
+            answered, seconds = self._check(content)
+        except BadInput:
+            return False
+        replace_content(self.path, content)
+        self._content, self.answered, self.seconds = content, answered, seconds
+        return True
+
+    def _check(self, content: bytes) -> tuple[int, float]:
+        """Return the number of answers in a session.csv, and when the last was given."""
         instead = "restore it, or choose another --session"
         try:
-            header, *rows = csv.reader(io.StringIO(self._content.decode(), newline=""), strict=True)
+            header, *rows = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
         except (ValueError, csv.Error) as problem:
             raise BadInput(f"{self.path}: cannot be read ({problem}); {instead}") from problem
-        if tuple(header) != COLUMNS or len(rows) > len(trials):
+        if tuple(header) != COLUMNS or len(rows) > len(self._trials):
             raise BadInput(f"{self.path}: is not as it was written; {instead}")
-        for number, (row, trial) in enumerate(zip(rows, trials, strict=False), start=2):
+        seconds = 0.0
+        for number, (row, trial) in enumerate(zip(rows, self._trials, strict=False), start=2):
             problem = self._problem(row, trial)
             if problem:
                 raise BadInput(
                     f"{self.path}: row {number} {problem}; restore the file, or choose another --session"
                 )
             told = dict(zip(COLUMNS, row, strict=True))
-            self.seconds = max(self.seconds, float(told["onset"]) + float(told["rt"] or 0))
-        if not self._content.endswith(b"\n"):
+            seconds = max(seconds, float(told["onset"]) + float(told["rt"] or 0))
+        if not content.endswith(b"\n"):
             raise BadInput(f"{self.path}: row {1 + len(rows)} was cut; {instead}")
-        self.answered = len(rows)
+        return len(rows), seconds
 
     def _problem(self, row: Sequence[str], trial: Trial) -> str | None:
         """Say what is wrong with a row."""

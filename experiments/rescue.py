@@ -11,6 +11,7 @@ from contextlib import suppress
 from glob import escape
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from catpref.commands import BadInput
 from catpref.reading import read_bytes
@@ -20,7 +21,7 @@ from experiments.recording import (
     LARGEST,
     SESSION,
     TRIALS,
-    describe,
+    Recording,
     made_whole,
     read_description,
     replace_content,
@@ -69,25 +70,26 @@ def find_rescued(folder: Path) -> list[Path]:
     ]
 
 
-def take_back(folder: Path) -> Path | None:
+def take_back(recording: Recording, description: dict[str, Any]) -> Path | None:
     """Put answers that were saved elsewhere into the session's folder; return where they were, or None.
 
-    They stay there, too. Only answers that come after those in the folder are taken.
+    They stay there, too. Only answers that come after those in the folder are taken; `description` is told of
+    their sittings.
 
     Raises
     ------
     BadInput
-        If the folder cannot be read or written.
+        If the folder cannot be written.
     """
-    here = _content(folder / SESSION)
-    for rescued in reversed(find_rescued(folder)):
-        there = _content(rescued / SESSION)
-        same_list = _content(folder / TRIALS) == _content(rescued / TRIALS)
-        if same_list and there.startswith(here) and there != here:
-            description = read_description(rescued)
-            del description[RESCUED_FROM]
-            replace_content(folder / SESSION, there)
-            describe(folder, description)
+    for rescued in reversed(find_rescued(recording.folder)):
+        try:
+            listed, answers = (read_bytes(rescued / name, LARGEST) for name in (TRIALS, SESSION))
+            told = read_description(rescued)
+        except (BadInput, FileNotFoundError):
+            continue
+        if recording.take(listed, answers):
+            description |= {name: told[name] for name in ("sittings", "completed") if name in told}
+            recording.describe(description)
             return rescued
     return None
 
@@ -112,9 +114,3 @@ def _is_of(folder: Path, rescued: Path) -> bool:
         beside = rescued.parent == folder.absolute().parent and Path(was).name == folder.name
         return beside or Path(was) == folder.absolute()
     return False
-
-
-def _content(path: Path) -> bytes:
-    with suppress(FileNotFoundError):
-        return read_bytes(path, LARGEST)
-    return b""

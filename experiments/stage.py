@@ -25,6 +25,9 @@ ANYWHERE = Area(-inf, -inf, inf, inf)
 _DRAWING = 0.004
 """Seconds before the next frame at which drawing begins."""
 
+_SAME_PRESS = 0.001
+"""Seconds: a stop key that goes up again is reported a second time, and stops nothing more."""
+
 logging.console.setLevel(logging.CRITICAL)  # PsychoPy's warnings are for its developers
 
 
@@ -81,6 +84,7 @@ class Stage:
         self.window.refreshThreshold = 1.5 * self.frame
         self._keyboard = Keyboard()
         self.backend = str(self._keyboard.getBackend())
+        self._stopped = -inf
         self._clicks: list[tuple[float, float, float]] = []
         self._show_pointer(windowed)
         handle: Any = self.window.winHandle
@@ -132,7 +136,8 @@ class Stage:
                 if (keys is None or key in keys) and pressed > onset:
                     self._show_pointer(self._windowed)
                     return Shown(onset, key, pressed)
-                if key in self._stop:
+                if key in self._stop and pressed > self._stopped + _SAME_PRESS:
+                    self._stopped = pressed
                     raise Stopped
             for x, y, pressed in clicks:
                 for name, area in (areas or {}).items():
