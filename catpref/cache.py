@@ -3,25 +3,29 @@
 Kept are images' embeddings and, where they all fit, their features. An entry is one file: the sha256 of the
 array's bytes, then the bytes. It is written under a temporary name and renamed, so a run that is killed leaves the
 old entry or none, and two runs at a time do no harm. An entry that does not match its own sha256 is made again.
-What was used longest ago goes first when the folder grows too large.
+What was used longest ago goes first when the folder grows too large. Where nothing can be written, nothing is kept.
 """
 
 import argparse
 import contextlib
 import hashlib
+import logging
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from catpref.commands import BadInput
+from catpref.commands import shown
 
 LIMIT = 8 << 30
 """Bytes that the folder may hold: the embeddings of about 30,000 images."""
 
 _DIGEST = 32  # bytes of a sha256
+_LOG = logging.getLogger(__name__)
+_warned: set[Path] = set()  # of these folders the user knows that they cannot be written
 _ABANDONED = 3600.0  # seconds after which a temporary file is no longer being written
 
 
@@ -50,8 +54,10 @@ def key_of(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def read(folder: Path, key: str, dtype: type[np.generic]) -> np.ndarray | None:
-    """Return the flat array kept under a key, or None if there is none or it is damaged."""
+def read(
+    folder: Path, key: str, dtype: type[np.generic], fits: Callable[[int], bool] = lambda length: True
+) -> np.ndarray | None:
+    """Return the flat array kept under a key, or None if there is none, it is damaged, or its length does not fit."""
     path = folder / key[:2] / key
     try:
         content = np.fromfile(path, np.uint8)
@@ -59,17 +65,14 @@ def read(folder: Path, key: str, dtype: type[np.generic]) -> np.ndarray | None:
     except OSError:
         return None
     digest, array = content[:_DIGEST].tobytes(), content[_DIGEST:]
-    return array.view(dtype) if hashlib.sha256(array.data).digest() == digest else None
+    length, rest = divmod(len(array), np.dtype(dtype).itemsize)
+    if rest or not fits(length) or hashlib.sha256(array.data).digest() != digest:
+        return None
+    return array.view(dtype)
 
 
 def write(folder: Path, key: str, array: np.ndarray) -> None:
-    """Keep an array under a key.
-
-    Raises
-    ------
-    BadInput
-        If it cannot be written, say because the disk is full. Nothing is left behind.
-    """
+    """Keep an array under a key; where it cannot be written, as on a full disk, warn once and leave nothing."""
     path = folder / key[:2] / key
     content = np.ascontiguousarray(array).data
     try:
@@ -85,9 +88,14 @@ def write(folder: Path, key: str, array: np.ndarray) -> None:
                 Path(temporary).unlink()
             raise
     except OSError as problem:
-        raise BadInput(
-            f"{folder}: the cache cannot be written ({problem.strerror}); free some space"
-        ) from problem
+        if folder not in _warned:
+            _warned.add(folder)
+            reason = problem.strerror or problem
+            _LOG.warning(
+                "%s: the cache cannot be written (%s), so nothing is kept; free some space, or add --no-cache",
+                shown(str(folder), 300),
+                reason,
+            )
 
 
 def prune(folder: Path, limit: int = LIMIT) -> None:

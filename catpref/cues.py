@@ -33,7 +33,7 @@ def luminance_and_contrast(images: Sequence[Path], cache_folder: Path | None = N
     Raises
     ------
     BadInput
-        If an image cannot be read, or the cache not written.
+        If an image cannot be read.
     """
     with workers() as pool:
         measured = pool.map(lambda path: _measure(path, cache_folder), images)
@@ -42,7 +42,9 @@ def luminance_and_contrast(images: Sequence[Path], cache_folder: Path | None = N
 
 def _measure(path: Path, cache_folder: Path | None) -> np.ndarray:
     key = cache.key_of("luminance and contrast", _CODE_VERSION, sha256_of(path))
-    kept = cache.read(cache_folder, key, np.float64) if cache_folder else None
+    kept = None
+    if cache_folder:
+        kept = cache.read(cache_folder, key, np.float64, lambda length: length == 2)
     if kept is not None:
         return kept
     luma = np.asarray(open_image(path).convert("L"), np.float64)

@@ -81,7 +81,7 @@ def embed(
     Raises
     ------
     BadInput
-        If an image cannot be read, or the cache not written.
+        If an image cannot be read.
     """
     started = time.perf_counter()
     grid = GRIDS[embedding]
@@ -93,7 +93,7 @@ def embed(
         if cache_folder is None:
             return ""
         key = _key(images[index], backbone, embedding)
-        kept = cache.read(cache_folder, key, np.float16)
+        kept = cache.read(cache_folder, key, np.float16, lambda length: length == dimensions)
         if kept is None:
             return key
         embeddings[index] = kept

@@ -55,7 +55,7 @@ class Features:
         Raises
         ------
         BadInput
-            If an image cannot be read, or the cache not written.
+            If an image cannot be read.
         """
         keys = {member: self._keys(member) for member in members}
         read = {member: self._read(keys[member]) for member in members}
@@ -87,10 +87,14 @@ class Features:
             return None
         features = []
         for layer, key in zip(self._layers, keys, strict=True):
-            kept = cache.read(self._cache_folder, key, np.float32)
+            channels = len(self._backbone.channel_weights[layer])
+
+            def is_square(length: int, channels: int = channels) -> bool:
+                return 0 < length == channels * math.isqrt(length // channels) ** 2
+
+            kept = cache.read(self._cache_folder, key, np.float32, is_square)
             if kept is None:
                 return None
-            channels = len(self._backbone.channel_weights[layer])
             side = math.isqrt(len(kept) // channels)
             features.append(torch.from_numpy(kept).reshape(side, side, channels))
         return features

@@ -79,7 +79,7 @@ def distance_maps(
     Raises
     ------
     BadInput
-        If an image cannot be read, or the cache or the folder for temporary files is full.
+        If an image cannot be read, or the folder for temporary files is full.
     """
     started = time.perf_counter()
     shown, pairs = np.unique(pairs, return_inverse=True)

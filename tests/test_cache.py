@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from catpref import cache
-from catpref.commands import BadInput
 
 KEY = cache.key_of("a", "b")
 ARRAY = np.arange(1000, dtype=np.float16)
@@ -61,24 +60,39 @@ def test_the_folder_follows_the_xdg_specification(monkeypatch: pytest.MonkeyPatc
     assert cache.default_folder() == tmp_path / "home" / ".cache" / "catpref"
 
 
-def test_a_folder_that_cannot_be_written_is_bad_input(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(BadInput, match="cache cannot be written"):
-        cache.write(tmp_path / "file", KEY, ARRAY)
+    for key in (KEY, cache.key_of("c")):
+        cache.write(tmp_path / "file", key, ARRAY)
+    (record,) = caplog.records
+    assert "cache cannot be written (Not a directory)" in record.getMessage()
+    assert "--no-cache" in record.getMessage() and record.levelname == "WARNING"
     assert cache.read(tmp_path / "file", KEY, np.float16) is None
+    assert files(tmp_path) == [tmp_path / "file"]
 
 
-def test_a_full_disk_is_bad_input_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
-        with pytest.raises(BadInput, match="free some space"):
-            cache.write(tmp_path, KEY, ARRAY)
+        cache.write(tmp_path, KEY, ARRAY)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert files(tmp_path) == []
+    assert "free some space" in caplog.text
+    cache.write(tmp_path, KEY, ARRAY)
+    assert len(files(tmp_path)) == 1, "once there is space, it is used"
+
+
+def test_an_entry_of_the_wrong_length_is_none(tmp_path: Path) -> None:
+    for array in (ARRAY[:-1], ARRAY[:1], ARRAY[:0], ARRAY.view(np.uint8)[:-1]):
+        cache.write(tmp_path, KEY, array)
+        assert cache.read(tmp_path, KEY, np.float16, lambda length: length == len(ARRAY)) is None
+    assert cache.read(tmp_path, KEY, np.float16) is None, "half a number"
 
 
 WRITER = """
