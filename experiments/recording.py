@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ LARGEST = 64 * 2**20
 
 _LARGEST_DESCRIPTION = 4 * 2**20  # bytes; a sitting has about 1500
 
-_RUNNING = ".running"
+_RUNNING, _BUILDING = ".running", ".new"
 _SECONDS = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,9})?")
 
 
@@ -96,21 +97,25 @@ def made_whole(folder: Path) -> Iterator[Path]:
     BadInput
         If it cannot be written.
     """
-    try:
-        building = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as problem:
-        raise BadInput(f"{folder}: cannot be written ({problem.strerror})") from problem
-    try:
-        yield building
-        building.chmod(0o755)
-        with suppress(OSError):
-            folder.rmdir()  # only if it is empty
-        building.rename(folder)
-        _force_to_disk(folder.parent)
-    except OSError as problem:
-        raise BadInput(f"{folder}: cannot be written ({problem.strerror})") from problem
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    with locked(folder.parent / f".{folder.name}.lock", folder, "begun"):
+        for left in folder.parent.glob(f".{escape(folder.name)}{_BUILDING}????????"):  # by a kill
+            if all(entry.name.lstrip(".").startswith(("session.", "trials.")) for entry in left.iterdir()):
+                shutil.rmtree(left, ignore_errors=True)
+        try:
+            building = Path(tempfile.mkdtemp(prefix=f".{folder.name}{_BUILDING}", dir=folder.parent))
+        except OSError as problem:
+            raise BadInput(f"{folder}: cannot be written ({problem.strerror})") from problem
+        try:
+            yield building
+            building.chmod(0o755)
+            with suppress(OSError):
+                folder.rmdir()  # only if it is empty
+            building.rename(folder)
+            _force_to_disk(folder.parent)
+        except OSError as problem:
+            raise BadInput(f"{folder}: cannot be written ({problem.strerror})") from problem
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
 
 
 def describe(folder: Path, description: Mapping[str, object]) -> None:

@@ -1,9 +1,12 @@
 import csv
+import errno
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -94,6 +97,26 @@ def test_a_full_disk_leaves_whole_rows_and_room_makes_it_go_on(folder):
     assert [(row["choice"], row["rt"]) for row in rows(folder)] == [("1", "0.500000"), ("0", "0.250000")]
 
 
+def test_what_a_kill_left_of_a_beginning_is_removed(tmp_path):
+    script = """
+import os, signal, sys
+from pathlib import Path
+from experiments.recording import begin
+from test_recording import TRIALS
+Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+begin(Path(sys.argv[1]), TRIALS, {})
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "out")], env=environment)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
+    mine = tmp_path / ".out.new12345678"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("mine")
+    begin(tmp_path / "out", TRIALS, {})
+    assert sorted(tmp_path.iterdir()) == [mine, tmp_path / "out"]
+
+
 POWER_OFF = """
 import os, signal, sys
 from pathlib import Path
@@ -144,6 +167,56 @@ def test_a_file_that_another_program_changed_is_not_written_over(folder):
     (folder / "session.csv").unlink()
     other.answer(TRIALS[2], 0, 0.5, 3.0)
     assert [row["choice"] for row in rows(folder)] == ["1", "1", "0"]
+
+
+def test_a_folder_that_has_gone_is_not_made_anew(folder):
+    recording = record(folder)
+    recording.answer(TRIALS[0], 1, 0.5, 1.0)
+    away = folder.with_name("away")
+    folder.rename(away)
+    for _ in range(2):
+        with pytest.raises(BadInput, match="out: is not there any more; put it back"):
+            recording.answer(TRIALS[1], 0, 0.5, 2.0)
+        with pytest.raises(BadInput, match="out: is not there any more; put it back"):
+            recording.describe({})
+    assert not folder.exists() and recording.answered == 1
+    begin(folder, TRIALS[1:], {})
+    with pytest.raises(BadInput, match="is another folder than it was"):
+        recording.answer(TRIALS[1], 0, 0.5, 2.0)
+    assert len(rows(folder)) == 0
+    folder.rename(folder.with_name("other"))
+    shutil.copytree(away, folder)  # it comes back as a copy
+    (folder / "trials.csv").unlink()
+    with pytest.raises(BadInput, match=r"trials\.csv: is not there any more; put it back"):
+        recording.answer(TRIALS[1], 0, 0.5, 2.0)
+    shutil.copy(away / "trials.csv", folder)
+    assert recording.unsaved.endswith(b",0,0.500000,2.000000,,,\n")
+    recording.answer(TRIALS[1], 0, 0.5, 2.0)
+    assert (recording.unsaved, recording.answered, recording.seconds) == (b"", 2, 0.0)
+    assert [row["choice"] for row in rows(folder)] == ["1", "0"]
+    assert record(folder).seconds == 2.5
+
+
+@pytest.mark.parametrize("call", ["mkstemp", "write_bytes", "chmod", "fsync", "replace", "unlink", "open"])
+def test_each_step_of_saving_can_fail(folder, monkeypatch, call):
+    """After each failure the file is the old or the new one, whole, and the next attempt succeeds."""
+    recording = record(folder)
+    recording.answer(TRIALS[0], 1, 0.5, 1.0)
+    before = (folder / "session.csv").read_bytes()
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    owner = {"mkstemp": tempfile, "fsync": os, "open": os}.get(call, Path)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, call, fail)
+        with pytest.raises(BadInput, match=r"Input/output error"):
+            recording.answer(TRIALS[1], 0, 0.5, 2.0)
+    assert (folder / "session.csv").read_bytes() in (before, before + recording.unsaved)
+    recording.answer(TRIALS[1], 0, 0.5, 2.0)
+    assert [row["choice"] for row in rows(folder)] == ["1", "0"]
+    record(folder)
+    assert len(list(folder.iterdir())) == 3
 
 
 def test_rows_that_do_not_belong_to_the_list(folder):
