@@ -1,6 +1,7 @@
 """The screens of a session, drawn with PsychoPy: calm, grey, and in proportion to any window."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from PIL import Image, ImageOps
@@ -14,6 +15,9 @@ DARK, LIGHT = "#000000", "#ffffff"
 
 PATCH = 0.08
 """Side of the photodiode's patch, in window heights."""
+
+_LONGEST = 44
+"""Characters of a word in a line of text."""
 
 Draw = Callable[[], None]
 
@@ -38,6 +42,20 @@ def largest_box(width: int, height: int) -> int:
 
 def _unit(width: int, height: int) -> float:
     return min(1.0, width / height / 1.25)
+
+
+def _broken(text: str) -> str:
+    """Break paths that are longer than a line, which have no space to break at, after a slash."""
+    return re.sub(rf"\S{{{_LONGEST + 1},}}", lambda word: "\n".join(_pieces(word.group())), text)
+
+
+def _pieces(word: str) -> Iterator[str]:
+    while len(word) > _LONGEST:
+        slash = max(word.rfind(sign, 0, _LONGEST) for sign in "/\\")
+        end = slash + 1 if slash > 0 else _LONGEST
+        yield word[:end]
+        word = word[end:]
+    yield word
 
 
 class Screens:
@@ -133,7 +151,9 @@ class Screens:
     def page(self, page: Page, share: float | None = None) -> Draw:
         """Prepare a screen of text, with a bar for the share that is done, and give what draws it."""
         parts: list = [self._title, self._body, self._press]
-        for part, text in zip(parts, (page.title, page.body.strip(), page.hint), strict=True):
+        for part, text in zip(
+            parts, (page.title, _broken(page.body.strip()), page.hint.strip()), strict=True
+        ):
             part.text = text
         height = self._body.boundingBox[1] / self._window.size[1]
         self._title.pos = (0, height / 2 + 0.09 * self.unit)
