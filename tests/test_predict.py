@@ -196,7 +196,7 @@ def test_a_model_on_ones_own_weights_finds_them_or_asks(study: Path, tmp_path: P
     (["new", "--out", "new/cat_0051.png"], "cat_0051.png: was not written by catpref"),
     (["new/cat_0051.png", "--out", "new/cat_0051.png"], "was not written by catpref"),
     (["--pairs", "session.csv", "--out", "session.csv"], "session.csv: was not written by catpref"),
-    (["new", "--out", "cats"], "cannot be written"),
+    (["new", "--out", "cats"], "is not an ordinary file"),
     (["new", "--out", "session.csv/deeper.csv"], "cannot be written"),
     (["new", "--out", "x" * 300], "too long"),
     (["--pairs", "nowhere.csv"], "nowhere.csv"),
