@@ -24,7 +24,7 @@ _FACTOR_SD = 3.0  # of the log variances: one region may well matter 20 times mo
 _LIMIT = 12.0  # on the log variances, so that no step of the search overflows
 _ROUNDS = 6
 _STEPS = 12
-_ENOUGH = 1e-12  # twice the log posterior still to be gained
+_ENOUGH = 1e-8  # twice the log posterior still to be gained
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of the inner products, in units of their mean diagonal
 _LEAST_INFORMATION = 1e-15  # of the greatest: what a Cholesky factor needs is a little more than rounding
 
