@@ -377,7 +377,7 @@ def test_the_dialog_asks_for_a_code_and_whether_to_go_on(display, stimuli, tmp_p
 def test_screenshots_show_images_pixel_by_pixel_and_no_text_at_the_edge(display, stimuli, tmp_path):
     command = [sys.executable, "-m", "experiments.screenshots", "--stimuli", stimuli, "--out", tmp_path]
     subprocess.run(command, env=os.environ | {"DISPLAY": display}, check=True, capture_output=True)
-    pictures = {file.stem: np.asarray(Image.open(file).convert("RGB")) for file in tmp_path.iterdir()}
+    pictures = {file.stem: np.asarray(Image.open(file).convert("RGB")) for file in tmp_path.glob("*.png")}
     assert set(pictures) == {
         *("instructions", "practice", "practice_trial", "begin", "fixation", "trial", "catch", "break"),
         *("resume", "unsaved", "stopped", "part_end", "end"),
