@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ LIMIT = 8 << 30
 """Bytes that the folder may hold: the embeddings of about 30,000 images."""
 
 _DIGEST = 32  # bytes of a sha256
+_TEMPORARY = ".catpref-"  # begins the name of a file that is being written
 _LOG = logging.getLogger(__name__)
 _warned: set[Path] = set()  # of these folders the user knows that they cannot be written
 _ABANDONED = 3600.0  # seconds after which a temporary file is no longer being written
@@ -77,7 +79,7 @@ def write(folder: Path, key: str, array: np.ndarray) -> None:
     content = np.ascontiguousarray(array).data
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(hashlib.sha256(content).digest())
@@ -99,12 +101,19 @@ def write(folder: Path, key: str, array: np.ndarray) -> None:
 
 
 def prune(folder: Path, limit: int = LIMIT) -> None:
-    """Remove what was used longest ago until at most `limit` bytes are left, and what killed runs left behind."""
+    """Remove what was used longest ago until at most `limit` bytes are left, and what killed runs left behind.
+
+    Files that have no name of ours stay, should the folder be one of the user's.
+    """
     entries = []
     for path in folder.glob("??/*"):
+        if not re.fullmatch(
+            f"{re.escape(_TEMPORARY)}.*|{re.escape(path.parent.name)}[0-9a-f]{{62}}", path.name
+        ):
+            continue
         with contextlib.suppress(OSError):  # another run may have removed it
             status = path.stat()
-            if path.name.startswith("."):
+            if path.name.startswith(_TEMPORARY):
                 if time.time() - status.st_mtime > _ABANDONED:
                     path.unlink()
             else:

@@ -128,3 +128,21 @@ def test_killed_and_competing_writers_leave_no_broken_entry(tmp_path: Path) -> N
             found += there
             assert kept is None or (len(kept) == 100_000 and (kept == number).all())
         assert found
+
+
+def test_only_what_is_the_caches_own_is_removed(tmp_path: Path) -> None:
+    """Somebody may name a folder of theirs with --cache-dir."""
+    cache.write(tmp_path, KEY, ARRAY)
+    left = tmp_path / KEY[:2] / ".catpref-of-a-killed-run"
+    theirs = [
+        tmp_path / "ab" / "thesis.txt",
+        tmp_path / "ab" / ".thesis",
+        tmp_path / KEY[:2] / KEY[:63],
+        tmp_path / "c",
+    ]
+    for path in (left, *theirs):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("years of work")
+        os.utime(path, (0, 0))
+    cache.prune(tmp_path, limit=0)
+    assert sorted(files(tmp_path)) == sorted(theirs)
