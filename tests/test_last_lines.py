@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from support import Finished, call, faces, refusal
+from PIL import Image
+from support import Finished, call, refusal
 
 from catpref import cache, cues, photographs, predict, sessions, simulate, stimuli, trials
 from catpref.backbones import load_backbone
@@ -26,6 +27,17 @@ ROOT = Path(__file__).parents[1]
 COOKED = "\x1b[31mmood\n\u202e"
 
 
+def noise(side: int, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8))
+
+
+def pictures(folder: Path) -> list[Path]:
+    folder.mkdir()
+    for name in "abc":
+        noise(160, ord(name)).save(folder / f"{name}.png")
+    return sorted(folder.iterdir())
+
+
 def shell(command: str, arguments: str, redirect: str, cwd: Path = ROOT) -> Finished:
     """Run a command in bash, as a user who redirects its output."""
     script = command.replace("experiments/", f"{ROOT}/experiments/")
@@ -35,11 +47,20 @@ def shell(command: str, arguments: str, redirect: str, cwd: Path = ROOT) -> Fini
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_that_cannot_be_printed(command: str) -> None:
+def test_every_command_goes_through_one_door() -> None:
+    """What the next tests see of one script holds for all."""
+    for command in COMMANDS:
+        path = ROOT / command.removeprefix("-m ").replace("catpref.", "catpref/").replace(
+            "s.study", "s/study"
+        )
+        text = path.with_suffix(".py").read_text()
+        assert text.rpartition('if __name__ == "__main__":\n')[2].startswith("    run("), command
+
+
+def test_help_that_cannot_be_printed() -> None:
     full = "catpref: output: No space left on device\n"
-    assert shell(command, "--help", ">/dev/full") == (2, "", full)
-    assert shell(command, "--nonsense", "2>/dev/full") == (2, "", "")
+    assert shell("-m catpref.trials", "--help", ">/dev/full") == (2, "", full)
+    assert shell("-m catpref.trials", "--nonsense", "2>/dev/full") == (2, "", "")
 
 
 LOGS = """
@@ -187,9 +208,7 @@ def test_other_errors_are_not_taken_for_it() -> None:
 def test_import_blames_memory_and_not_the_photographs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "photos").mkdir()
-    for name in sorted(faces().glob("*.png"))[:3]:
-        (tmp_path / "photos" / name.name).write_bytes(name.read_bytes())
+    pictures(tmp_path / "photos")
     for problem in (MemoryError(), OSError("out of memory error when reading image file")):
         monkeypatch.setattr(stimuli, "_to_rgb", lambda _, problem=problem: (_ for _ in ()).throw(problem))
         said = refusal(stimuli.main, "import", "--no-crop", str(tmp_path / "photos"), str(tmp_path / "set"))
@@ -218,8 +237,7 @@ run(command)
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc on this system")
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "tif"])
 def test_a_good_photograph_is_not_damaged_where_memory_is_short(tmp_path: Path, suffix: str) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    photograph = stimuli.Image.fromarray(noise)
+    photograph = noise(32)
     small, large = tmp_path / f"small.{suffix}", tmp_path / f"large.{suffix}"
     photograph.save(small)
     photograph.resize((3000, 3000)).save(large)
@@ -233,7 +251,7 @@ def test_a_good_photograph_is_not_damaged_where_memory_is_short(tmp_path: Path, 
 
 
 def test_entries_of_the_wrong_length_are_made_again(tmp_path: Path) -> None:
-    images, backbone = sorted(faces().glob("*.png"))[:1], load_backbone()
+    images, backbone = pictures(tmp_path / "set")[:1], load_backbone()
 
     def all_of_it() -> list[np.ndarray]:
         features = Features(images, backbone, 64, [0, 1], tmp_path).of([0])[0]
@@ -252,7 +270,7 @@ def test_entries_of_the_wrong_length_are_made_again(tmp_path: Path) -> None:
 
 def test_a_command_goes_on_without_its_cache(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
-    images = sorted(faces().glob("*.png"))[:3]
+    images = pictures(tmp_path / "set")
     without, withal = (cues.luminance_and_contrast(images, where) for where in (None, tmp_path / "file"))
     np.testing.assert_array_equal(without, withal)
     assert caplog.text.count("--no-cache") == 1
