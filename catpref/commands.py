@@ -117,9 +117,8 @@ def _code_of(command: Callable[[Sequence[str]], None]) -> int | str | None:
         )
     except Exception as problem:
         if is_out_of_memory(problem):
-            return _complain(
-                f"not enough memory ({shown(str(problem), 300)}); use fewer or smaller images or maps"
-            )
+            where = shown(str(problem), 300).rstrip(": ") or type(problem).__name__
+            return _complain(f"not enough memory ({where}); use fewer or smaller images or maps")
         if not isinstance(problem, OSError):
             raise
         # Such as a path that is too long, or a folder that was removed while the command ran.
