@@ -104,8 +104,10 @@ def kernels_of(embeddings: np.ndarray, pairs: np.ndarray, blocks: Blocks | None 
     whole, (left, right) = torch.from_numpy(embeddings), torch.from_numpy(sides.T)
     centre, scale = np.empty((2, embeddings.shape[1]), np.float32)
     # A dimension that hardly varies must not be blown up: what is flat in drawn faces is not in their JPEGs.
-    typical = float(embeddings[:_ENOUGH_IMAGES].std(0, dtype=np.float32).mean())
-    floor = max(_LEAST_SD * typical, float(np.finfo(np.float32).tiny))
+    some = embeddings[:_ENOUGH_IMAGES].astype(np.float32)
+    # That of the mean of pictures that are all the same.
+    rounding = float(np.finfo(np.float32).eps * max(some.max(), -some.min()))
+    floor = max(_LEAST_SD * float(some.std(0).mean()), rounding) or 1.0
     sizes = np.bincount(blocks.of_dimension, minlength=len(blocks.factors))
     random = np.random.default_rng(0)
     signs = torch.from_numpy(random.choice(np.array([-1, 1], np.float32), embeddings.shape[1]))

@@ -131,20 +131,18 @@ def _laplace(
     )
     design *= (slope * signs)[:, None]  # so that a positive logit is for the side that was chosen
 
-    # The log probabilities of choosing without and with looking.
-    blindly = float(np.log(lapse / 2)) if lapse else -np.inf
-    looking = float(np.log1p(-lapse))
-
     def log_chosen(logits: np.ndarray) -> np.ndarray:
-        return np.logaddexp(blindly, looking + log_expit(logits))
+        return np.log(lapse / 2 + (1 - lapse) * expit(logits)) if lapse else log_expit(logits)
 
     def slopes(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        p_this, p_other = expit(logits), expit(-logits)
+        if not lapse:
+            return p_other, p_this * p_other
         # How probably the observer looked, if they chose this side, and if they had chosen the other.
-        looked = np.exp(looking + log_expit(logits) - log_chosen(logits))
-        had_looked = np.exp(looking + log_expit(-logits) - log_chosen(-logits))
-        p_other = expit(-logits)
+        looked = (1 - lapse) * p_this / (lapse / 2 + (1 - lapse) * p_this)
+        had_looked = (1 - lapse) * p_other / (lapse / 2 + (1 - lapse) * p_other)
         # Fisher's information, which is never negative.
-        return looked * p_other, looked * had_looked * p_other * expit(logits)
+        return looked * p_other, looked * had_looked * p_this * p_other
 
     found = mode(design, log_chosen, slopes, point, _ENOUGH)
     return found.log_evidence, found.weights, found.last_variance

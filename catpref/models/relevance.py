@@ -113,8 +113,10 @@ class _Evidence:
     def log_likelihood(self, gram: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the log marginal likelihood of a prior covariance, and twice its gradient by that covariance."""
         factor = self._factor(gram)
-        halved = solve_triangular(factor, self.root.T, lower=True, check_finite=False)
-        weights = halved.T @ solve_triangular(factor, self.seen, lower=True, check_finite=False)
+        both = np.column_stack([self.root.T, self.seen])
+        both = solve_triangular(factor, both, lower=True, overwrite_b=True, check_finite=False)
+        halved, of_seen = both[:, :-1], both[:, -1]
+        weights = halved.T @ of_seen
         value = (self.root @ self.seen) @ gram @ weights / 2 - np.log(np.diag(factor)).sum()
         return float(value), np.outer(weights, weights) - halved.T @ halved  # (gram + information⁻¹)⁻¹
 
