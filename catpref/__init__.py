@@ -6,4 +6,6 @@ signed embeddings (:mod:`catpref.lpips_maps`, :mod:`catpref.embeddings`), a mode
 evaluation (:mod:`catpref.evaluation`) and a report (:mod:`catpref.report`).
 """
 
+from catpref.commands import BadInput as BadInput  # first of all: it begins to answer Ctrl-C
+
 __version__ = "0.1.0"

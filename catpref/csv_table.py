@@ -90,8 +90,6 @@ def read_text(path: Path) -> str:
         data = read_bytes(path, _LARGEST_FILE)
     except FileNotFoundError as problem:
         raise BadInput(f"{path}: no such file; check the path") from problem
-    except IsADirectoryError as problem:
-        raise BadInput(f"{path}: is a folder; name the file in it") from problem
     encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:
         text = data.decode(encoding)

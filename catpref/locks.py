@@ -47,7 +47,10 @@ def locked(lock: Path, what: Path, doing: str) -> Iterator[bool]:
         yield alone
     finally:
         with suppress(OSError):
-            lock.unlink()
+            if os.path.samestat(
+                os.fstat(file.fileno()), lock.stat()
+            ):  # not another's, in a folder that came later
+                lock.unlink()
         file.close()
 
 

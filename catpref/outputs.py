@@ -104,7 +104,7 @@ def output_files(kind: str, *paths: Path) -> Iterator[list[Path]]:
                 force_to_disk(parent)
         finally:
             for temporary in temporaries:
-                temporary.unlink(missing_ok=True)
+                _remove(temporary)
 
 
 @contextmanager

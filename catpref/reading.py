@@ -32,14 +32,17 @@ def read_bytes(path: Path, most: int) -> bytes:
     except (FileNotFoundError, NotADirectoryError) as problem:
         raise FileNotFoundError(problem.errno, problem.strerror, str(path)) from problem
     except (OSError, ValueError) as problem:
-        raise BadInput(f"{path}: cannot be read ({getattr(problem, 'strerror', None) or problem})") from problem
+        raise BadInput(
+            f"{path}: cannot be read ({getattr(problem, 'strerror', None) or problem})"
+        ) from problem
+    mode = os.fstat(opened).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(opened)
+        if stat.S_ISDIR(mode):
+            raise BadInput(f"{path}: is a folder; name the file in it")
+        raise BadInput(f"{path}: is not an ordinary file; save it to one first")
     with os.fdopen(opened, "rb") as file:
         try:
-            status = os.fstat(opened)
-            if stat.S_ISDIR(status.st_mode):
-                raise BadInput(f"{path}: is a folder; name the file in it")
-            if not stat.S_ISREG(status.st_mode):
-                raise BadInput(f"{path}: is not an ordinary file; save it to one first")
             content = file.read(most + 1)  # files in /proc say that they hold nothing, and never end
         except OSError as problem:
             raise BadInput(f"{path}: cannot be read ({problem.strerror})") from problem

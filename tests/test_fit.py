@@ -454,8 +454,8 @@ def test_bad_sessions_are_refused(prepared: Path, what: str, said: str) -> None:
 def test_what_is_read_is_never_replaced(session: Path) -> None:
     """An earlier result into which the user has put the session, or the stimuli."""
     out = session.parent / "session_fit"
-    (out / "model").mkdir(parents=True)
-    (out / "model" / "model.json").write_text("an earlier fit")
+    with output_folder(out, "fit") as folder:
+        (folder / "metrics.json").write_text("an earlier fit")
     shutil.copy(session, out / "session.csv")
     shutil.copytree(session.parent / "cats", out / "cats")
     before = listing(session.parent)

@@ -194,8 +194,8 @@ def check_answers(study: Path, written: Path) -> pd.DataFrame:
     [
         (["--jpeg-quality", "96"], "--jpeg-quality 96: must be from 1 to 95"),
         (["--stimuli", "nowhere"], "nowhere"),
-        (["--out", "repository"], "repository: holds .git, which is not to be lost"),
-        (["--out", "cats"], "cats: not empty and not written by catpref"),
+        (["--out", "repository"], "repository: holds 'two_afc.psyexp', which was not written by catpref"),
+        (["--out", "cats"], "cats: would be replaced whole, and cats is in it"),
         (["--texts", "missing.toml"], "missing.toml: cannot be read"),
     ],
 )
