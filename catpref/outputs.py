@@ -155,7 +155,7 @@ def _foreign_entry(folder: Path, kind: str) -> str | None:
 
 
 def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Yield what is in a folder and its subfolders, in the order of the names, hidden ones last; links are not followed."""
+    """Yield what is in a folder and below, in the order of the names, hidden ones last; links are not followed."""
     for entry in sorted(os.scandir(folder), key=lambda entry: (entry.name.startswith("."), entry.name)):
         yield entry
         if entry.is_dir(follow_symlinks=False):
