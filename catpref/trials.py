@@ -369,13 +369,16 @@ def _images_for(trials: int) -> int:
 
 def write_trials(path: Path, trials: Sequence[Trial]) -> None:
     """Write a trial list as UTF-8 CSV."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        try:
-            writer.writerows(astuple(trial) for trial in trials)
-        except UnicodeEncodeError as problem:
-            raise BadInput(f"{problem.object!r} is not a name in UTF-8; rename the image") from problem
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(astuple(trial) for trial in trials)
+    try:
+        content = table.getvalue().encode()
+    except UnicodeEncodeError as problem:
+        name = problem.object[max(0, problem.start - 40) : problem.end + 40]
+        raise BadInput(f"{name!r} is not a name in UTF-8; rename the image") from problem
+    path.write_bytes(content)
 
 
 def read_trials(path: Path, folder: Path) -> list[Trial]:

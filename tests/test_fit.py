@@ -75,6 +75,7 @@ def test_every_file_is_there_and_nothing_else(fitted: Path) -> None:
         )
     }
     model = {
+        ".catpref.json",
         "model/model.json",
         "model/utility.safetensors",
         "model/siamese_cnn.safetensors",
@@ -357,7 +358,7 @@ def prepared(tmp_path: Path) -> Path:
     (["--out", "session.csv/deeper", *QUICK, "--model", "utility"], "cannot be written"),
     (["--out", "photos"], "photos"),
     (["--out", "x" * 300], "File name too long"),
-    (["--out", "."], "not written by catpref"),
+    (["--out", "."], "would be replaced whole, and session.csv is in it"),
     (["nowhere.csv"], "nowhere.csv"),
     (["session.csv"], "given twice"),
     (["--nonsense"], "--nonsense"),

@@ -90,7 +90,7 @@ def test_a_simulation_may_be_replaced_but_nothing_else(study: Path) -> None:
     simulate(study, "--seed", "2")
     assert out.read_bytes() != before
     (study / "trials.json").write_text('{"simulated": true}')
-    with pytest.raises(BadInput, match=r"trials\.csv"):
+    with pytest.raises(BadInput, match=r"trials\.json: was not written by catpref"):
         simulate(study, out="trials.csv")
 
 
