@@ -743,7 +743,7 @@ def run_fuzzer(folder: Path, examples: int) -> None:
 
 
 def test_damaged_folders_are_refused_or_read(tmp_path: Path) -> None:
-    run_fuzzer(tmp_path / "model", 150)
+    run_fuzzer(tmp_path / "model", 40)
 
 
 @pytest.mark.slow

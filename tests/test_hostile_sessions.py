@@ -417,8 +417,8 @@ def fuzz_bytes(session: Begun, examples: int) -> None:
 
 
 def test_fuzzed_sessions(session):
-    fuzz_descriptions(session, 60)
-    fuzz_bytes(session, 60)
+    fuzz_descriptions(session, 20)
+    fuzz_bytes(session, 20)
 
 
 @pytest.mark.slow
