@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from catpref.commands import BadInput
+from catpref.files import force_to_disk
 from catpref.locks import locked
 from catpref.reading import read_bytes
 from catpref.trials import Trial, write_trials
@@ -84,6 +85,7 @@ def begin(folder: Path, trials: Sequence[Trial], description: Mapping[str, objec
         raise BadInput(f"{folder}: cannot be written ({problem.strerror})") from problem
     with made_whole(folder) as building:
         write_trials(building / TRIALS, trials)
+        force_to_disk(building / TRIALS)
         describe(building, description)
         replace_content(building / SESSION, _line(COLUMNS))
 
@@ -111,7 +113,7 @@ def made_whole(folder: Path) -> Iterator[Path]:
             with suppress(OSError):
                 folder.rmdir()  # only if it is empty
             building.rename(folder)
-            _force_to_disk(folder.parent)
+            force_to_disk(folder.parent)
         except OSError as problem:
             raise BadInput(f"{folder}: cannot be written ({problem.strerror})") from problem
         finally:
@@ -366,21 +368,10 @@ def replace_content(path: Path, content: bytes) -> None:
         try:
             temporary.write_bytes(content)
             temporary.chmod(0o644)
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
+            force_to_disk(temporary)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        _force_to_disk(path.parent)
+        force_to_disk(path.parent)
     except OSError as problem:
         raise BadInput(f"{path}: cannot be written ({problem.strerror})") from problem
-
-
-def _force_to_disk(folder: Path) -> None:
-    """Make a rename last, should the power fail now; Windows cannot, for want of opening a folder."""
-    if os.name == "posix":
-        opened = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
