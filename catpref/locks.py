@@ -11,11 +11,11 @@ import portalocker
 
 from catpref.commands import BadInput
 
-_TRIES, _PAUSE = 5, 0.05  # seconds: who only looks whether a holder still lives is soon gone
+_TRIES, _PAUSE = 5, 0.05  # seconds
 
 
 @contextmanager
-def locked(lock: Path, what: Path, doing: str) -> Iterator[bool]:
+def locked(lock: Path, what: Path, doing: str, tries: int = _TRIES) -> Iterator[bool]:
     """Hold a lock while the block runs.
 
     Parameters
@@ -27,6 +27,8 @@ def locked(lock: Path, what: Path, doing: str) -> Iterator[bool]:
     doing
         What its holder does to it, such as ``"written"``: another process reads "is being written by process 123
         since 14:03".
+    tries
+        How often to try, in quick succession: who only looks whether a holder still lives is soon gone.
 
     Yields
     ------
@@ -38,7 +40,7 @@ def locked(lock: Path, what: Path, doing: str) -> Iterator[bool]:
     BadInput
         If another process holds the lock.
     """
-    file, alone = _lock(lock, what, doing)
+    file, alone = _lock(lock, what, doing, tries)
     try:
         with suppress(OSError):
             since = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -54,8 +56,7 @@ def locked(lock: Path, what: Path, doing: str) -> Iterator[bool]:
         file.close()
 
 
-def _lock(lock: Path, what: Path, doing: str) -> tuple[BinaryIO, bool]:
-    tries = 0
+def _lock(lock: Path, what: Path, doing: str, tries: int) -> tuple[BinaryIO, bool]:
     while True:
         try:
             file = open(lock, "ab", buffering=0, opener=_without_following)  # noqa: SIM115
@@ -66,8 +67,8 @@ def _lock(lock: Path, what: Path, doing: str) -> tuple[BinaryIO, bool]:
             if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
                 return file, True
         except portalocker.AlreadyLocked:
-            tries += 1
-            if tries == _TRIES:
+            tries -= 1
+            if tries == 0:
                 file.close()
                 holder = _holder(lock)
                 raise BadInput(f"{what}: is being {doing} by {holder}; wait until it has ended") from None

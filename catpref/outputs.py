@@ -11,6 +11,8 @@ killed processes left beside their outputs is cleaned by the next command that w
 
 import ctypes
 import errno
+import hashlib
+import io
 import json
 import os
 import shutil
@@ -37,6 +39,7 @@ _DROPPINGS = frozenset(
 )  # what file managers leave in folders they show
 _LARGEST_MARK = 64 * 2**20
 _LOCK, _TEMPORARY = ".catpref-lock", ".catpref-tmp-"
+_THREADS = 8  # that wait for the disk
 _NOREPLACE, _EXCHANGE = 1, 2  # of Linux's renameat2
 _AT_FDCWD = -100
 
@@ -202,8 +205,14 @@ def _read_mark(path: Path) -> dict[str, Any] | None:
 
 def _version_of(path: Path) -> dict[str, Any]:
     """Return what tells this version of a file from others."""
-    status = path.stat()
-    return {"size": status.st_size, "modified_ns": status.st_mtime_ns, "sha256": sha256_of(path)}
+    with path.open("rb", buffering=0) as file:
+        return _version(file)
+
+
+def _version(file: io.FileIO) -> dict[str, Any]:
+    status = os.fstat(file.fileno())
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
+    return {"size": status.st_size, "modified_ns": status.st_mtime_ns, "sha256": digest}
 
 
 def _is_unchanged(path: Path, version: dict[str, Any]) -> bool:
@@ -215,20 +224,29 @@ def _is_unchanged(path: Path, version: dict[str, Any]) -> bool:
 
 
 def _mark_folder(folder: Path, kind: str) -> None:
-    files = sorted(Path(entry.path) for entry in _walk(folder) if entry.is_file(follow_symlinks=False))
-    with ThreadPoolExecutor() as pool:
-        for _ in pool.map(force_to_disk, files):
-            pass
-        versions = list(pool.map(_version_of, files))
-    listed = {
-        file.relative_to(folder).as_posix(): version for file, version in zip(files, versions, strict=True)
-    }
-    _write_mark(folder / MARK, kind, listed)
+    files = sorted(entry.path for entry in _walk(folder) if entry.is_file(follow_symlinks=False))
+    shares = [
+        files[start::_THREADS] for start in range(_THREADS)
+    ]  # a task a file would cost more than the file
+    with ThreadPoolExecutor(_THREADS) as pool:
+        versions = dict(pair for share in pool.map(_forced_versions, shares) for pair in share)
+    names = {path: path.removeprefix(f"{folder}{os.sep}").replace(os.sep, "/") for path in files}
+    _write_mark(folder / MARK, kind, {names[path]: versions[path] for path in files})
+
+
+def _forced_versions(paths: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Force files to the disk, and return what tells their versions from others."""
+    versions = []
+    for path in paths:
+        with open(path, "rb", buffering=0) as file:
+            os.fsync(file.fileno())
+            versions.append((path, _version(file)))
+    return versions
 
 
 def _write_mark(path: Path, kind: str, files: dict[str, Any]) -> None:
     about = {"written_by": f"catpref {__version__}", "kind": kind, "files": files}
-    path.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(about) + "\n", encoding="utf-8")
     force_to_disk(path)
 
 
@@ -390,7 +408,7 @@ def _clean_others(folder: Path) -> None:
     """Clean the places in a folder whose locks nobody holds any more."""
     for lock in folder.glob(f".*{_LOCK}"):
         place = lock.with_name(lock.name[1 : -len(_LOCK)])
-        with suppress(BadInput, OSError), locked(lock, place, "written") as alone:
+        with suppress(BadInput, OSError), locked(lock, place, "written", tries=1) as alone:
             if alone:
                 _clean(place)
 

@@ -14,7 +14,7 @@ Rasmussen & Williams (2006). Gaussian Processes for Machine Learning, sections 3
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg import blas, lapack
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
@@ -52,20 +52,23 @@ def block_variances(
         Each block's prior variance, shape (blocks,).
     """
     blocks, items, _ = grams.shape
-    # Half as long a memory to read: the search for the factors takes its time for nothing else.
-    flat = grams.reshape(blocks, -1).astype(np.float32)
+    # A quarter of the memory to read: the search for the factors takes its time for little else.
+    lower = np.tril_indices(items)
+    flat = grams[:, *lower].astype(np.float32, order="C")
     factors = np.column_stack([factors, np.ones(blocks)])  # the last one scales all blocks
 
     def variances(logs: np.ndarray) -> np.ndarray:
         return np.exp(factors @ logs) / blocks
 
     def weighted(block: np.ndarray) -> np.ndarray:
-        return (block.astype(np.float32) @ flat).reshape(items, items).astype(float)
+        gram = np.empty((items, items))
+        gram[lower] = gram.T[lower] = block.astype(np.float32) @ flat
+        return gram
 
     def loss(point: np.ndarray, observed: "_Evidence") -> tuple[float, np.ndarray]:
         block = variances(point)
-        value, outer = observed.log_likelihood(weighted(block))
-        slope = factors.T @ (block * (flat @ outer.ravel().astype(np.float32)) / 2)
+        value, by_gram = observed.log_likelihood(weighted(block))
+        slope = factors.T @ (block * (flat @ by_gram[lower].astype(np.float32)))
         return np.square(point / _FACTOR_SD).sum() / 2 - value, point / _FACTOR_SD**2 - slope
 
     logs = np.zeros(factors.shape[1])
@@ -99,7 +102,7 @@ class _Evidence:
     Attributes
     ----------
     root
-        Lower triangular; times its transpose, it is the information.
+        Lower triangular, in Fortran's order; times its transpose, it is the information.
     seen
         Times the root, it is the pull.
     norm
@@ -111,18 +114,19 @@ class _Evidence:
     norm: float
 
     def log_likelihood(self, gram: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return the log marginal likelihood of a prior covariance, and twice its gradient by that covariance."""
+        """Return the log marginal likelihood of a prior covariance, and its derivative by its lower triangle."""
         factor = self._factor(gram)
-        both = np.column_stack([self.root.T, self.seen])
-        both = solve_triangular(factor, both, lower=True, overwrite_b=True, check_finite=False)
-        halved, of_seen = both[:, :-1], both[:, -1]
-        weights = halved.T @ of_seen
+        halved = blas.dtrsm(1, factor, self.root, side=1, lower=1, trans_a=1)
+        weights = halved @ blas.dtrsv(factor, self.seen, lower=1)
         value = (self.root @ self.seen) @ gram @ weights / 2 - np.log(np.diag(factor)).sum()
-        return float(value), np.outer(weights, weights) - halved.T @ halved  # (gram + information⁻¹)⁻¹
+        # Minus (gram + information⁻¹)⁻¹, of which the lower triangle is enough.
+        derivative = blas.dsyrk(-1, halved, 1, np.multiply.outer(weights, weights).T, lower=1, overwrite_c=1)
+        _diagonal(derivative)[:] /= 2
+        return float(value), derivative
 
     def weights(self, gram: np.ndarray) -> np.ndarray:
         """Return what, times a prior covariance, are the most probable utilities under it."""
-        return self.root @ cho_solve((self._factor(gram), True), self.seen, check_finite=False)
+        return self.root @ lapack.dpotrs(self._factor(gram), self.seen, lower=1)[0]
 
     def _factor(self, gram: np.ndarray) -> np.ndarray:
         """Return the lower Cholesky factor of ``I + rootᵀ gram root``, whose eigenvalues are 1 at least.
@@ -130,10 +134,24 @@ class _Evidence:
         Not so once the gram matrix has been rounded to float32, if the search for the variances tries very large
         ones. What rounding can have taken from the eigenvalues beyond one half is given back to them.
         """
-        product = self.root.T @ gram @ self.root
+        product = blas.dtrmm(1, self.root, gram, side=1, lower=1)
+        product = blas.dtrmm(1, self.root, product, lower=1, trans_a=1, overwrite_b=1)
         rounded = _ROUNDING * float(np.trace(gram)) * self.norm
-        product[np.diag_indices_from(product)] += 1 + max(rounded - 0.5, 0)
-        return cholesky(product, lower=True, overwrite_a=True, check_finite=False)
+        _diagonal(product)[:] += 1 + max(rounded - 0.5, 0)
+        return _cholesky(product)
+
+
+def _diagonal(matrix: np.ndarray) -> np.ndarray:
+    """Return a view of the diagonal that can be written to."""
+    return np.einsum("ii->i", matrix)
+
+
+def _cholesky(matrix: np.ndarray) -> np.ndarray:
+    """Return the lower Cholesky factor; LAPACK itself, since scipy's checks take longer than small matrices do."""
+    factor, failed = lapack.dpotrf(matrix, lower=1, clean=1, overwrite_a=1)
+    if failed:
+        raise np.linalg.LinAlgError(f"minor {failed} of the matrix is not positive definite")
+    return factor
 
 
 def _observe(incidence: np.ndarray, choices: np.ndarray, utilities: np.ndarray) -> _Evidence:
@@ -142,9 +160,9 @@ def _observe(incidence: np.ndarray, choices: np.ndarray, utilities: np.ndarray) 
     information = incidence.T @ (incidence * (p_right * (1 - p_right))[:, None])
     # Nothing is known of the sum of all utilities: the least that makes a Cholesky factor of the information.
     norm = float(np.abs(information).sum(1).max())
-    information[np.diag_indices_from(information)] += max(_LEAST_INFORMATION * norm, np.finfo(float).tiny)
-    root = cholesky(information, lower=True, overwrite_a=True, check_finite=False)
-    surprise = solve_triangular(root, incidence.T @ (choices - p_right), lower=True, check_finite=False)
+    _diagonal(information)[:] += max(_LEAST_INFORMATION * norm, np.finfo(float).tiny)
+    root = _cholesky(information)
+    surprise = blas.dtrsv(root, incidence.T @ (choices - p_right), lower=1)
     return _Evidence(root, root.T @ utilities + surprise, norm)
 
 
