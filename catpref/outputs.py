@@ -238,7 +238,7 @@ def _forced_versions(paths: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
     """Force files to the disk, and return what tells their versions from others."""
     versions = []
     for path in paths:
-        with open(path, "rb", buffering=0) as file:
+        with Path(path).open("rb", buffering=0) as file:
             os.fsync(file.fileno())
             versions.append((path, _version(file)))
     return versions

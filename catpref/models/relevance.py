@@ -14,11 +14,14 @@ Rasmussen & Williams (2006). Gaussian Processes for Machine Learning, sections 3
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import blas, lapack
+from scipy.linalg import get_blas_funcs, get_lapack_funcs
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
 from catpref.models.newton import minimise
+
+_trmm, _trsm, _trsv, _syrk = get_blas_funcs(("trmm", "trsm", "trsv", "syrk"), dtype=float)
+_potrf, _potrs = get_lapack_funcs(("potrf", "potrs"), dtype=float)
 
 _FACTOR_SD = 3.0  # of the log variances: one region may well matter 20 times more than another
 _LIMIT = 12.0  # on the log variances, so that no step of the search overflows
@@ -116,17 +119,17 @@ class _Evidence:
     def log_likelihood(self, gram: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the log marginal likelihood of a prior covariance, and its derivative by its lower triangle."""
         factor = self._factor(gram)
-        halved = blas.dtrsm(1, factor, self.root, side=1, lower=1, trans_a=1)
-        weights = halved @ blas.dtrsv(factor, self.seen, lower=1)
+        halved = _trsm(1, factor, self.root, side=1, lower=1, trans_a=1)
+        weights = halved @ _trsv(factor, self.seen, lower=1)
         value = (self.root @ self.seen) @ gram @ weights / 2 - np.log(np.diag(factor)).sum()
         # Minus (gram + information⁻¹)⁻¹, of which the lower triangle is enough.
-        derivative = blas.dsyrk(-1, halved, 1, np.multiply.outer(weights, weights).T, lower=1, overwrite_c=1)
+        derivative = _syrk(-1, halved, 1, np.multiply.outer(weights, weights).T, lower=1, overwrite_c=1)
         _diagonal(derivative)[:] /= 2
         return float(value), derivative
 
     def weights(self, gram: np.ndarray) -> np.ndarray:
         """Return what, times a prior covariance, are the most probable utilities under it."""
-        return self.root @ lapack.dpotrs(self._factor(gram), self.seen, lower=1)[0]
+        return self.root @ _potrs(self._factor(gram), self.seen, lower=1)[0]
 
     def _factor(self, gram: np.ndarray) -> np.ndarray:
         """Return the lower Cholesky factor of ``I + rootᵀ gram root``, whose eigenvalues are 1 at least.
@@ -134,8 +137,8 @@ class _Evidence:
         Not so once the gram matrix has been rounded to float32, if the search for the variances tries very large
         ones. What rounding can have taken from the eigenvalues beyond one half is given back to them.
         """
-        product = blas.dtrmm(1, self.root, gram, side=1, lower=1)
-        product = blas.dtrmm(1, self.root, product, lower=1, trans_a=1, overwrite_b=1)
+        product = _trmm(1, self.root, gram, side=1, lower=1)
+        product = _trmm(1, self.root, product, lower=1, trans_a=1, overwrite_b=1)
         rounded = _ROUNDING * float(np.trace(gram)) * self.norm
         _diagonal(product)[:] += 1 + max(rounded - 0.5, 0)
         return _cholesky(product)
@@ -148,7 +151,7 @@ def _diagonal(matrix: np.ndarray) -> np.ndarray:
 
 def _cholesky(matrix: np.ndarray) -> np.ndarray:
     """Return the lower Cholesky factor; LAPACK itself, since scipy's checks take longer than small matrices do."""
-    factor, failed = lapack.dpotrf(matrix, lower=1, clean=1, overwrite_a=1)
+    factor, failed = _potrf(matrix, lower=1, clean=1, overwrite_a=1)
     if failed:
         raise np.linalg.LinAlgError(f"minor {failed} of the matrix is not positive definite")
     return factor
@@ -162,7 +165,7 @@ def _observe(incidence: np.ndarray, choices: np.ndarray, utilities: np.ndarray) 
     norm = float(np.abs(information).sum(1).max())
     _diagonal(information)[:] += max(_LEAST_INFORMATION * norm, np.finfo(float).tiny)
     root = _cholesky(information)
-    surprise = blas.dtrsv(root, incidence.T @ (choices - p_right), lower=1)
+    surprise = _trsv(root, incidence.T @ (choices - p_right), lower=1)
     return _Evidence(root, root.T @ utilities + surprise, norm)
 
 
