@@ -22,16 +22,16 @@ from scipy.stats import norm
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
-from catpref import evaluation
-from catpref.backbones import DEFAULT, load_backbone
-from catpref.cache import default_folder
-from catpref.commands import Parser, run
-from catpref.embeddings import DEFAULT as EMBEDDING
-from catpref.embeddings import GRIDS, Blocks, blocks, embed
+from catpref._io.cache import default_folder
+from catpref.command_line import Parser, run
+from catpref.design.splits import split
+from catpref.evaluation.scores import score
 from catpref.models import bradley_terry, siamese_cnn, utility
-from catpref.sessions import SIDES, Session, read_sessions
-from catpref.splits import split
-from catpref.stimuli import image_path
+from catpref.perception.backbones import DEFAULT, load_backbone
+from catpref.perception.embeddings import DEFAULT as EMBEDDING
+from catpref.perception.embeddings import GRIDS, Blocks, blocks, embed
+from catpref.sessions.session import SIDES, Session, read_sessions
+from catpref.stimuli.images import image_path
 
 _COMPONENTS = 20
 _FOLDS = 5
@@ -110,7 +110,7 @@ def _load(session: Session, backbone: Any) -> tuple[np.ndarray, np.ndarray, np.n
 def _scores(
     p_right: np.ndarray, choices: np.ndarray, pairs: np.ndarray, folds: np.ndarray, ceiling: float | None
 ) -> dict[str, Any]:
-    scores = evaluation.score(p_right, choices, pairs, folds)
+    scores = score(p_right, choices, pairs, folds)
     efficiency = None if ceiling is None else round((scores.accuracy - 0.5) / (ceiling - 0.5), 3)
     return {
         "n_test": len(choices),

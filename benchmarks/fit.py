@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from catpref.commands import Parser, run
-from catpref.stimuli import find_images, render
-from catpref.trials import RANDOM, Trial, write_trials
+from catpref.command_line import Parser, run
+from catpref.design.trial_list import RANDOM, Trial, write_trial_list
+from catpref.stimuli.images import find_images
+from catpref.stimuli.sets import render
 
 IMAGES = 5000
 GROWTH = (250, 1000, 4000, 20_000)  # trials between all the images
@@ -76,7 +77,7 @@ def _random_pairs(folder: Path, trials: int) -> str:
     left = random.integers(0, len(names), trials)
     right = (left + random.integers(1, len(names), trials)) % len(names)
     drawn = [Trial(number, 0, RANDOM, names[left[number]], names[right[number]]) for number in range(trials)]
-    write_trials(folder / "trials.csv", drawn)
+    write_trial_list(folder / "trials.csv", drawn)
     return f"{trials}"
 
 

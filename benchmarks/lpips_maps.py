@@ -23,11 +23,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from catpref.backbones import Backbone, load_backbone
-from catpref.commands import Parser, run
-from catpref.embeddings import image_tensor
-from catpref.lpips_maps import distance_maps
-from catpref.workers import workers
+from catpref._io.workers import workers
+from catpref.command_line import Parser, run
+from catpref.perception.backbones import Backbone, load_backbone
+from catpref.perception.embeddings import image_tensor
+from catpref.perception.lpips_maps import distance_maps
 
 SIZE = 512
 FULL = 50  # images, all pairs

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from catpref.commands import Parser, run
+from catpref.command_line import Parser, run
 from catpref.models import study_cnn, study_training
 
 SIZE = 512

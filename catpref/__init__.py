@@ -1,11 +1,14 @@
 """Learn one person's visual taste from two-alternative forced choices.
 
-The path of the data, and the module for each step: a stimulus set (:mod:`catpref.stimuli`), a trial list
-(:mod:`catpref.trials`), a session (:mod:`catpref.sessions`, :mod:`catpref.observers`), LPIPS distance maps and
-signed embeddings (:mod:`catpref.lpips_maps`, :mod:`catpref.embeddings`), a model (:mod:`catpref.models`), its
-evaluation (:mod:`catpref.evaluation`) and a report (:mod:`catpref.report`).
+The rooms, in the order in which they build on each other: `stimuli` (sets of images), `design` (trial lists, and
+simulated observers who answer them), `sessions` (recorded choices), `perception` (what a network sees in an image),
+`models`, `evaluation` and `report`; beside them `lab` and `pavlovia` (where people answer) and `replication` (the
+study of 2021).
 """
 
-from catpref.commands import BadInput as BadInput  # first of all: it begins to answer Ctrl-C
+from catpref._io.startup import begin
+from catpref.errors import BadInput as BadInput
+
+begin()
 
 __version__ = "0.1.0"

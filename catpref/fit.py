@@ -9,14 +9,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from catpref import __version__, cache, report, store
-from catpref.analysis import DEFAULT_MODELS, MODELS, Analysis, Result, Settings, analyse
-from catpref.backbones import DEFAULT, NAMES, load_backbone
-from catpref.commands import BadInput, Parser, log_to_terminal, non_negative, positive, run
-from catpref.devices import DEVICES, choose_device
-from catpref.embeddings import SIZE
-from catpref.outputs import output_folder
-from catpref.sessions import read_sessions
+from catpref import __version__
+from catpref._io.devices import DEVICES, choose_device
+from catpref._io.outputs import output_folder
+from catpref.command_line import Parser, add_cache_options, log_to_terminal, non_negative, positive, run
+from catpref.errors import BadInput
+from catpref.evaluation.analysis import DEFAULT_MODELS, MODELS, Analysis, Options, Result, analyse
+from catpref.models import store
+from catpref.perception.backbones import DEFAULT, NAMES, load_backbone
+from catpref.perception.embeddings import SIZE
+from catpref.report import page
+from catpref.sessions.session import read_sessions
 
 _METRICS = "metrics.json"
 
@@ -83,7 +86,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--device", choices=DEVICES, default="auto", help="where networks run (default: auto)"
     )
-    cache.add_options(parser)
+    add_cache_options(parser)
     options = parser.parse_args(arguments)
     log_to_terminal()
 
@@ -97,7 +100,7 @@ def main(arguments: Sequence[str]) -> None:
                 f"{out}: would be replaced whole, and {session.stimuli} is in it; choose another --out"
             )
         device = choose_device(options.device)
-        settings = Settings(
+        settings = Options(
             models=options.model,
             embedding=options.embedding,
             map_size=options.map_size,
@@ -108,14 +111,14 @@ def main(arguments: Sequence[str]) -> None:
             cache=options.cache_dir,
         )
         analysis = analyse(session, load_backbone(options.backbone, options.weights, device), settings)
-        report.write(analysis, folder)
+        page.write(analysis, folder)
         store.save(analysis, folder / "model")
         analysis.predictions.to_csv(folder / "predictions.csv", index=False)
         analysis.ranking.to_csv(folder / "ranking.csv", index=False)
         metrics = _metrics(analysis, time.perf_counter() - started)
         (folder / _METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    print(report.text_table(analysis))
-    print(f"report: {out / 'report.html'}")
+    print(page.text_table(analysis))
+    print(f"report: {out / 'page.html'}")
 
 
 def _metrics(analysis: Analysis, total_seconds: float) -> dict[str, Any]:

@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from catpref import cache, lpips_maps
-from catpref.analysis import rank
-from catpref.commands import BadInput, Parser, run
-from catpref.devices import DEVICES, choose_device
-from catpref.embeddings import embed
-from catpref.outputs import output_file
-from catpref.sessions import SIDES, read_pairs
-from catpref.stimuli import find_images, image_path
-from catpref.stimulus_folder import StimulusFolder
-from catpref.store import FittedModels, load
+from catpref._io.devices import DEVICES, choose_device
+from catpref._io.outputs import output_file
+from catpref.command_line import Parser, add_cache_options, run
+from catpref.errors import BadInput
+from catpref.evaluation.analysis import rank
+from catpref.models.store import FittedModels, load
+from catpref.perception import lpips_maps
+from catpref.perception.embeddings import embed
+from catpref.sessions.session import SIDES, read_pairs
+from catpref.stimuli.folder import StimulusFolder
+from catpref.stimuli.images import find_images, image_path
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--device", choices=DEVICES, default="auto", help="where networks run (default: auto)"
     )
-    cache.add_options(parser)
+    add_cache_options(parser)
     options = parser.parse_args(arguments)
     if bool(options.images) == (options.pairs is not None):
         parser.error("give either images to rank or --pairs")

@@ -14,10 +14,18 @@ import numpy as np
 import pandas as pd
 
 from catpref import __version__
-from catpref.commands import BadInput, Parser, non_negative, run
-from catpref.observers import NOISE, Observer, draw_weights, read_parameters, simulate_session, utilities
-from catpref.outputs import output_files
-from catpref.trials import read_trials
+from catpref._io.outputs import output_files
+from catpref.command_line import Parser, non_negative, run
+from catpref.design.simulated_observers import (
+    NOISE,
+    SimulatedObserver,
+    draw_weights,
+    read_parameters,
+    simulate_session,
+    utilities,
+)
+from catpref.design.trial_list import read_trial_list
+from catpref.errors import BadInput
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -61,8 +69,8 @@ def main(arguments: Sequence[str]) -> None:
     ):
         weights = draw_weights(options.seed)
         values = utilities(read_parameters(options.stimuli), weights)
-        observer = Observer(values, options.noise, options.side_bias, options.lapse)
-        trials = read_trials(options.trials, options.stimuli)
+        observer = SimulatedObserver(values, options.noise, options.side_bias, options.lapse)
+        trials = read_trial_list(options.trials, options.stimuli)
         session = simulate_session(observer, trials, f"simulated-{options.seed}", options.seed)
         real = session[session["catch"] == ""]
         ceiling = observer.noise_ceiling(real["left_image"], real["right_image"])

@@ -20,8 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from catpref import outputs
-from catpref.commands import run
+from catpref._io import outputs
+from catpref.command_line import run
 
 CHANGES = {
     "os.rename",
@@ -86,6 +86,12 @@ def run_with_fault(
     return Outcome(*json.loads(server.stdout.readline()))
 
 
+def main_of(module: str) -> Callable[[Sequence[str]], None]:
+    """Return the function behind ``python -m module``."""
+    found = importlib.import_module(module)
+    return (importlib.import_module(f"{module}.__main__") if hasattr(found, "__path__") else found).main
+
+
 @cache
 def _server() -> "subprocess.Popen[str]":
     """Start a process that forks for each command: it has imported them, but nothing of the other tests."""
@@ -101,7 +107,7 @@ def _serve() -> None:
         said, count = Path(place, "stderr.txt"), Path(place, "changes.txt")
         for line in sys.stdin:
             module, *asked = json.loads(line)
-            command = importlib.import_module(module).main
+            command = main_of(module)
             for file in (said, count):
                 file.write_text("")
             child = os.fork()

@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from catpref import stimuli
-from catpref.commands import run
-from catpref.observers import draw_weights, read_parameters, utilities
+from catpref.command_line import run
+from catpref.design.simulated_observers import draw_weights, read_parameters, utilities
+from catpref.stimuli import sets
 
 TRAINING_FACES = 50
 FACES = 70
@@ -42,7 +42,7 @@ def scratch() -> Path:
 @functools.cache
 def faces() -> Path:
     """A rendered stimulus set of `FACES` faces."""
-    stimuli.render(scratch() / "faces", FACES, 1)
+    sets.render(scratch() / "faces", FACES, 1)
     return scratch() / "faces"
 
 

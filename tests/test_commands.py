@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from support import Finished, call
 
-from catpref import commands
-from catpref.commands import BadInput, Parser, non_negative, positive, progress
+from catpref._io.progress import progress
+from catpref.command_line import Parser, non_negative, positive
+from catpref.errors import BadInput
 
 
 def raising(problem: BaseException) -> Finished:
@@ -51,7 +52,7 @@ def test_a_fault_of_our_own_is_not_hidden() -> None:
         raising(ZeroDivisionError())
 
 
-SCRIPT = "from catpref.commands import run\nrun(lambda _: print('─' * {length}))"
+SCRIPT = "from catpref.command_line import run\nrun(lambda _: print('─' * {length}))"
 
 
 def script(length: int, redirect: str, encoding: str = "utf-8") -> Finished:
@@ -105,4 +106,4 @@ def test_help_ends_with_an_example() -> None:
 def test_progress_is_silent_where_nobody_watches(capfd: pytest.CaptureFixture[str]) -> None:
     assert list(progress(range(3), "counting")) == [0, 1, 2]
     assert capfd.readouterr() == ("", "")
-    assert commands.progress([], "x", total=3).disable
+    assert progress.progress([], "x", total=3).disable

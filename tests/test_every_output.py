@@ -8,21 +8,23 @@ import argparse
 import importlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 import pytest
-from faults import KILL, KINDS, run_with_fault
+from faults import KILL, KINDS, main_of, run_with_fault
 from PIL import Image
 from support import call, listing, refusal, scratch, small_study, use_own_cache
 
-from catpref import commands, stimuli
-from catpref.outputs import MARK
-from catpref.stimuli import find_images
-from catpref.trials import FULL, make_trials, write_trials
+from catpref import command_line
+from catpref._io.outputs import MARK
+from catpref.design.designs import make_trials
+from catpref.design.trial_list import FULL, write_trial_list
+from catpref.stimuli import sets
+from catpref.stimuli.images import find_images
 
 THOROUGH = os.environ.get("CATPREF_FAULTS") == "all"
 
@@ -46,7 +48,7 @@ WRITE = {
     "catpref.stimuli import folder", "catpref.stimuli render folder", "catpref.trials --out",
     "experiments.pavlovia --out", "experiments.screenshots --out", "experiments.study --out",
 }  # fmt: skip
-"""Written by `catpref.outputs`."""
+"""Written by `catpref._io.outputs`."""
 
 SESSIONS = {"experiments.fully_sampled --out", "experiments.random_sampled --out"}
 """New folders of sessions; see test_recording and test_planning."""
@@ -78,14 +80,13 @@ def test_no_option_that_names_a_file_is_forgotten(module: str, monkeypatch: pyte
         raise Parsed(self)
 
     for name in ("parse_args", "parse_intermixed_args"):
-        monkeypatch.setattr(commands.Parser, name, parse_args)
+        monkeypatch.setattr(command_line.Parser, name, parse_args)
     for subcommand in COMMANDS[module]:
-        found = importlib.import_module(module)
         with pytest.raises(Parsed) as parsed:
             if module.endswith("_sampled"):
-                options = importlib.import_module("experiments.options")
+                options = importlib.import_module("catpref.lab.options")
                 options.experiment_parser("random-sampled", "x").parse_args()
-            found.main(subcommand)
+            main_of(module)(subcommand)
         (parser,) = parsed.value.args
         for action in parser._actions:
             name = " ".join([module, *subcommand, (action.option_strings or [action.dest])[-1]])
@@ -96,9 +97,9 @@ def test_no_option_that_names_a_file_is_forgotten(module: str, monkeypatch: pyte
 def test_no_command_is_forgotten() -> None:
     root = Path(__file__).parents[1]
     found = {
-        f"{path.parent.name}.{path.stem}"
+        ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__main__")
         for folder in ("catpref", "experiments")
-        for path in (root / folder).glob("*.py")
+        for path in (root / folder).rglob("*.py")
         if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")
     }
     assert found == {*COMMANDS}
@@ -112,10 +113,6 @@ class Case(NamedTuple):
     second: list[str]
     output: str
     quick: bool
-
-
-def main_of(module: str) -> Callable[[Sequence[str]], None]:
-    return importlib.import_module(module).main
 
 
 FIT = ["session.csv", "--model", "utility", "--folds", "3"]
@@ -177,11 +174,11 @@ def prepared() -> Path:
     (folder / "more").mkdir()
     for number, image in enumerate(sorted((folder / "cats").iterdir())[:3]):
         shutil.copy(image, folder / "more" / f"more_{number}.png")
-    stimuli.render(folder / "drawn", 8, 0)
+    sets.render(folder / "drawn", 8, 0)
     for image in folder.glob("*/*.png"):
         with Image.open(image) as picture:
             picture.resize((144, 144)).save(image)  # small ones are copied and read sooner
-    write_trials(folder / "trials.csv", make_trials(FULL, find_images(folder / "drawn")))
+    write_trial_list(folder / "trials.csv", make_trials(FULL, find_images(folder / "drawn")))
     return folder
 
 

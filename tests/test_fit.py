@@ -18,8 +18,8 @@ from safetensors.numpy import load_file
 from support import call, listing, refusal, scratch, shell, small_study, true_utilities, use_own_cache
 from test_backbones import random_trunk, save_trunk
 
+from catpref._io.outputs import output_folder
 from catpref.fit import main
-from catpref.outputs import output_folder
 
 QUICK = ("--folds", "3", "--map-size", "32")
 SCORES = {"accuracy", "accuracy_ci95", "log_loss", "brier", "ece", "auc", "collapsed", "p_value"}
@@ -481,8 +481,8 @@ def test_bad_input_in_a_fresh_process(prepared: Path) -> None:
 def test_ctrl_c_leaves_nothing_behind(prepared: Path) -> None:
     before = listing(prepared.parent)
     environment = os.environ | {"XDG_CACHE_HOME": str(scratch() / "cache"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", "import catpref.fit, catpref.commands; print('ready', flush=True);"
-               "catpref.commands.run(catpref.fit.main)", "session.csv",
+    command = [sys.executable, "-c", "import catpref.fit, catpref.command_line; print('ready', flush=True);"
+               "catpref.command_line.run(catpref.fit.main)", "session.csv",
                "--model", "study_cnn", "--map-size", "512"]  # fmt: skip
     running = subprocess.Popen(
         command, cwd=prepared.parent, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE

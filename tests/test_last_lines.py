@@ -13,12 +13,18 @@ import torch
 from PIL import Image
 from support import Finished, call, refusal
 
-from catpref import cache, cues, photographs, predict, sessions, simulate, stimuli, trials
-from catpref.backbones import load_backbone
-from catpref.commands import BadInput, is_out_of_memory, shown
-from catpref.embeddings import embed
-from catpref.features import Features
-from catpref.sessions import read_trials
+from catpref import predict, simulate, trials
+from catpref._io import cache
+from catpref.errors import BadInput, is_out_of_memory, shown
+from catpref.perception import low_level
+from catpref.perception.backbones import load_backbone
+from catpref.perception.embeddings import embed
+from catpref.perception.features import Features
+from catpref.sessions import __main__ as sessions_door
+from catpref.sessions import session
+from catpref.sessions.session import read_trials
+from catpref.stimuli import __main__ as stimuli_door
+from catpref.stimuli import images, photographs
 
 COMMANDS = [f"-m catpref.{name}" for name in ("fit", "predict", "trials", "simulate", "stimuli", "sessions")]
 COMMANDS += ["experiments/random_sampled.py", "experiments/fully_sampled.py", "experiments/pavlovia.py"]
@@ -50,10 +56,8 @@ def shell(command: str, arguments: str, redirect: str, cwd: Path = ROOT) -> Fini
 def test_every_command_goes_through_one_door() -> None:
     """What the next tests see of one script holds for all."""
     for command in COMMANDS:
-        path = ROOT / command.removeprefix("-m ").replace("catpref.", "catpref/").replace(
-            "s.study", "s/study"
-        )
-        text = path.with_suffix(".py").read_text()
+        place = ROOT / command.removeprefix("-m ").removesuffix(".py").replace(".", "/")
+        text = (place / "__main__.py" if place.is_dir() else place.with_suffix(".py")).read_text()
         assert text.rpartition('if __name__ == "__main__":\n')[2].startswith("    run("), command
 
 
@@ -65,7 +69,7 @@ def test_help_that_cannot_be_printed() -> None:
 
 LOGS = """
 import logging, sys, time
-from catpref.commands import log_to_terminal, run
+from catpref.command_line import log_to_terminal, run
 def command(arguments):
     log_to_terminal()
     for part in range(3):
@@ -130,7 +134,7 @@ def test_ctrl_c_during_the_imports_prints_nothing(command: str, tmp_path: Path) 
 
 def test_ctrl_c_while_a_command_runs_is_still_an_exception(tmp_path: Path) -> None:
     script = (
-        "import os, signal\nfrom catpref.commands import run\n"
+        "import os, signal\nfrom catpref.command_line import run\n"
         "def command(_):\n    try:\n        os.kill(os.getpid(), signal.SIGINT)\n"
         "    finally:\n        print('tidied up')\nrun(command)\n"
     )
@@ -138,7 +142,9 @@ def test_ctrl_c_while_a_command_runs_is_still_an_exception(tmp_path: Path) -> No
     assert shell("script.py", "", "", tmp_path) == (130, "tidied up\n", "")
 
 
-@pytest.mark.parametrize("main", [predict.main, sessions.main, simulate.main, stimuli.main, trials.main])
+@pytest.mark.parametrize(
+    "main", [predict.main, sessions_door.main, simulate.main, stimuli_door.main, trials.main]
+)
 def test_a_name_that_is_not_utf8_is_refused_at_once(main) -> None:
     said = refusal(lambda _: pytest.fail("it began"), "--stimuli", "bad\udcff")
     assert said == "catpref: 'bad\\udcff': is not plain text; rename the file or folder\n"
@@ -154,9 +160,9 @@ def test_no_control_character_reaches_the_terminal(tmp_path: Path) -> None:
 
     assert call(command) == (2, "", "catpref: a\\x1b[2J\\u202e b\\udcff: odd\n")
     (tmp_path / "s.csv").write_text(f'left_image,"{COOKED}",choice\n')
-    assert shown(COOKED) in refusal(sessions.main, "export", tmp_path / "s.csv", tmp_path / "bids")
+    assert shown(COOKED) in refusal(sessions_door.main, "export", tmp_path / "s.csv", tmp_path / "bids")
     (tmp_path / "s.csv").write_text(f'left_image,"{COOKED}","{COOKED}"\na,b,c\n')
-    assert shown(COOKED) in refusal(sessions.main, "export", tmp_path / "s.csv", tmp_path / "bids")
+    assert shown(COOKED) in refusal(sessions_door.main, "export", tmp_path / "s.csv", tmp_path / "bids")
 
 
 # ---- memory ------------------------------------------------------------------------------------------------
@@ -210,19 +216,21 @@ def test_import_blames_memory_and_not_the_photographs(
 ) -> None:
     pictures(tmp_path / "photos")
     for problem in (MemoryError(), OSError("out of memory error when reading image file")):
-        monkeypatch.setattr(stimuli, "_to_rgb", lambda _, problem=problem: (_ for _ in ()).throw(problem))
-        said = refusal(stimuli.main, "import", "--no-crop", str(tmp_path / "photos"), str(tmp_path / "set"))
+        monkeypatch.setattr(images, "_to_rgb", lambda _, problem=problem: (_ for _ in ()).throw(problem))
+        said = refusal(
+            stimuli_door.main, "import", "--no-crop", str(tmp_path / "photos"), str(tmp_path / "set")
+        )
         assert "not enough memory" in said and "damaged" not in said
     monkeypatch.undo()
     monkeypatch.setattr(photographs, "find_face", lambda _: (_ for _ in ()).throw(torchs()))
-    assert "not enough memory" in refusal(stimuli.main, "import", tmp_path / "photos", tmp_path / "set")
+    assert "not enough memory" in refusal(stimuli_door.main, "import", tmp_path / "photos", tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
 
 LIMITED = """
 import resource, sys
 import numpy, torch, cv2
-from catpref.commands import run
+from catpref.command_line import run
 from catpref.stimuli import open_image
 def command(arguments):
     image = arguments[0]
@@ -256,7 +264,11 @@ def test_entries_of_the_wrong_length_are_made_again(tmp_path: Path) -> None:
     def all_of_it() -> list[np.ndarray]:
         features = Features(images, backbone, 64, [0, 1], tmp_path).of([0])[0]
         embedding = embed(images, backbone, "global", tmp_path)
-        return [embedding, cues.luminance_and_contrast(images, tmp_path), *(one.numpy() for one in features)]
+        return [
+            embedding,
+            low_level.luminance_and_contrast(images, tmp_path),
+            *(one.numpy() for one in features),
+        ]
 
     right = all_of_it()
     entries = [path for path in tmp_path.glob("??/*") if path.is_file()]
@@ -271,7 +283,7 @@ def test_entries_of_the_wrong_length_are_made_again(tmp_path: Path) -> None:
 def test_a_command_goes_on_without_its_cache(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
     images = pictures(tmp_path / "set")
-    without, withal = (cues.luminance_and_contrast(images, where) for where in (None, tmp_path / "file"))
+    without, withal = (low_level.luminance_and_contrast(images, where) for where in (None, tmp_path / "file"))
     np.testing.assert_array_equal(without, withal)
     assert caplog.text.count("--no-cache") == 1
 
@@ -300,7 +312,7 @@ def written(folder: Path, columns: list[str], participant: str = "p01") -> Path:
 def test_columns_called_as_ours_are_renamed_and_read_back(tmp_path: Path, further: list[str]) -> None:
     path = written(tmp_path, COLUMNS + further)
     folder = tmp_path / "bids"
-    code = "from catpref.sessions import main; from catpref.commands import run; run(main)"
+    code = "from catpref.sessions.__main__ import main; from catpref.command_line import run; run(main)"
     command = [sys.executable, "-c", code, "export", path, folder, "--stimuli", tmp_path / "set"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -317,7 +329,7 @@ def test_columns_called_as_ours_are_renamed_and_read_back(tmp_path: Path, furthe
 
 def test_labels_that_differ_in_case_only_are_one_file(tmp_path: Path) -> None:
     paths = [written(tmp_path, COLUMNS, participant) for participant in ("p01", "P01")]
-    said = refusal(sessions.main, "export", *paths, tmp_path / "bids", "--stimuli", tmp_path / "set")
+    said = refusal(sessions_door.main, "export", *paths, tmp_path / "bids", "--stimuli", tmp_path / "set")
     assert "sub-p01" in said and "sub-P01" in said and "ignore case" in said
     assert not (tmp_path / "bids").exists()
 
@@ -333,7 +345,7 @@ def test_an_export_takes_time_in_proportion_to_its_trials(tmp_path: Path) -> Non
         (tmp_path / "big.csv").write_text(",".join(COLUMNS) + "\n" + rows)
         table = read_trials([tmp_path / "big.csv"], tmp_path / "set")[0]
         before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
-        files = list(sessions.bids._files(table))
+        files = list(session.bids._files(table))
         used.append(resource.getrusage(resource.RUSAGE_SELF).ru_utime - before)
         assert len(files) == people and sum(len(rows) for _, rows in files) == len(table)
     assert used[1] < 24 * used[0] + 0.05, "eight times the people"

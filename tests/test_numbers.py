@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from support import all_pairs
 
-from catpref import evaluation, learning_curve
-from catpref.embeddings import Blocks
+from catpref.evaluation import learning_curve
+from catpref.evaluation.noise_ceiling import noise_ceiling
+from catpref.evaluation.scores import hits_of, score, unrelated_choices
 from catpref.models import bradley_terry, newton, psychometric, relevance, utility
 from catpref.models.kernels import kernels_of, right_minus_left
+from catpref.perception.embeddings import Blocks
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -126,16 +128,16 @@ def check(session: Session) -> None:
         assert np.isfinite(middle) and low <= middle <= high, observer
     assert observer.lapse_ci95[0] >= 0 and observer.lapse_ci95[1] <= 1
 
-    unrelated = evaluation.unrelated_choices(pairs, choices, 20, session.seed)
+    unrelated = unrelated_choices(pairs, choices, 20, session.seed)
     assert set(np.unique(unrelated)) <= {0, 1}
-    scores = evaluation.score(
+    found = score(
         learned.p_right(everything), choices, pairs, everything % 2, unrelated=unrelated, seed=session.seed
     )
-    assert 0 <= scores.accuracy_ci95[0] <= scores.accuracy <= scores.accuracy_ci95[1] <= 1
-    assert np.isfinite([scores.log_loss, scores.brier, scores.ece]).all()
-    ceiling = evaluation.noise_ceiling(pairs, choices).accuracy
+    assert 0 <= found.accuracy_ci95[0] <= found.accuracy <= found.accuracy_ci95[1] <= 1
+    assert np.isfinite([found.log_loss, found.brier, found.ece]).all()
+    ceiling = noise_ceiling(pairs, choices).accuracy
     assert ceiling is None or 0.5 <= ceiling <= 1
-    hits = evaluation.hits(learned.p_right(test), choices[test])
+    hits = hits_of(learned.p_right(test), choices[test])
     if len(test):
         curve = learning_curve.fit({len(train) / 2: hits * 0 + 0.5, float(len(train)): hits}, pairs[test])
         assert np.isfinite(curve.accuracy_ci95).all()

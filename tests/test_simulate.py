@@ -6,12 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from catpref.catface import sample_parameters
-from catpref.commands import BadInput
-from catpref.observers import Observer
-from catpref.sessions import read_sessions
+from catpref.design.designs import make_trials
+from catpref.design.simulated_observers import SimulatedObserver
+from catpref.design.trial_list import FULL, write_trial_list
+from catpref.errors import BadInput
+from catpref.sessions.session import read_sessions
 from catpref.simulate import main
-from catpref.trials import FULL, make_trials, write_trials
+from catpref.stimuli.catface import sample_parameters
 
 FILES = ("session.csv", "session.json", "session_truth.json", "session_utilities.csv")
 
@@ -26,7 +27,7 @@ def study(tmp_path: Path) -> Path:
     table.to_csv(faces / "parameters.csv", index=False)
     for number, name in enumerate(table["file"]):
         (faces / name).write_bytes(bytes([number]))
-    write_trials(tmp_path / "trials.csv", make_trials(FULL, list(table["file"]), repeats=10))
+    write_trial_list(tmp_path / "trials.csv", make_trials(FULL, list(table["file"]), repeats=10))
     return tmp_path
 
 
@@ -59,7 +60,7 @@ def test_the_truth_beside_the_session_is_the_observer(study: Path) -> None:
     weighed = sum(standardised[name] * weight for name, weight in truth["weights"].items())
     pd.testing.assert_series_equal(worth, weighed, check_names=False)
     trials = read_sessions([out]).trials
-    observer = Observer(worth.to_dict(), 0.3, -0.5, 0.1)
+    observer = SimulatedObserver(worth.to_dict(), 0.3, -0.5, 0.1)
     assert truth["noise_ceiling"] == pytest.approx(
         observer.noise_ceiling(trials["left_image"], trials["right_image"])
     )

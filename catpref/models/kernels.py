@@ -13,9 +13,9 @@ import torch
 from scipy.linalg import eigh
 from torch import Tensor
 
-from catpref.embeddings import Blocks
+from catpref._io.workers import workers
 from catpref.models.standardised import slice_width
-from catpref.workers import workers
+from catpref.perception.embeddings import Blocks
 
 _MOST_PRODUCTS = 1 << 28  # inner products that are kept, 1 GiB
 _ENOUGH_IMAGES = 100  # to tell how much a dimension typically varies

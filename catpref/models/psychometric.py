@@ -19,9 +19,9 @@ from scipy.interpolate import PchipInterpolator
 from scipy.special import expit, log_expit
 from scipy.stats import beta, norm
 
+from catpref._io.workers import workers
 from catpref.models.laplace import BIAS_VARIANCE
 from catpref.models.newton import mode
-from catpref.workers import workers
 
 _LAPSE_PRIOR: Any = beta(1, 10)
 _LAPSES = np.array([0.0, 0.005, 0.01, 0.02, 0.03, 0.045, 0.06, 0.08, 0.1, 0.13, 0.17, 0.22, 0.3, 0.4, 0.6])
@@ -36,7 +36,7 @@ _ENOUGH = 1e-4  # twice the log posterior still to be gained
 
 
 @dataclass(frozen=True)
-class Observer:
+class PsychometricFit:
     """What the choices say of how they were made.
 
     Attributes
@@ -53,7 +53,7 @@ class Observer:
     lapse_ci95: tuple[float, float]
 
 
-def fit(differences: np.ndarray, squares: np.ndarray, choices: np.ndarray) -> Observer:
+def fit(differences: np.ndarray, squares: np.ndarray, choices: np.ndarray) -> PsychometricFit:
     """Estimate side bias and lapse rate.
 
     Parameters
@@ -107,7 +107,7 @@ def fit(differences: np.ndarray, squares: np.ndarray, choices: np.ndarray) -> Ob
     places = np.linspace((biases - 6 * sds).min(), (biases + 6 * sds).max(), 2001)
     below = np.tensordot(norm.cdf(places[:, None, None], biases, sds), weights, axes=2)
     bias_low, bias_high = np.interp(_TAILS, below, places)
-    return Observer(
+    return PsychometricFit(
         side_bias=float((weights * biases).sum()),
         side_bias_ci95=(float(bias_low), float(bias_high)),
         lapse=float(fine @ density / density.sum()),

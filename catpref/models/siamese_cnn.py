@@ -19,12 +19,12 @@ from scipy.special import expit, log_expit
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from catpref.commands import BadInput
+from catpref.design.splits import split
+from catpref.errors import BadInput
 from catpref.models import laplace, stored
 from catpref.models.calibration import fit_gain
 from catpref.models.study_cnn import CHANNELS, Epoch
 from catpref.models.utility import Utility
-from catpref.splits import split
 
 EPOCHS = 6
 _COMPONENTS = 32  # that the first, 1 × 1 convolution makes of the channels

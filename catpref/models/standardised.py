@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from catpref.workers import workers
+from catpref._io.workers import workers
 
 _CHUNK = 1 << 20  # numbers of a slice
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from catpref.commands import BadInput, progress
+from catpref._io.progress import progress
+from catpref.errors import BadInput
 from catpref.models import stored, study_training
 
 SIZES = range(32, 2049)

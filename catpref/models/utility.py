@@ -17,13 +17,13 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from catpref.commands import BadInput
-from catpref.embeddings import Blocks
+from catpref.design.splits import split
+from catpref.errors import BadInput
 from catpref.models import laplace, relevance, stored
 from catpref.models.calibration import fit_gain
 from catpref.models.kernels import Kernels, directions, kernels_of, right_minus_left
 from catpref.models.standardised import by_slices
-from catpref.splits import split
+from catpref.perception.embeddings import Blocks
 
 _DIRECTIONS = 64  # of the posterior that a model keeps; along all others it is as unsure as the prior
 _CALIBRATION_FOLDS = 5

@@ -1,0 +1,1 @@
+"""Files, locks, the cache, workers and devices: what touches the machine."""

@@ -1,0 +1,24 @@
+"""Work on many files at once, with a progress bar."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TypeVar
+
+from catpref._io.progress import progress
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def threads() -> ThreadPoolExecutor:
+    """Give a pool for reading images: decoders and resampling let other threads run."""
+    return ThreadPoolExecutor(os.cpu_count())
+
+
+def parallel(
+    pool: Executor, function: Callable[[Item], Result], items: Sequence[Item], what: str
+) -> Iterator[Result]:
+    """Map in a pool, in order, with a progress bar; Ctrl-C or an error drops what has not begun."""
+    with pool:
+        yield from progress(pool.map(function, items), what, total=len(items))

@@ -1,0 +1,61 @@
+"""Where on the face a preference lives: a utility as the sum of what each region of the image brings.
+
+A utility is linear in the embedding, and the embedding is a grid of regions, so that the sum is exact. A region
+of a deep layer has seen more of the image than its own cell: what moves in one place shows a little in the
+cells around it, too.
+"""
+
+import numpy as np
+import torch
+
+from catpref.models.standardised import by_slices
+from catpref.models.utility import Utility
+from catpref.perception.embeddings import GRIDS
+
+
+def contributions(model: Utility, embeddings: np.ndarray, embedding: str) -> np.ndarray:
+    """Tell what each cell of the grid adds to each image's utility.
+
+    Parameters
+    ----------
+    model
+        The fitted utility.
+    embeddings
+        Shape (images, dimensions).
+    embedding
+        Its name in `catpref.perception.embeddings.GRIDS`.
+
+    Returns
+    -------
+    ndarray
+        In logits, shape (images, grid, grid), from the top left; the sum over the cells is the image's utility.
+    """
+    grid = GRIDS[embedding]
+    dimensions = np.arange(embeddings.shape[1])
+    cells = dimensions % grid**2  # each layer is channels × grid × grid
+    onto = torch.zeros(len(dimensions), grid**2)
+    onto[dimensions, cells] = torch.from_numpy(model.weights)
+    parts = by_slices(embeddings, model.centre, model.scale, lambda columns, part: part @ onto[columns])
+    brought = sum(parts, torch.zeros(len(embeddings), grid**2))
+    return model.gain * brought.numpy().reshape(-1, grid, grid)
+
+
+def shares(contributions: np.ndarray) -> np.ndarray:
+    """Tell which part of the utilities' variance over the images each cell brings.
+
+    Parameters
+    ----------
+    contributions
+        Shape (images, grid, grid).
+
+    Returns
+    -------
+    ndarray
+        Covariance of a cell's contribution with the utility, over the utility's variance, shape (grid, grid). The
+        sum is 1 (0 if all utilities are the same); a cell that works against the others is negative.
+    """
+    apart = contributions - contributions.mean(0)
+    utilities = apart.sum((1, 2))
+    variance = float(np.square(utilities).mean())
+    covariance = np.tensordot(utilities, apart, axes=1) / len(apart)
+    return covariance / variance if variance > 0 else np.zeros_like(covariance)

@@ -1,0 +1,1 @@
+"""Sessions in PsychoPy: what an experiment shows, asks and records."""

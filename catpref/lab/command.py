@@ -1,0 +1,101 @@
+"""The command of an experiment: finds out what comes next, checks everything, runs the session."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+from catpref.errors import BadInput
+from catpref.lab.options import experiment_parser
+from catpref.lab.planning import Plan, plan_session
+from catpref.lab.texts import load_texts
+
+
+def experiment(design: str, script: str) -> Callable[[Sequence[str]], None]:
+    """Give the command that runs a session of one design; `script` is what the user types."""
+
+    def command(arguments: Sequence[str]) -> None:
+        options = experiment_parser(design, script).parse_args(arguments)
+        _check(options)
+        with ExitStack() as held:
+            _run(options, design, held)
+
+    return command
+
+
+def _run(options: Namespace, design: str, held: ExitStack) -> None:
+    """Run a session; `held` lets go of it at the end."""
+    texts = load_texts(options.texts)
+    plan = None
+    if options.participant is not None:
+        plan = held.enter_context(
+            plan_session(options, design, texts.question, options.participant, options.session)
+        )
+        if not _may_go_on(plan, options):
+            return
+
+    check_psychopy()
+    from catpref.lab.dialog import ask_participant, ask_to_go_on
+    from catpref.lab.monitor import load_monitor
+    from catpref.lab.two_afc import Settings, run_session
+
+    settings = Settings(
+        practice=options.practice,
+        timeout=options.timeout,
+        monitor=load_monitor(options.monitor) if options.monitor else None,
+        degrees=options.degrees,
+        photodiode=options.photodiode,
+        windowed=options.windowed,
+    )
+    if plan is None:
+        asked = ask_participant(options.session)
+        if asked is None:
+            print("cancelled; nothing was written")
+            return
+        plan = held.enter_context(plan_session(options, design, texts.question, *asked))
+        if plan.answered and not (options.resume or ask_to_go_on(_offer(plan))):
+            print("cancelled; nothing was changed")
+            return
+    answered = run_session(plan, texts, settings)
+    total = len(plan.trials)
+    stopped = "" if answered == total else "stopped, "
+    print(f"{plan.folder / 'session.csv'}: {stopped}{answered} of {total} trials answered")
+    if answered == total and plan.left:
+        print(f"trials of the list that are left: {plan.left}; the same command takes the next part")
+
+
+def _check(options: Namespace) -> None:
+    """Refuse options that contradict each other."""
+    if options.out and options.trials_per_session:
+        raise BadInput("--out and --trials-per-session: each part has a folder of its own; leave --out out")
+    if options.degrees and not options.monitor:
+        raise BadInput("--degrees: says nothing without the screen's measures; add --monitor")
+
+
+def _offer(plan: Plan) -> str:
+    return f"{plan.folder} was stopped after {plan.answered} of {len(plan.trials)} trials. Go on from there?"
+
+
+def _may_go_on(plan: Plan, options: Namespace) -> bool:
+    """Offer, on the terminal, to go on with a session that was stopped."""
+    if not plan.answered or options.resume:
+        return True
+    if not sys.stdin.isatty():
+        raise BadInput(
+            f"{plan.folder}: was stopped after {plan.answered} of {len(plan.trials)} trials; add --resume to go "
+            "on from there, or choose another --session"
+        )
+    if input(f"{_offer(plan)} [Y/n] ").strip().lower() in ("", "y", "yes"):
+        return True
+    print("cancelled; nothing was changed")
+    return False
+
+
+def check_psychopy() -> None:
+    """Raise BadInput where PsychoPy is not installed, or finds no display when imported."""
+    try:
+        import psychopy.visual  # noqa: F401
+    except ModuleNotFoundError as problem:
+        raise BadInput(f"{problem.name} is not installed; pip install 'catpref[experiment]'") from problem
+    except Exception as problem:  # whatever pyglet raises
+        raise BadInput(f"no window can be opened: {problem}") from problem

@@ -1,0 +1,82 @@
+"""The options of an experiment."""
+
+from argparse import ArgumentTypeError
+from pathlib import Path
+
+from catpref.command_line import Parser, add_list_options, non_negative, positive
+from catpref.lab.texts import ENGLISH
+
+PRACTICE = 4
+
+
+def experiment_parser(design: str, script: str) -> Parser:
+    """Make the parser of the experiment of one design; `script` is what the user types."""
+    parser = Parser(
+        script,
+        f"Run a {design} session: two images a trial, and the question which one is cuter. A session that "
+        "stopped is gone on with.",
+        f"{script} --stimuli stimuli/cats --participant p01 --trials-per-session 500",
+    )
+    parser.add_argument("--stimuli", type=Path, required=True, metavar="DIR", help="the stimulus folder")
+
+    who = parser.add_argument_group("whose session")
+    who.add_argument(
+        "--participant", metavar="CODE", help="a code such as p01, never a name; without it a dialog asks"
+    )
+    who.add_argument(
+        "--session", type=positive, metavar="N",
+        help="which of the participant's sessions (default: the one that stopped, else what comes next)",
+    )  # fmt: skip
+    who.add_argument(
+        "--resume", action="store_true", help="go on with a session that stopped, without asking"
+    )
+    who.add_argument(
+        "--out", type=Path, metavar="DIR", help="default: sessions/<participant>_<design>_<session>"
+    )
+
+    trials = parser.add_argument_group("trials")
+    trials.add_argument(
+        "--trials-per-session", type=positive, metavar="N",
+        help="show the list in parts of so many trials; the next call takes the next part",
+    )  # fmt: skip
+    trials.add_argument(
+        "--trials-file", type=Path, metavar="FILE", help="take this list instead of making one"
+    )
+    add_list_options(trials, repeats="5%% of the pairs", catch="one for every 100 pairs")
+    trials.add_argument(
+        "--seed", type=non_negative, metavar="N",
+        help="for all that is drawn (default: a new one, kept in session.json)",
+    )  # fmt: skip
+    trials.add_argument(
+        "--practice", type=non_negative, metavar="K", default=PRACTICE,
+        help=f"pairs of drawn faces to practise on before the first trial (default: {PRACTICE})",
+    )  # fmt: skip
+
+    screen = parser.add_argument_group("screen")
+    screen.add_argument(
+        "--texts", type=Path, metavar="FILE", default=ENGLISH,
+        help=f"question, instructions and keys (default: {ENGLISH.name} beside the script)",
+    )  # fmt: skip
+    screen.add_argument(
+        "--timeout", type=_above_zero, metavar="S", help="seconds after which a trial ends without an answer"
+    )
+    screen.add_argument("--monitor", metavar="NAME", help="a profile of PsychoPy's Monitor Center")
+    screen.add_argument(
+        "--degrees", type=_above_zero, metavar="X",
+        help="side of the images in degrees of visual angle (default: as large as the window allows)",
+    )  # fmt: skip
+    screen.add_argument(
+        "--photodiode", action="store_true", help="a patch at the lower left, white while a pair is shown"
+    )
+    screen.add_argument("--windowed", action="store_true", help="do not fill the screen (for development)")
+    return parser
+
+
+def _above_zero(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1e6:
+        raise ArgumentTypeError(f"'{text}' is not a number above 0")
+    return number

@@ -1,0 +1,186 @@
+"""The screens of a session, drawn with PsychoPy: calm, grey, and in proportion to any window."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from PIL import Image, ImageOps
+from psychopy import visual
+from psychopy.visual.rect import Rect
+
+from catpref.lab.texts import FONT, FONT_FILE, Page, Texts
+
+BACKGROUND, INK, SOFT, FAINT = "#808080", "#f5f5f5", "#cfcfcf", "#999999"
+DARK, LIGHT = "#000000", "#ffffff"
+
+PATCH = 0.08
+"""Side of the photodiode's patch, in window heights."""
+
+_LONGEST = 44
+"""Characters of a word in a line of text."""
+
+Draw = Callable[[], None]
+
+
+class Area(NamedTuple):
+    """A rectangle of the window, in pixels from its centre, upwards."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    def holds(self, x: float, y: float) -> bool:
+        """Say whether a point is in it."""
+        return self.left <= x <= self.right and self.bottom <= y <= self.top
+
+
+def largest_box(width: int, height: int) -> int:
+    """Say how large two images, the question and the hints can be in a window: the images' side in pixels."""
+    return 2 * round(min(0.29 * height * _unit(width, height), 0.215 * width))
+
+
+def _unit(width: int, height: int) -> float:
+    return min(1.0, width / height / 1.25)
+
+
+def _broken(text: str) -> str:
+    """Break paths that are longer than a line, which have no space to break at, after a slash."""
+    return re.sub(rf"\S{{{_LONGEST + 1},}}", lambda word: "\n".join(_pieces(word.group())), text)
+
+
+def _pieces(word: str) -> Iterator[str]:
+    while len(word) > _LONGEST:
+        slash = max(word.rfind(sign, 0, _LONGEST) for sign in "/\\")
+        end = slash + 1 if slash > 0 else _LONGEST
+        yield word[:end]
+        word = word[end:]
+    yield word
+
+
+class Screens:
+    """Draws each screen into the back buffer; the caller flips.
+
+    All lengths are in window heights times `unit`, which is 1 unless the window is narrow.
+
+    Parameters
+    ----------
+    window
+        A PsychoPy window with ``units="height"``.
+    texts
+        What to say.
+    box
+        Side in pixels, even, of the square that each image fits into; by default as large as the window allows.
+    photodiode
+        Draw a patch in the lower left corner: white while a pair is shown, else black.
+    """
+
+    def __init__(
+        self, window: visual.Window, texts: Texts, box: int | None = None, photodiode: bool = False
+    ) -> None:
+        self.texts = texts
+        self._window = window
+        width, height = (int(side) for side in window.size)
+        self.unit = _unit(width, height)
+        self.box = box or largest_box(width, height)
+        """Side of the square, in pixels, that each image fits into."""
+        self._centre = self.box // 2 + round(0.03 * width)
+        edge = self.box / 2 / height / self.unit
+        self._question = self._text(edge + 0.1, 0.046, INK)
+        self._question.text = texts.question
+        self._hints = [self._text(-edge - 0.05, 0.026, SOFT) for _ in range(2)]
+        for hint, text, side in zip(self._hints, (texts.left_hint, texts.right_hint), (-1, 1), strict=True):
+            hint.text = text
+            hint.pos = (side * self._centre / height, hint.pos[1])
+        self._title = self._text(0.0, 0.06, INK)
+        self._body = self._text(0.0, 0.034, INK)
+        self._press = self._text(-0.38, 0.026, SOFT)
+        self._images = [visual.ImageStim(window, units="pix", interpolate=False) for _ in range(2)]
+        self._cross = [
+            Rect(window, width=0.03, height=0.004, fillColor=INK, lineWidth=0),
+            Rect(window, width=0.004, height=0.03, fillColor=INK, lineWidth=0),
+        ]
+        self._track, self._done = (
+            Rect(window, height=0.008, fillColor=color, lineWidth=0) for color in (FAINT, INK)
+        )
+        corner = ((PATCH - width / height) / 2, (PATCH - 1) / 2)
+        self._patches = {
+            color: Rect(window, width=PATCH, height=PATCH, pos=corner, fillColor=color, lineWidth=0)
+            for color in ((DARK, LIGHT) if photodiode else ())
+        }
+
+        # The first drawing takes a third of a second, in which no one should be waiting.
+        blank = Image.new("RGB", (self.box, self.box))
+        self.place(blank, blank)
+        self.trial()
+        self.fixation()
+        window.clearBuffer()
+
+    def fit(self, image: Image.Image) -> Image.Image:
+        """Resize an image to the size at which it is shown, so that a pixel is a pixel."""
+        return ImageOps.contain(image, (self.box, self.box), Image.Resampling.LANCZOS)
+
+    def place(self, left: Image.Image, right: Image.Image) -> None:
+        """Hand the images of the next trial, resized by `fit`, to the graphics card."""
+        for stimulus, image, side in zip(self._images, (left, right), (-1, 1), strict=True):
+            stimulus.image = image
+            stimulus.size = image.size
+            odd_width, odd_height = image.width % 2, image.height % 2  # whole pixels keep images sharp
+            stimulus.pos = (side * self._centre + odd_width / 2, odd_height / 2)
+
+    def areas(self) -> tuple[Area, Area]:
+        """Give where the two placed images are."""
+        areas = []
+        for stimulus in self._images:
+            (x, y), (width, height) = stimulus.pos, stimulus.size
+            areas.append(Area(x - width / 2, y - height / 2, x + width / 2, y + height / 2))
+        return areas[0], areas[1]
+
+    def trial(self) -> None:
+        """Draw the two placed images, the question and the keys."""
+        for part in (self._question, *self._hints, *self._images):
+            part.draw()
+        self._patch(LIGHT)
+
+    def fixation(self) -> None:
+        """Draw a small cross where the eyes should be when the images come."""
+        for bar in self._cross:
+            bar.draw()
+        self._patch(DARK)
+
+    def page(self, page: Page, share: float | None = None) -> Draw:
+        """Prepare a screen of text, with a bar for the share that is done, and give what draws it."""
+        parts: list = [self._title, self._body, self._press]
+        for part, text in zip(
+            parts, (page.title, _broken(page.body.strip()), page.hint.strip()), strict=True
+        ):
+            part.text = text
+        height = self._body.boundingBox[1] / self._window.size[1]
+        self._title.pos = (0, height / 2 + 0.09 * self.unit)
+        if share is not None:
+            length, y = 0.5 * self.unit, -height / 2 - 0.07 * self.unit
+            self._track.width, self._track.pos = length, (0, y)
+            self._done.width, self._done.pos = share * length, ((share - 1) * length / 2, y)
+            parts += [self._track, self._done]
+
+        def draw() -> None:
+            for part in parts:
+                part.draw()
+            self._patch(DARK)
+
+        return draw
+
+    def _patch(self, color: str) -> None:
+        if self._patches:
+            self._patches[color].draw()
+
+    def _text(self, y: float, size: float, color: str) -> visual.TextStim:
+        return visual.TextStim(
+            self._window,
+            font=FONT,
+            fontFiles=[str(FONT_FILE)],
+            pos=(0, y * self.unit),
+            height=size * self.unit,
+            wrapWidth=1.05 * self.unit,
+            color=color,
+        )

@@ -1,0 +1,262 @@
+"""Fitted models on disk: ``model.json`` says what they are, one safetensors file each holds their numbers.
+
+A model's folder may come from anybody: it is data. Nothing in it is run, no file outside it is read, and its
+numbers are checked before anything is computed with them. The network that a model reads images with is one of
+`catpref.perception.backbones.NAMES`; or one of torchvision's architectures, which is copied into the folder; or
+else the user names its file each time, which is known again by its sha256.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy as safetensors
+
+from catpref._io.files import sha256_of
+from catpref._io.reading import read_bytes
+from catpref.errors import BadInput
+from catpref.evaluation.analysis import MODELS, Analysis
+from catpref.models import siamese_cnn, study_cnn
+from catpref.models.siamese_cnn import SiameseCNN
+from catpref.models.study_cnn import StudyCNN
+from catpref.models.utility import Utility
+from catpref.perception.backbones import NAMES, Backbone, load_backbone, load_copy
+from catpref.perception.embeddings import GRIDS
+from catpref.perception.weights import check_file, parse_arrays, parse_json
+
+_SCHEMA = 2
+_COPY = "network.json"  # what `backbone` says of a network that is in the folder
+_MOST_JSON = 1 << 16  # bytes of the description: it has a dozen lines
+_MOST_ARRAYS = 16 << 20  # bytes of a model's file, beside …
+_MOST_OF_DIMENSION = 256  # … those for each of the embedding's dimensions
+
+
+@dataclass(frozen=True)
+class FittedModels:
+    """What ``catpref.predict`` needs; see `catpref.evaluation.analysis.Analysis` for the parts."""
+
+    backbone: Backbone
+    embedding: str
+    utility: Utility | None
+    siamese: SiameseCNN | None
+    cnn: StudyCNN | None
+    map_size: int | None
+    map_layer: int | None
+
+
+@dataclass(frozen=True)
+class _Description:
+    """What ``model.json`` says, checked."""
+
+    backbone: str
+    weights_sha256: str
+    embedding: str
+    map_size: int | None
+    map_layer: int | None
+    files_sha256: dict[str, str]
+
+
+def save(analysis: Analysis, folder: Path) -> None:
+    """Write the models that were fitted to all trials, and a network of one's own where it is no program."""
+    folder.mkdir()
+    files = {}
+    for name, model in _fitted(analysis):
+        if model is not None:
+            tensors = {key: np.ascontiguousarray(array) for key, array in model.tensors().items()}
+            path = folder / f"{name}.safetensors"
+            path.write_bytes(safetensors.save(tensors))
+            files[name] = sha256_of(path)
+    description = {
+        "schema_version": _SCHEMA,
+        "backbone": _save_backbone(analysis.backbone, folder),
+        "weights_sha256": analysis.backbone.weights_sha256,
+        "embedding": analysis.inputs.embedding,
+        "map_size": analysis.map_size,
+        "map_layer": analysis.inputs.map_layer,
+        "files_sha256": files,
+    }
+    (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def _save_backbone(backbone: Backbone, folder: Path) -> str:
+    """Name the backbone in a way that a folder on another computer can be read by; copy it, if need be."""
+    if backbone.name in NAMES:
+        return backbone.name
+    path = Path(backbone.name)
+    if path.suffix.lower() == ".json":
+        from catpref.perception.own_networks import copy_into, read_description
+
+        if read_description(path).architecture is not None:
+            copy_into(folder, path, backbone.weights_sha256)
+            return _COPY
+    return str(path.resolve())
+
+
+def _fitted(analysis: Analysis) -> list[tuple[str, Utility | SiameseCNN | StudyCNN | None]]:
+    return [("utility", analysis.utility), ("siamese_cnn", analysis.siamese), ("study_cnn", analysis.cnn)]
+
+
+def load(
+    folder: Path, device: str = "cpu", weights: Path | None = None, backbone: Path | None = None
+) -> FittedModels:
+    """Read models that `save` wrote.
+
+    Parameters
+    ----------
+    folder
+        The folder that `save` wrote.
+    device
+        Where the networks run.
+    weights
+        Read an official backbone's weights from this file rather than from torch's hub cache.
+    backbone
+        The checkpoint, or the JSON file of the network, that the models were fitted with, where the folder does
+        not hold it.
+
+    Raises
+    ------
+    BadInput
+        If the folder is not a model of this version of catpref, a file is damaged, or the backbone's weights
+        are missing or are not those that the model was fitted with.
+    """
+    about = _read_description(folder / "model.json")
+    network = _load_backbone(folder, about, device, weights, backbone)
+    if about.map_layer is not None and about.map_layer >= len(network.channel_weights):
+        raise BadInput(f"{folder / 'model.json'}: damaged (map_layer); fit the session again")
+    channels, grid = sum(map(len, network.channel_weights)), GRIDS[about.embedding]
+    most = _MOST_ARRAYS + _MOST_OF_DIMENSION * channels * grid**2
+    size = about.map_size
+
+    def restored(name: str, restore: Callable[[dict[str, np.ndarray]], Any], limit: int = most) -> Any:
+        if name not in about.files_sha256:
+            return None
+        path = folder / f"{name}.safetensors"
+        content = _read_whole(path, limit, about.files_sha256[name])
+        try:
+            return restore(parse_arrays(content))
+        except BadInput:
+            raise
+        except ValueError as problem:
+            raise BadInput(f"{path}: damaged ({problem}); fit the session again") from problem
+
+    return FittedModels(
+        backbone=network,
+        embedding=about.embedding,
+        utility=restored("utility", lambda arrays: Utility.from_tensors(arrays, channels * grid**2)),
+        siamese=restored("siamese_cnn", lambda arrays: siamese_cnn.restore(arrays, channels, grid, device)),
+        cnn=None
+        if size is None
+        else restored(
+            "study_cnn",
+            lambda arrays: study_cnn.restore(arrays, size, device),
+            _MOST_ARRAYS + study_cnn.stored_bytes(size),
+        ),
+        map_size=size,
+        map_layer=about.map_layer,
+    )
+
+
+def _load_backbone(
+    folder: Path, about: _Description, device: str, weights: Path | None, backbone: Path | None
+) -> Backbone:
+    named = backbone
+    if about.backbone not in NAMES and weights is not None:  # it named a checkpoint, too, before --backbone
+        named = named or weights
+    if named is None:
+        used, file = about.backbone, weights
+        if used == _COPY:
+            _read_whole(folder / _COPY, _MOST_JSON, about.weights_sha256)
+            return load_copy(folder, device)
+        if used not in NAMES:
+            raise BadInput(
+                f"{folder}: was fitted with {_shown(used)} (sha256 {about.weights_sha256}), which is not in "
+                "it; name that file with --backbone"
+            )
+    else:
+        used, file = str(named.absolute()), None
+        if about.backbone in NAMES:
+            raise BadInput(
+                f"--backbone {named}: {folder} was fitted with {about.backbone}; leave --backbone out"
+            )
+        check_file(named, f"--backbone {named}: there is no such file")
+        if sha256_of(named) != about.weights_sha256:
+            raise _other_weights(named, folder, about)
+    loaded = load_backbone(used, file, device)
+    if loaded.weights_sha256 != about.weights_sha256:
+        raise _other_weights(file or used, folder, about)
+    return loaded
+
+
+def _other_weights(named: Path | str, folder: Path, about: _Description) -> BadInput:
+    return BadInput(f"{named}: not the weights that {folder} was fitted with (sha256 {about.weights_sha256})")
+
+
+def _read_description(path: Path) -> _Description:
+    try:
+        content = _read_inside(path, _MOST_JSON)
+    except FileNotFoundError:
+        raise BadInput(
+            f"{path.parent}: not a fitted model (no {path.name}); give the folder model/ of a fit"
+        ) from None
+    try:
+        about = parse_json(content)
+    except ValueError as problem:
+        raise BadInput(f"{path}: damaged ({problem}); fit the session again") from problem
+    if not isinstance(about, dict) or "schema_version" not in about:
+        raise BadInput(f"{path}: damaged (no schema_version); fit the session again")
+    if type(about["schema_version"]) is not int or about["schema_version"] != _SCHEMA:
+        raise BadInput(f"{path}: written by another version of catpref; fit the session again")
+    for key, is_right in _RULES.items():
+        if key not in about or not is_right(about[key]):
+            raise BadInput(f"{path}: damaged ({key}); fit the session again")
+    if (about["map_size"] is None) == ("study_cnn" in about["files_sha256"]):
+        raise BadInput(f"{path}: damaged (map_size goes with study_cnn); fit the session again")
+    return _Description(**{key: about[key] for key in _RULES})
+
+
+def _is_sha256(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+
+
+def _are_files(value: Any) -> bool:
+    return (
+        isinstance(value, dict) and set() < value.keys() <= {*MODELS} and all(map(_is_sha256, value.values()))
+    )
+
+
+_RULES: dict[str, Callable[[Any], bool]] = {
+    "backbone": lambda value: isinstance(value, str) and value != "",
+    "weights_sha256": _is_sha256,
+    "embedding": lambda value: isinstance(value, str) and value in GRIDS,
+    "map_size": lambda value: value is None or (type(value) is int and value in study_cnn.SIZES),
+    "map_layer": lambda value: value is None or (type(value) is int and value >= 0),
+    "files_sha256": _are_files,
+}
+
+
+def _read_whole(path: Path, most: int, sha256: str) -> bytes:
+    try:
+        content = _read_inside(path, most)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: missing; fit the session again") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise BadInput(f"{path}: damaged or of another fit; fit the session again")
+    return content
+
+
+def _read_inside(path: Path, most: int) -> bytes:
+    """Read a file of the folder itself; a link may lead anywhere."""
+    # Not pathlib's, which raise for too long a path.
+    if os.path.islink(path) or os.path.isdir(path):  # noqa: PTH112, PTH114
+        raise BadInput(f"{path}: is a link or a folder; a model's files must be in its own folder")
+    return read_bytes(path, most)
+
+
+def _shown(name: str) -> str:
+    text = ascii(name)
+    return text if len(text) <= 200 else f"{text[:197]}…"

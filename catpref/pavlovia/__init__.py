@@ -1,0 +1,1 @@
+"""Sessions in a browser: a trial list as a PsychoPy Builder experiment for Pavlovia."""

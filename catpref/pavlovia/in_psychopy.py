@@ -1,0 +1,123 @@
+"""What ``in_browser.js`` does in the browser, for PsychoPy: this file is copied into the code component "setup".
+
+Everything is on the disk already, and PsychoPy saves the data, so that there is less to do.
+"""
+
+import math
+import re
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+from PIL import Image
+from psychopy import event
+
+PLAN: dict[str, Any] = {}  # the texts, the keys and the numbers of trials, filled in at the end of the copy
+
+view = SimpleNamespace(
+    unit=1.0, box=0.5, centre=0.3, wrap=1.05,
+    resumed=False, fresh=True, ready=True, hint="", body="", share=0.0, skip=False, block=None, stays=math.inf,
+    practices=1, repeats=1, rows="",
+    left_size=(0.5, 0.5), right_size=(0.5, 0.5),
+    win=None, mouse=None, click=0.0, touched=None, onset=None,
+)  # fmt: skip
+
+
+def set_up(win, experiment, participant):
+    """Stop before anything is recorded if the participant's code could be a name or an address."""
+    if not re.fullmatch(PLAN["code"], participant):
+        experiment.abort()
+        win.close()
+        sys.exit(PLAN["texts"]["code"])
+    view.win = win
+    view.mouse = event.Mouse(win=win)
+    lay_out()
+
+
+def lay_out():
+    """Measure in window heights; one unit is the shorter side of the window, PsychoJS's "height"."""
+    aspect = view.win.size[0] / view.win.size[1]
+    view.unit = min(1.0, aspect)
+    view.box = 2 * min(0.29 * min(1.0, aspect / 1.25), 0.215 * aspect)
+    view.centre = view.box / 2 + 0.03 * aspect
+    view.wrap = min(1.05, 0.94 * aspect)
+
+
+def begin_page(name):
+    """Prepare a page that goes on with a key or a click."""
+    lay_out()
+    view.hint = PLAN["texts"][name]
+    view.stays = PLAN["end_stays"] if name == "end" else math.inf
+    reset_clicks()
+
+
+def begin_end():
+    """Prepare the last page."""
+    view.body = PLAN["texts"]["end_body"]
+    begin_page("end")
+
+
+def begin_pause(block, trial):
+    """Prepare a break, which comes before the first trial of each block but the first."""
+    view.skip = view.block in (None, block)
+    view.block = block
+    view.share = trial / PLAN["trials"]
+    view.body = PLAN["texts"]["pause_body"].replace("{done}", str(block))
+    begin_page("pause")
+
+
+def begin_pair(left, right, left_file, right_file):
+    """Give the stimuli their images."""
+    lay_out()
+    left.image, right.image = f"images/{left_file}", f"images/{right_file}"
+    view.left_size, view.right_size = fit(left.image), fit(right.image)
+    view.touched, view.onset = None, None
+
+
+def fit(path):
+    """Give the size at which an image fits into the box."""
+    width, height = Image.open(path).size
+    return view.box * width / max(width, height), view.box * height / max(width, height)
+
+
+def page_frame(t):
+    """Tell whether the page has been clicked (not by the second half of a double click), or has stayed enough."""
+    return (clicked() and view.click > 0.5) or t > view.stays
+
+
+def pair_frame(clock, shown):
+    """Note the onset of the images; true when one has been clicked."""
+    if shown and view.onset is None:
+        view.onset = math.inf
+        view.win.callOnFlip(note_onset, clock)
+    elif shown and clicked():
+        x, y = view.mouse.getPos()
+        if abs(abs(x) - view.centre) < view.box / 2 and abs(y) < view.box / 2:
+            view.touched = int(x > 0), view.click
+    return view.touched is not None
+
+
+def note_onset(clock):
+    """Count from the flip with which the images appear."""
+    view.onset = clock.getTime()
+    reset_clicks()
+
+
+def reset_clicks():
+    """Forget clicks, and count the seconds to the next one from now."""
+    view.mouse.clickReset()
+    view.click = 0.0
+
+
+def clicked():
+    """Tell whether there was a click since the last frame; `view.click` is its time, however short it was."""
+    before, view.click = view.click, view.mouse.getPressed(getTime=True)[1][0]
+    return view.click not in (0.0, before)
+
+
+def record_answer(experiment, key, key_time):
+    """Record the choice, the reaction time and the onset."""
+    choice, rt = view.touched or (int(key in PLAN["right"]), key_time)
+    experiment.addData("choice", choice)
+    experiment.addData("rt", rt)
+    experiment.addData("onset", view.onset)

@@ -1,0 +1,108 @@
+"""The layers' features of images, from the cache or else from the network."""
+
+import math
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from catpref._io import cache
+from catpref._io.files import sha256_of
+from catpref.perception.backbones import Backbone
+from catpref.perception.embeddings import image_tensor
+
+_CODE_VERSION = "1"  # raise it when the same image would get other features
+
+
+class Features:
+    """Features of a list of images, computed or read when they are asked for, by several threads if need be.
+
+    Attributes
+    ----------
+    computed
+        How many images have gone through the network so far.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[Path],
+        backbone: Backbone,
+        size: int,
+        layers: Sequence[int],
+        cache_folder: Path | None,
+    ) -> None:
+        self._images, self._backbone, self._size, self._layers = images, backbone, size, layers
+        self._cache_folder = cache_folder
+        self._lock = threading.Lock()
+        self.computed = 0
+
+    def of(self, members: Sequence[int]) -> list[list[Tensor]]:
+        """Give the features of some of the images.
+
+        Parameters
+        ----------
+        members
+            Indices into the list of images; what is not in the cache goes through the network together.
+
+        Returns
+        -------
+        list of list of Tensor
+            For each image and layer, shape (height, width, channels), float32, in memory.
+
+        Raises
+        ------
+        BadInput
+            If an image cannot be read.
+        """
+        keys = {member: self._keys(member) for member in members}
+        read = {member: self._read(keys[member]) for member in members}
+        found = {member: features for member, features in read.items() if features is not None}
+        missing = [member for member in members if member not in found]
+        if missing:
+            images = torch.stack([image_tensor(self._images[member], self._size) for member in missing])
+            layers = self._backbone.raw_features(images.to(self._backbone.device), max(self._layers) + 1)
+            by_layer = [layers[layer].permute(0, 2, 3, 1).cpu() for layer in self._layers]
+            for number, member in enumerate(missing):
+                found[member] = [layer[number] for layer in by_layer]
+                self._write(keys[member], found[member])
+            with self._lock:
+                self.computed += len(missing)
+        return [found[member] for member in members]
+
+    def _keys(self, member: int) -> list[str]:
+        """Name an image's entries in the cache, one a layer; its file is read for them once."""
+        if self._cache_folder is None:
+            return []
+        content, weights = sha256_of(self._images[member]), self._backbone.weights_sha256
+        return [
+            cache.key_of(_CODE_VERSION, content, weights, f"layer {layer}", str(self._size))
+            for layer in self._layers
+        ]
+
+    def _read(self, keys: Sequence[str]) -> list[Tensor] | None:
+        if self._cache_folder is None:
+            return None
+        features = []
+        for layer, key in zip(self._layers, keys, strict=True):
+            channels = len(self._backbone.channel_weights[layer])
+
+            def is_square(length: int, channels: int = channels) -> bool:
+                return 0 < length == channels * math.isqrt(length // channels) ** 2
+
+            kept = cache.read(self._cache_folder, key, np.float32, is_square)
+            if kept is None:
+                return None
+            side = math.isqrt(len(kept) // channels)
+            features.append(torch.from_numpy(kept).reshape(side, side, channels))
+        return features
+
+    def _write(self, keys: Sequence[str], features: Sequence[Tensor]) -> None:
+        # What would push everything else out of the cache, itself included, is not worth keeping.
+        fits = sum(layer.nbytes for layer in features) * len(self._images) <= cache.LIMIT
+        if self._cache_folder is None or not fits:
+            return
+        for key, kept in zip(keys, features, strict=True):
+            cache.write(self._cache_folder, key, kept.numpy())

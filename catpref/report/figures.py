@@ -1,0 +1,284 @@
+"""The figures of a report. Each function draws one and returns it, ready to be saved."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from PIL import Image
+from scipy.stats import binomtest
+
+from catpref.evaluation import attribution
+from catpref.evaluation.analysis import Analysis, Result
+from catpref.evaluation.learning_curve import LearningCurve
+from catpref.evaluation.scores import reliability
+from catpref.models.study_cnn import Epoch
+from catpref.perception.lpips_maps import layer_maps
+from catpref.stimuli.images import image_path, open_image
+
+BLUE, GREEN, ORANGE, GREY, INK = "#2f6db5", "#2f8f6b", "#d9742b", "#8b9098", "#24272c"
+COLOURS = {"utility": BLUE, "siamese_cnn": GREEN, "study_cnn": ORANGE}
+TITLES = {
+    "utility": "signed utility",
+    "siamese_cnn": "siamese CNN",
+    "study_cnn": "study's CNN",
+    "majority_side": "more frequent side",
+    "luminance": "luminance",
+    "contrast": "contrast",
+    "crop_size": "size of the face's crop",
+    "bradley_terry": "Bradley–Terry",
+}
+THUMBNAIL = 144  # pixels
+_FACE = 192  # pixels
+_MEAN_FACES = 100  # enough for a mean
+
+STYLE: Any = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "figure.dpi": 150,
+    "figure.constrained_layout.use": True,
+}
+
+
+def draw_all(analysis: Analysis) -> dict[str, Figure]:
+    """Draw every figure that the analysis has something to show in, by name."""
+    with mpl.rc_context(STYLE):
+        drawn = {"accuracy": accuracy(analysis), "calibration": calibration(analysis)}
+        if analysis.utility is not None:
+            drawn["ranking"] = ranking(analysis)
+            drawn["regions"] = regions(analysis)
+        if analysis.learning_curve is not None:
+            drawn["learning_curve"] = learning_curve(analysis.learning_curve, analysis.noise_ceiling.accuracy)
+        for name, runs in analysis.histories.items():
+            drawn[f"training_{name}"] = training(
+                runs, COLOURS[name], first_epoch=0 if name == "siamese_cnn" else 1
+            )
+        drawn["layer_maps"] = distance_maps(analysis)
+        return drawn
+
+
+def accuracy(analysis: Analysis) -> Figure:
+    """Draw every model's held-out accuracy with its 95 % interval, beside chance and the noise ceiling."""
+    results: list[Result] = [*analysis.results, *analysis.baselines][::-1]
+    figure = Figure(figsize=(5.8, 0.4 * len(results) + 1))
+    axes = figure.subplots()
+    axes.axvline(0.5, color=GREY, linestyle=":")
+    axes.text(0.5, len(results) - 0.3, "chance", ha="center", va="bottom", color=GREY)
+    ceiling = analysis.noise_ceiling.accuracy
+    if ceiling is not None:
+        axes.axvline(ceiling, color=INK, linestyle="--", linewidth=1)
+        axes.text(ceiling, len(results) - 0.3, f"noise ceiling {ceiling:.3f}", ha="center", va="bottom")
+    for row, result in enumerate(results):
+        colour = COLOURS.get(result.model, GREY)
+        low, high = result.scores.accuracy_ci95
+        axes.plot([low, high], [row, row], color=colour, linewidth=2.5, solid_capstyle="round")
+        axes.plot(result.scores.accuracy, row, "o", color=colour, markersize=7)
+    axes.set_yticks(range(len(results)), [TITLES[result.model] for result in results])
+    axes.set_ylim(-0.6, len(results) - 0.3)
+    axes.set_xlabel("accuracy on held-out trials, with 95 % interval")
+    axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def calibration(analysis: Analysis) -> Figure:
+    """Draw how often the right was chosen against how probable the models said it was."""
+    figure = Figure(figsize=(4.6, 4.4))
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
+    for result in analysis.results:
+        held_out = analysis.predictions[analysis.predictions["model"] == result.model]
+        predicted, observed, count = reliability(held_out["p_right"], held_out["choice"]).T
+        colour = COLOURS[result.model]
+        axes.scatter(
+            predicted, observed, s=20 + 200 * count / count.sum(), color=colour, label=TITLES[result.model]
+        )
+        for x, part, trials in zip(predicted, observed, count, strict=True):
+            interval = binomtest(round(part * trials), round(trials)).proportion_ci(method="wilson")
+            axes.plot([x, x], [interval.low, interval.high], color=colour, linewidth=1.2)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.set(xlabel="predicted P(right)", ylabel="part of right choices")
+    axes.legend(frameon=False, loc="upper left", borderpad=0)
+    return figure
+
+
+def ranking(analysis: Analysis, shown: int = 12) -> Figure:
+    """Draw a strip of faces from the least to the most preferred, with their utilities."""
+    strip = spread(analysis, shown)
+    figure = Figure(figsize=(len(strip) * 1.1, 1.6))
+    for axes, (name, utility) in zip(np.atleast_1d(figure.subplots(1, len(strip))), strip, strict=True):
+        axes.imshow(thumbnail(image_path(analysis.session.stimuli, name)))
+        axes.set_title(f"{utility:+.1f}", fontsize=9)
+        axes.axis("off")
+    figure.supxlabel("← least preferred        utility (logits)        most preferred →", fontsize=9)
+    return figure
+
+
+def spread(analysis: Analysis, shown: int) -> list[tuple[str, float]]:
+    """Pick images evenly along the ranking, from the least to the most preferred, with their utilities."""
+    table = analysis.ranking
+    rows = np.unique(np.linspace(len(table) - 1, 0, min(shown, len(table))).round().astype(int))[::-1]
+    names, utilities = table["image"].to_list(), table["utility"].to_numpy()
+    return [(names[row], float(utilities[row])) for row in rows]
+
+
+def thumbnail(path: Path) -> Image.Image:
+    """Load an image small."""
+    image = open_image(path)
+    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    return image
+
+
+def learning_curve(curve: LearningCurve, ceiling: float | None) -> Figure:
+    """Draw accuracy on held-out trials against the number of training trials, with the saturating curve."""
+    figure = Figure(figsize=(5.4, 3.8))
+    axes = figure.subplots()
+    axes.axhline(0.5, color=GREY, linestyle=":")
+    axes.annotate("chance", (1, 0.5), (-2, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+                  ha="right", color=GREY)  # fmt: skip
+    if ceiling is not None:
+        axes.axhline(ceiling, color=INK, linestyle="--", linewidth=1)
+        axes.annotate("noise ceiling", (1, ceiling), (-2, 3), xycoords=("axes fraction", "data"),
+                      textcoords="offset points", ha="right")  # fmt: skip
+    most = curve.trials[-1]
+    if curve.limit is not None and curve.half is not None:
+        trials = np.linspace(0, 1.5 * most, 200)
+        expected = 0.5 + (curve.limit - 0.5) * trials / (trials + curve.half)
+        seen = trials <= most
+        axes.plot(trials[seen], expected[seen], color=BLUE, linewidth=2)
+        axes.plot(trials[~seen], expected[~seen], color=BLUE, linewidth=2, linestyle=":")
+    for number, (low, high) in zip(curve.trials, curve.accuracy_ci95, strict=True):
+        axes.plot([number, number], [low, high], color=BLUE, linewidth=1.2)
+    axes.plot(curve.trials, curve.accuracy, "o", color=BLUE, markersize=7)
+    needed = curve.trials_for_90_percent
+    if needed is not None and curve.limit is not None and needed <= 1.5 * most:
+        reached = 0.5 + 0.9 * (curve.limit - 0.5)
+        axes.plot([needed, needed], [0.5, reached], color=ORANGE, linewidth=1.2)
+        axes.annotate(f"90 % of the gain:\n{needed:.0f} trials", (needed, 0.5), (5, 14), color=ORANGE,
+                      textcoords="offset points", va="bottom")  # fmt: skip
+    axes.set_xlim(0, 1.5 * most)
+    axes.set(xlabel="training trials", ylabel="accuracy on held-out trials")
+    return figure
+
+
+def regions(analysis: Analysis, shown: int = 4) -> Figure:
+    """Draw where on the face the preference lives, and what speaks for and against some faces."""
+    assert analysis.contributions is not None
+    paths = {image: image_path(analysis.session.stimuli, image) for image in analysis.session.images}
+    faces = {image: _grey(paths[image]) for image in list(paths)[:_MEAN_FACES]}
+    names = analysis.ranking["image"].to_list()
+    shown = min(shown, len(names) // 2)
+    rows = [("most preferred", names[:shown]), ("least preferred", names[::-1][:shown])]
+    figure = Figure(figsize=(9.6, 4.5))
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.05))  # type: ignore[misc]
+
+    axes = left.subplots()
+    parts = 100 * attribution.shares(analysis.contributions)
+    most = max(float(parts.max()), 1e-9)
+    axes.imshow(np.mean(list(faces.values()), axis=0), cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
+    strength = np.clip(_smooth(parts / most), 0, 1)
+    shades = mpl.colormaps["Oranges"](0.35 + 0.65 * strength)
+    shades[..., 3] = 0.85 * strength
+    axes.imshow(shades, extent=(0, 1, 1, 0))
+    axes.set_title("over the mean face", fontsize=10)
+    axes.axis("off")
+    scale = ScalarMappable(Normalize(0, most), "Oranges")
+    bar = left.colorbar(scale, ax=axes, orientation="horizontal", shrink=0.7, pad=0.02)
+    bar.set_label(f"part of the preference in a cell of {len(parts)} × {len(parts)} (%)", fontsize=9)
+    bar.outline.set_visible(False)  # type: ignore[union-attr]
+
+    order = {image: number for number, image in enumerate(analysis.session.images)}
+    apart = analysis.contributions - analysis.contributions.mean(0)
+    wanted = [order[name] for _, row in rows for name in row]
+    reach = float(np.abs(apart[wanted]).max(initial=1e-9))
+    grid = np.atleast_2d(right.subplots(2, max(shown, 1), squeeze=False))
+    for (title, row), line in zip(rows, grid, strict=True):
+        for name, panel in zip(row, line, strict=False):
+            signed = np.clip(_smooth(apart[order[name]] / reach), -1, 1)
+            shades = mpl.colormaps["RdBu"](0.5 + 0.5 * signed)
+            shades[..., 3] = np.clip(1.3 * np.abs(signed), 0, 0.85)
+            panel.imshow(_grey(paths[name]), cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
+            panel.imshow(shades, extent=(0, 1, 1, 0))
+        line[0].set_title(title, fontsize=10, loc="left")
+    for panel in grid.ravel():
+        panel.axis("off")
+    scale = ScalarMappable(Normalize(-reach, reach), "RdBu")
+    bar = right.colorbar(scale, ax=list(grid.ravel()), orientation="horizontal", shrink=0.6, pad=0.02)
+    bar.set_label("speaks against the face  ·  speaks for it (logits a cell)", fontsize=9)
+    bar.outline.set_visible(False)  # type: ignore[union-attr]
+    return figure
+
+
+def _grey(path: Path) -> np.ndarray:
+    """Load an image in greys, small and square, shape (side, side)."""
+    image = open_image(path).convert("L").resize((_FACE, _FACE), Image.Resampling.LANCZOS)
+    return np.asarray(image, np.float32)
+
+
+def _smooth(cells: np.ndarray) -> np.ndarray:
+    """Draw a grid of cells without their edges, shape (side, side)."""
+    image = Image.fromarray(cells.astype(np.float32))
+    return np.asarray(image.resize((_FACE, _FACE), Image.Resampling.BICUBIC))
+
+
+def training(histories: Sequence[Sequence[Epoch]], colour: str = ORANGE, first_epoch: int = 1) -> Figure:
+    """Draw loss and accuracy over the epochs, thin for each fold and thick for their mean.
+
+    A fold that trained for fewer epochs stays in the mean as it was when it stopped.
+    """
+    figure = Figure(figsize=(8, 3.2))
+    panels: tuple[Axes, Axes] = tuple(figure.subplots(1, 2))
+    values = np.empty((len(histories), max(map(len, histories)), 4))
+    for row, history in zip(values, histories, strict=True):
+        row[: len(history)] = [
+            (epoch.loss, epoch.test_loss, epoch.accuracy, epoch.test_accuracy) for epoch in history
+        ]
+        row[len(history) :] = row[len(history) - 1]
+    epochs = first_epoch + np.arange(values.shape[1])
+    for panel, first, name in zip(panels, (0, 2), ("loss (nats)", "accuracy"), strict=True):
+        for column, shade, label in ((first, GREY, "training"), (first + 1, colour, "held out")):
+            panel.plot(epochs, values[:, :, column].T, ".-", color=shade, alpha=0.35, linewidth=0.8)
+            mean = values[:, :, column].mean(0)
+            panel.plot(epochs, mean, ".-", color=shade, linewidth=2.2, label=label)
+        panel.axhline(np.log(2) if first == 0 else 0.5, color=INK, linestyle=":", linewidth=1)
+        panel.set(xlabel="epoch", ylabel=name)
+    panels[1].set_ylim(min(0.3, np.nanmin(values[:, :, 2:]) - 0.02), 1.02)
+    panels[0].legend(frameon=False)
+    return figure
+
+
+def distance_maps(analysis: Analysis) -> Figure:
+    """Draw two faces, the mean distance map between them, and each layer's map with its colour scale."""
+    if analysis.utility is None:
+        first = analysis.session.trials.iloc[0]
+        names = [first["left_image"], first["right_image"]]
+    else:
+        names = [analysis.ranking["image"].iloc[-1], analysis.ranking["image"].iloc[0]]
+    left, right = (image_path(analysis.session.stimuli, name) for name in names)
+    layers = layer_maps(left, right, analysis.backbone, 256, analysis.settings.cache)
+    panels = [("left", open_image(left)), ("right", open_image(right)), ("mean map", layers.mean(0))]
+    panels += [(f"layer {number}", layer) for number, layer in enumerate(layers, start=1)]
+    rows = 2
+    figure = Figure(figsize=(10, 4.6))
+    grid = figure.subplots(rows, -(-len(panels) // rows)).ravel()
+    for axes in grid:
+        axes.axis("off")
+    for axes, (title, content) in zip(grid, panels, strict=False):
+        shown = axes.imshow(content, cmap="magma", vmin=0)
+        axes.set_title(title, fontsize=10)
+        if isinstance(content, np.ndarray):
+            bar = figure.colorbar(shown, ax=axes, orientation="horizontal", shrink=0.8, pad=0.02)
+            bar.ax.locator_params(nbins=3)
+            bar.ax.tick_params(labelsize=7)
+            bar.outline.set_visible(False)  # type: ignore[union-attr]
+    return figure

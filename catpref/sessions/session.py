@@ -1,0 +1,410 @@
+"""session.csv in all its dialects, read into one validated table.
+
+A session is a CSV with a header and one row a trial: `left_image`, `right_image`, `choice` (0 = left,
+1 = right, empty = no answer) and any further column. `catpref.sessions.psychopy_csv` makes one of the wide CSVs that
+PsychoPy and Pavlovia write, `catpref.sessions.bids` of a file that it has exported.
+"""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from catpref.sessions import bids, psychopy_csv
+from catpref.errors import BadInput, shown
+from catpref.command_line import Parser, log_to_terminal, run
+from catpref.sessions.table import Table, free_name, is_nothing, number, read_table, without_quotes
+from catpref.sessions.participants import without_names
+from catpref.sessions.description import noise_ceiling, stimulus_folder
+from catpref.stimuli.folder import StimulusFolder
+
+SIDES = ("left_image", "right_image")
+
+log = logging.getLogger(__name__)
+
+
+class CatchTrials(NamedTuple):
+    """How the participant did where one side showed a scrambled image, so that attention alone finds the face."""
+
+    trials: int
+    """Catch trials that were answered."""
+
+    passed: int
+    """Those of them in which the face was chosen, not the scrambled image."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """The answered trials of one or more session files, checked.
+
+    Attributes
+    ----------
+    trials
+        One row an answered trial, index 0 … n − 1. Always there: `left_image`, `right_image` (str, relative
+        to `stimuli`; one name a file, even where the session spells it in two ways), `choice` (int; 0 = left,
+        1 = right), `source` (str, the session file) and `row` (int, its line there; the header is line 1).
+        Where the files have them: `participant`, `session`, `design` (str or None), `rt`, `onset` (seconds,
+        NaN = unknown), `block`, `trial`, `repeat_of` (nullable integers, or str where one is not a whole
+        number), and every other named column, as text; a file's own `source` and `row` are called
+        `source_in_file` and `row_in_file`.
+    stimuli
+        The stimulus folder.
+    excluded
+        How many trials had no answer; they are not among `trials`.
+    catch
+        The answered catch trials, which are not among `trials` either; None where there are none.
+    noise_ceiling
+        The best accuracy to expect, if the session's own JSON knows it (a simulated observer's does).
+    """
+
+    trials: pd.DataFrame
+    stimuli: Path
+    excluded: int
+    catch: CatchTrials | None
+    noise_ceiling: float | None
+
+    @property
+    def images(self) -> list[str]:
+        """Every image shown in an answered trial, once, sorted."""
+        return sorted({*self.trials["left_image"], *self.trials["right_image"]})
+
+    @property
+    def participants(self) -> int | None:
+        """The number of different participant codes, or None where a trial does not say whose it is."""
+        codes = set(self.trials["participant"]) if "participant" in self.trials else {None}
+        return len(codes) if all(isinstance(code, str) for code in codes) else None
+
+
+def read_sessions(paths: Sequence[Path], stimuli: Path | None = None) -> Session:
+    """Read one or more session files, of one participant or several, into one table.
+
+    A trial that stands in the files twice, since PsychoPy wrote a partial and a full file or since a session went
+    on, counts once: with its first answer, in the order of the files. Two rows are the same trial if they agree
+    in participant, session, block, trial and both images (the participant, the trial, and the session or date
+    must be known), and also in the date, where there is one, or in choice, rt and onset. One without an answer
+    gives way to one with an answer of any date.
+
+    Of several files, those without a trial are left out. A participant who is not named by a code
+    (`catpref.sessions.participants`) is called unnamed-1 and so on, and columns of names or addresses are left out.
+
+    Parameters
+    ----------
+    paths
+        The files.
+    stimuli
+        The stimulus folder. By default each file's own: the one that the JSON beside it names under
+        ``"stimuli"`` (`NAME.json` for `NAME.csv`, else `session.json`; relative to the JSON's folder), else
+        the folder of the CSV.
+
+    Raises
+    ------
+    BadInput
+        If a file is missing or is not a session; if a choice is not 0, 1 or empty; if an image is missing or
+        outside the stimulus folder; if a trial shows one image on both sides; if no trial is answered; or if
+        the files do not share one stimulus folder.
+    """
+    shown, folder = _read(paths, stimuli)
+    scrambled = shown.pop("catch", [None] * len(shown["row"]))
+    answered = [row for row, choice in enumerate(shown["choice"]) if choice is not None]
+    real = [row for row in answered if not scrambled[row]]
+    if not real:
+        raise BadInput(f"{', '.join(map(str, paths))}: no trial has an answer (0 or 1 in column choice)")
+    passed = [(scrambled[row] == "left") == shown["choice"][row] for row in answered if scrambled[row]]
+    trials = _frame({name: [cells[row] for row in real] for name, cells in shown.items()})
+    return Session(
+        trials=trials,
+        stimuli=folder,
+        excluded=len(scrambled) - len(answered),
+        catch=CatchTrials(len(passed), sum(passed)) if passed else None,
+        noise_ceiling=_pooled_noise_ceiling(paths, [shown["source"][row] for row in real]),
+    )
+
+
+def read_trials(paths: Sequence[Path], stimuli: Path | None = None) -> tuple[pd.DataFrame, Path]:
+    """Read every trial of some session files, those without an answer and catch trials too.
+
+    Returns
+    -------
+    trials
+        As in `Session.trials`, but `choice` is a nullable integer, and there is `catch` where a file has it:
+        the side that was scrambled, or empty.
+    folder
+        The stimulus folder.
+
+    Raises
+    ------
+    BadInput
+        As `read_sessions`, but for files without an answer.
+    """
+    trials, folder = _read(paths, stimuli)
+    return _frame(trials), folder
+
+
+def read_pairs(path: Path, stimuli: Path | None = None) -> tuple[pd.DataFrame, Path]:
+    """Read a list of pairs, answered or not, to predict the choices.
+
+    Parameters
+    ----------
+    path
+        A CSV with at least the columns `left_image` and `right_image`, in any dialect of a session.
+    stimuli
+        The stimulus folder; by default found as in `read_sessions`.
+
+    Returns
+    -------
+    pairs
+        The file's rows and columns as text, so that they can be written back as they were. (Of a wide CSV:
+        the rows that show a pair, with image names relative to the stimulus folder.)
+    folder
+        The stimulus folder.
+
+    Raises
+    ------
+    BadInput
+        As `read_sessions`, except that a choice is neither needed nor looked at.
+    """
+    table = _read_table(path, answered=False)
+    folder = stimulus_folder([path], stimuli)
+    if not table.rows:
+        _require(table, *SIDES)
+        raise BadInput(f"{path}: has a header but no trials")
+    found = _find_images(table, folder)
+    pairs = table.frame()
+    for side in SIDES:
+        pairs[side] = [found[name][0] for name in pairs[side]]
+    return pairs, folder
+
+
+def check_both_sides_chosen(session: Session) -> None:
+    """Refuse a session in which only one side was ever chosen: it says nothing about the images.
+
+    Raises
+    ------
+    BadInput
+        If all choices are the same.
+    """
+    chosen = set(session.trials["choice"])
+    if len(chosen) == 1:
+        side = ("left", "right")[chosen.pop()]
+        sources = ", ".join(session.trials["source"].unique())
+        raise BadInput(f"{sources}: only the {side} side was ever chosen, so there is nothing to learn from")
+
+
+# ---- from files to one table -------------------------------------------------------------------------------
+
+Columns = dict[str, list[Any]]
+"""The columns of a table, of the same length; None is an unknown value."""
+
+
+def _read(paths: Sequence[Path], stimuli: Path | None) -> tuple[Columns, Path]:
+    tables = [_read_table(path) for path in paths]
+    folder = stimulus_folder(paths, stimuli)
+    filled = [table for table in tables if table.rows]
+    if not filled:
+        _require(tables[0], *SIDES)
+        raise BadInput(f"{', '.join(map(str, paths))}: has a header but no trials")
+    for table in tables:
+        if not table.rows:
+            log.info("%s: shows no pair of images; left out", table.path)
+    names: dict[str, str] = {}
+    trials = _joined([_trials(table, folder, names) for table in filled])
+    for name in {"block", "trial", "repeat_of"}.intersection(trials):
+        trials[name] = _whole_numbers(trials[name])
+    return _once(without_names(trials)), folder
+
+
+def _frame(trials: Columns) -> pd.DataFrame:
+    """Make a data frame, in which whole numbers and times are numbers and all else is an object."""
+    frame: dict[str, Any] = {}
+    for name, cells in trials.items():
+        if name in ("rt", "onset"):
+            frame[name] = np.array(cells, dtype=float)
+        elif name in ("choice", "row") and None not in cells:
+            frame[name] = np.array(cells, dtype=int)
+        elif name in ("choice", "block", "trial", "repeat_of") and not any(
+            isinstance(cell, str) for cell in cells
+        ):
+            frame[name] = pd.array(cells, dtype="Int64")
+        else:
+            frame[name] = pd.Series(cells, dtype=object)
+    return pd.DataFrame(frame)
+
+
+# ---- from a file to a table --------------------------------------------------------------------------------
+
+
+def _read_table(path: Path, answered: bool = True) -> Table:
+    """Read a file of any dialect as a table with `left_image`, `right_image` and, where `answered`, `choice`."""
+    table = read_table(path, SIDES)
+    if bids.is_beh(path):
+        table = bids.with_own_names(table)
+    elif psychopy_csv.is_wide(table):
+        table = psychopy_csv.pairs(table)
+        return psychopy_csv.with_choices(table) if answered and table.rows else table
+    _require(table, *SIDES, *["choice"] * answered)
+    return table
+
+
+def _require(table: Table, *columns: str) -> None:
+    for column in columns:
+        if column not in table.columns:
+            found = shown(", ".join(filter(None, table.columns)), 300) or "no names"
+            raise BadInput(f"{table.path}: the header has no column {column}; it has: {found}")
+
+
+# ---- from a table to trials --------------------------------------------------------------------------------
+
+
+def _trials(table: Table, folder: Path, names: dict[str, str]) -> Columns:
+    """Check a table and read its columns; `names` remembers what each image file is called."""
+    for name in {"source", "row"}.intersection(table.columns):
+        renamed = free_name(name, table.columns)
+        log.info("%s: its column %s is called %s from here on", table.path, name, renamed)
+        table = replace(table, columns=[renamed if one == name else one for one in table.columns])
+    columns = zip(table.columns, zip(*table.rows, strict=True), strict=True)
+    trials: Columns = {name: list(cells) for name, cells in columns if name}
+    found = _find_images(table, folder)
+    called = {cell: names.setdefault(file, _tidy(name)) for cell, (name, file) in found.items()}
+    for side in SIDES:
+        trials[side] = [called[name] for name in trials[side]]
+    readers = {
+        "choice": _choice, "catch": _scrambled_side, "rt": _seconds, "onset": _seconds,
+        "participant": _label, "session": _label, "design": _label,
+    }  # fmt: skip
+    for name, read in readers.items():
+        if name in trials:
+            trials[name] = [read(cell, table, row, name) for row, cell in enumerate(trials[name])]
+    return trials | {"source": [str(table.path)] * len(table.rows), "row": table.lines}
+
+
+def _choice(cell: str, table: Table, row: int, column: str) -> int | None:
+    if cell in ("0", "1"):
+        return int(cell)
+    if not cell.strip():
+        return None
+    value = number(cell)
+    if value not in (0, 1) or cell.strip().startswith(("-", "+")):
+        use = "use 0 (left), 1 (right), empty (no answer)"
+        raise BadInput(f"{table.at(row, column)}: {cell[:40]!r} is not a choice; {use}")
+    return int(value)
+
+
+def _scrambled_side(cell: str, table: Table, row: int, column: str) -> str:
+    if is_nothing(cell):
+        return ""
+    side = without_quotes(cell).lower()
+    if side not in ("left", "right"):
+        raise BadInput(
+            f"{table.at(row, column)}: {cell[:40]!r} is no side; name the scrambled one, left or right, and"
+            " leave real trials empty"
+        )
+    return side
+
+
+def _seconds(cell: str, table: Table, row: int, column: str) -> float | None:
+    if is_nothing(cell):
+        return None
+    seconds = number(cell)
+    if seconds is None or math.isinf(seconds):
+        raise BadInput(
+            f"{table.at(row, column)}: {cell[:40]!r} is not a time in seconds; correct or empty it"
+        )
+    return seconds
+
+
+def _label(cell: str, table: Table, row: int, column: str) -> str | None:
+    return None if is_nothing(cell) else cell.strip()
+
+
+def _find_images(table: Table, folder: Path) -> dict[str, tuple[str, str]]:
+    """Look up every image once: its name in the table -> its name in the stimulus folder, and the file."""
+    files = StimulusFolder(folder)
+    find = psychopy_csv.find_image if psychopy_csv.is_wide(table) else _as_named
+    found: dict[str, tuple[str, str]] = {}
+    for row, (left, right) in enumerate(zip(table["left_image"], table["right_image"], strict=True)):
+        for side, name in zip(SIDES, (left, right), strict=True):
+            if name not in found:
+                try:
+                    found[name] = find(files, name)
+                except BadInput as problem:
+                    raise BadInput(f"{table.at(row, side)}: {problem}; check it, or --stimuli") from problem
+        if found[left][1] == found[right][1]:
+            raise BadInput(
+                f"{table.at(row, 'right_image')}: {right[:100]!r} is the left image too; correct the row"
+            )
+    return found
+
+
+def _tidy(name: str) -> str:
+    """Write a name without what says nothing, as in ``./sub//cat.png``."""
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
+
+
+def _as_named(folder: StimulusFolder, name: str) -> tuple[str, str]:
+    return name, folder.file(name)
+
+
+# ---- what all files together say ---------------------------------------------------------------------------
+
+
+def _joined(files: Sequence[Columns]) -> Columns:
+    """Put the trials of several files under each other."""
+    columns = dict.fromkeys(name for file in files for name in file)
+    return {
+        name: [cell for file in files for cell in file.get(name, [None] * len(file["row"]))]
+        for name in columns
+    }
+
+
+def _whole_numbers(cells: list[Any]) -> list[Any]:
+    """Turn '3', '3.0' and '' into whole numbers, if the column has nothing else."""
+    whole: list[int | None] = []
+    for cell in cells:
+        value = None if cell is None or is_nothing(cell) else number(cell)
+        if value is not None and value.is_integer() and 0 <= value < 1e15:
+            whole.append(int(value))
+        elif value is None and (cell is None or is_nothing(cell)):
+            whole.append(None)
+        else:
+            return cells
+    return whole
+
+
+def _once(trials: Columns) -> Columns:
+    """Keep one row of each trial; `read_sessions` says which."""
+    rows = range(len(trials["row"]))
+    nothing = [None] * len(rows)
+
+    def values(*names: str) -> list[tuple[Any, ...]]:
+        return list(zip(*(trials.get(name, nothing) for name in names), strict=True))
+
+    trial = values("participant", "session", "block", "trial", *SIDES)
+    date, answer = values("date"), values("choice", "rt", "onset")
+    seen: set[tuple[Any, ...]] = set()
+    copies: set[int] = set()
+    for row in sorted(rows, key=lambda row: trials["choice"][row] is None):
+        participant, session, _, number_, *_ = trial[row]
+        if participant is None or number_ in (None, "") or (session is None and date[row][0] in (None, "")):
+            continue
+        choice, rt, _ = answer[row]
+        same = [(*trial[row], "date", *date[row])]
+        same += [(*trial[row], "answer", *answer[row])] * (rt is not None)
+        if not seen.isdisjoint(same) or (choice is None and trial[row] in seen):
+            copies.add(row)
+        seen.update(same, [trial[row]])
+    if copies:
+        log.info("%d trials stand in the files twice; their first answers count", len(copies))
+    return {name: [cells[row] for row in rows if row not in copies] for name, cells in trials.items()}
+
+
+def _pooled_noise_ceiling(paths: Sequence[Path], sources: Sequence[str]) -> float | None:
+    """Average the ceilings over the trials that each of the files gave, if all are known."""
+    counts = [sources.count(str(path)) for path in paths]
+    ceilings = [noise_ceiling(path) for path in paths]
+    known = [ceiling for ceiling in ceilings if ceiling is not None]
+    return float(np.average(known, weights=counts)) if known == ceilings else None

@@ -1,0 +1,1 @@
+"""Stimulus sets: folders of images, photographs cropped to faces, and drawn cats."""

@@ -1,0 +1,66 @@
+"""``python -m catpref.stimuli``: draw a stimulus set, or make one from photographs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from catpref.command_line import Parser, non_negative, positive, run
+from catpref.stimuli.sets import MANIFEST, render
+
+
+def _render_command(arguments: Sequence[str]) -> None:
+    parser = Parser(
+        "python -m catpref.stimuli render",
+        "Draw a stimulus set of parametric cat faces.",
+        "python -m catpref.stimuli render --n 2000 --seed 1 stimuli/drawn",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where to write the set")
+    parser.add_argument("--n", type=positive, default=50, metavar="N", help="number of faces (default: 50)")
+    parser.add_argument(
+        "--seed", type=non_negative, default=0, metavar="N", help="for all that is drawn (default: 0)"
+    )
+    options = parser.parse_args(arguments)
+    render(options.folder, options.n, options.seed)
+    print(f"{options.folder}: {options.n} cat faces, {MANIFEST}, parameters.csv")
+
+
+def _import_command(arguments: Sequence[str]) -> None:
+    from catpref.stimuli.photographs import LEFT_OUT, import_photographs, summary
+
+    parser = Parser(
+        "python -m catpref.stimuli import",
+        "Make a stimulus set from photographs of cats: one face cropped from each, in one size.",
+        "python -m catpref.stimuli import ~/photos stimuli/cats",
+    )
+    parser.add_argument("source", type=Path, metavar="SRC", help="a folder of photographs; subfolders count")
+    parser.add_argument("folder", type=Path, metavar="DEST", help="where to write the set")
+    parser.add_argument(
+        "--no-crop",
+        action="store_true",
+        help="faces aligned already: only make square and resize",
+    )
+    options = parser.parse_args(arguments)
+    kept, left_out = import_photographs(options.source, options.folder, crop=not options.no_crop)
+    print(
+        f"{options.folder}: {kept} stimuli, {MANIFEST}; {len(left_out)} photographs left out, see {LEFT_OUT}"
+    )
+    for line in summary(left_out):
+        print(f"  {line}")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Make a stimulus set."""
+    commands = {"render": _render_command, "import": _import_command}
+    if arguments and arguments[0] in commands:
+        commands[arguments[0]](arguments[1:])
+        return
+    parser = Parser(
+        "python -m catpref.stimuli",
+        "Make a stimulus set: draw cat faces, or import photographs. Each command has its own --help.",
+        "python -m catpref.stimuli render --n 50 --seed 1 stimuli/drawn",
+    )
+    parser.add_argument("command", choices=tuple(commands), help="how to make it")
+    parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,122 @@
+"""The files of a stimulus folder, found by name without ever leaving it."""
+
+import os
+import posixpath
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from catpref.errors import BadInput
+
+LONGEST_NAME = 4096
+"""Characters; no system opens a longer path."""
+
+
+class StimulusFolder:
+    """Finds files by name; of many names, each folder on their way is looked at once.
+
+    Parameters
+    ----------
+    folder
+        The stimulus folder. What changes in it afterwards may not be seen.
+
+    Attributes
+    ----------
+    name : str
+        What the folder is called.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._root = os.path.realpath(folder)
+        self._inside = self._root.rstrip(os.sep) + os.sep
+        self._real: dict[str, str] = {}  # where a path leads
+        self._files: set[str] = set()
+        self._by_stem: dict[str, dict[str, list[str]]] = {}
+        self.name = Path(self._root).name
+
+    def file(self, name: str) -> str:
+        """Find a file.
+
+        Parameters
+        ----------
+        name
+            A path relative to the folder, separated by ``/``, as it stands in a trial list or session.
+
+        Returns
+        -------
+        str
+            The file's path, absolute, with symbolic links followed.
+
+        Raises
+        ------
+        BadInput
+            If the name is empty, absolute, not ``/``-separated, leads outside the folder, or is not a file in
+            it. The message names the image; the caller knows the file and row it came from.
+        """
+        if not name.strip():
+            raise BadInput("the image name is empty")
+        if "\\" in name or name.startswith("/") or name[1:2] == ":":  # such as C:
+            raise BadInput(f"image {_shown(name)} must be a path relative to its folder, separated by '/'")
+        try:
+            path = self._follow(name)
+        except ValueError as problem:  # such as one with a NUL byte
+            raise BadInput(f"image {_shown(name)} is not a usable file name") from problem
+        if not path.startswith(self._inside) or (".." in name and posixpath.normpath(name).startswith("..")):
+            raise BadInput(f"image {_shown(name)} leads outside {self._folder}")
+        if path not in self._files:
+            raise BadInput(f"image {_shown(name)} is not in {self._folder}")
+        return path
+
+    def endings(self, name: str) -> list[str]:
+        """List with which endings, such as ``.png`` or none, a name without one is that of something there."""
+        parent, _, stem = name.rpartition("/")
+        try:
+            folder = self._follow(parent)
+        except ValueError:
+            return []
+        if folder not in self._by_stem:
+            self._by_stem[folder] = self._list(folder)
+        return self._by_stem[folder].get(stem, [])
+
+    def _list(self, folder: str) -> dict[str, list[str]]:
+        by_stem: dict[str, list[str]] = {}
+        if (folder + os.sep).startswith(self._inside):
+            with suppress(OSError), os.scandir(folder) as entries:
+                for entry in entries:
+                    stem, ending = posixpath.splitext(entry.name)
+                    by_stem.setdefault(stem, []).append(ending)
+                    if entry.is_file(follow_symlinks=False):
+                        self._real[entry.path] = entry.path
+                        self._files.add(entry.path)
+        return by_stem
+
+    def _follow(self, name: str) -> str:
+        """Follow a name from the folder on; what is not there is taken for a folder."""
+        if len(name) > LONGEST_NAME:
+            raise ValueError("too long")
+        path = self._root
+        for part in name.split("/"):
+            if part == "..":
+                path = path.rpartition(os.sep)[0]
+            elif part not in ("", "."):
+                path = self._step(path + os.sep + part)
+        return path
+
+    def _step(self, path: str) -> str:
+        """Follow the link that `path` may be; the folder it is in is none. Remembers which paths are files."""
+        if path not in self._real:
+            real = path
+            with suppress(OSError):
+                mode = os.lstat(path).st_mode
+                if stat.S_ISLNK(mode):
+                    real = os.path.realpath(path)
+                    mode = Path(real).stat().st_mode
+                if stat.S_ISREG(mode):
+                    self._files.add(real)
+            self._real[path] = real
+        return self._real[path]
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= 100 else name[:97] + "...")

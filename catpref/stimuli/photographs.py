@@ -1,0 +1,252 @@
+"""Stimuli from photographs: find the cat's face, crop a square around it, bring every picture to one size."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from catpref._io.files import sha256_of
+from catpref._io.outputs import output_folder
+from catpref._io.parallel import parallel, threads
+from catpref.errors import BadInput
+from catpref.stimuli.duplicates import Look, look, look_at, same_pictures
+from catpref.stimuli.images import find_images, image_path, open_image
+from catpref.stimuli.sets import MANIFEST, MANIFEST_COLUMNS, SIZE, STIMULUS_SET, write_table
+
+LEFT_OUT = "left_out.csv"
+
+SMALLEST = 128
+"""Least side in pixels of a square that becomes a stimulus: enlarged over four times it is only a blur."""
+
+MARGIN = 0.3
+RAISED = 0.05
+"""A detected square is widened by `MARGIN` on each side and moved up by `RAISED`, in units of its width, so
+that ears and chin are inside."""
+
+QUALITY = 95
+"""JPEG quality of the stimuli, without chroma subsampling."""
+
+_DETECTION_SIZE = 800  # pixels of the longer side: time per photograph is bounded
+_SMALLEST_FACE = 48  # pixels, in the reduced photograph
+_SCALE_STEP = 1.05
+_NEIGHBOURS = 3
+
+Box = tuple[int, int, int, int]
+"""left, top, right, bottom in pixels; right and bottom lie just outside."""
+
+_thread = threading.local()
+
+
+class Stimulus(NamedTuple):
+    """A photograph that became a stimulus."""
+
+    file: str
+    source: str
+    box: Box
+    photograph: Look
+    face: Look
+
+
+class LeftOut(NamedTuple):
+    """A photograph that did not become a stimulus."""
+
+    file: str
+    reason: str
+
+
+def import_photographs(source: Path, folder: Path, crop: bool = True) -> tuple[int, list[LeftOut]]:
+    """Make a stimulus set from a folder of photographs.
+
+    Each photograph is turned upright (EXIF), cropped to a square around the cat's face and resized to `SIZE`.
+    Where several faces are found, the one that the detector is surest of is taken. The stimuli keep the
+    photographs' names and subfolders.
+
+    Parameters
+    ----------
+    source
+        The folder of photographs, subfolders included.
+    folder
+        Where to; replaced whole if catpref wrote all of it. Gets `MANIFEST` and `LEFT_OUT` (``file, reason``) too.
+    crop
+        False for faces that are aligned already: the largest centred square is taken.
+
+    Returns
+    -------
+    kept : int
+        Number of stimuli.
+    left_out : list of LeftOut
+        Photographs that are unreadable, too small, without a cat's face, or near-duplicates, of which the one
+        with the largest crop is kept.
+
+    Raises
+    ------
+    BadInput
+        If `source` has no images or none that can be used, if one of the folders is inside the other, or if
+        `folder` holds something that catpref did not write. Then nothing is changed.
+    """
+    inside, outside = source.resolve(), folder.resolve()
+    if inside.is_relative_to(outside) or outside.is_relative_to(inside):
+        raise BadInput(f"{folder}: neither it nor the photographs' folder {source} may be inside the other")
+    names = find_images(source)
+    with output_folder(folder, STIMULUS_SET, reads=[source]) as building:
+        make = partial(_make_stimulus, source, building, crop)
+        jobs = list(zip(names, _file_names(names), strict=True))
+        made = list(parallel(threads(), make, jobs, "importing photographs"))
+        kept, copies = _part_copies([one for one in made if isinstance(one, Stimulus)])
+        for copy, _ in copies:
+            (building / copy.file).unlink()
+        left_out = [one for one in made if isinstance(one, LeftOut)] + [reason for _, reason in copies]
+        left_out.sort()
+        if not kept:
+            reasons = "; ".join(summary(left_out))
+            raise BadInput(f"{source}: none of {len(names)} photographs can be used: {reasons}")
+        rows = [(one.file, sha256_of(building / one.file), one.source, *one.box, SIZE, SIZE) for one in kept]
+        write_table(building / MANIFEST, MANIFEST_COLUMNS, rows)
+        write_table(building / LEFT_OUT, LeftOut._fields, left_out)
+    return len(kept), left_out
+
+
+def summary(left_out: Sequence[LeftOut]) -> list[str]:
+    """Say in a few lines what was left out: a line for each reason, with the number and the first names."""
+    files = defaultdict(list)
+    for one in left_out:
+        files[one.reason.partition(" (")[0]].append(one.file)
+    lines = []
+    for reason, names in sorted(files.items(), key=lambda item: -len(item[1])):
+        more = ", …" if len(names) > 3 else ""
+        lines.append(f"{len(names)} {reason}: {', '.join(names[:3])}{more}")
+    return lines
+
+
+def find_face(image: Image.Image) -> Box | None:
+    """Find the cat's face that OpenCV's cascades are surest of.
+
+    The extended frontal-cat-face cascade proposes; the plain one, which was trained differently, must agree.
+    Both look for upright faces seen from the front.
+
+    Parameters
+    ----------
+    image
+        An upright RGB image. Faces narrower than 1/16 of its longer side, or than 48 pixels, are not found.
+
+    Returns
+    -------
+    Box or None
+        A square from forehead to chin, or None when no face is found.
+    """
+    reduced = image.convert("L")
+    reduced.thumbnail((_DETECTION_SIZE, _DETECTION_SIZE))
+    grey = np.asarray(reduced)
+    scale = image.width / reduced.width
+    propose, confirm = _cascades()
+    boxes, votes = propose.detectMultiScale2(
+        grey, scaleFactor=_SCALE_STEP, minNeighbors=_NEIGHBOURS, minSize=(_SMALLEST_FACE, _SMALLEST_FACE)
+    )
+    proposals = [(int(vote), *map(int, box)) for vote, box in zip(votes, boxes, strict=True)]
+    for _, left, top, side, _ in sorted(proposals, reverse=True):
+        margin = side // 4
+        rows = slice(max(0, top - margin), top + side + margin)
+        columns = slice(max(0, left - margin), left + side + margin)
+        least = int(0.6 * side)
+        agreed, _ = confirm.detectMultiScale2(
+            grey[rows, columns], scaleFactor=_SCALE_STEP, minNeighbors=_NEIGHBOURS, minSize=(least, least)
+        )
+        if len(agreed):
+            face = np.rint(scale * np.array([left, top, left + side, top + side]))
+            return tuple(face.astype(int).tolist())
+    return None
+
+
+def square_around(face: Box, width: int, height: int) -> Box:
+    """Widen a face's box to the square to cut out, moved and if need be reduced to lie inside the image."""
+    left, top, right, bottom = face
+    side = min(round((right - left) * (1 + 2 * MARGIN)), width, height)
+    left = min(max(0, (left + right - side) // 2), width - side)
+    raised = round(RAISED * (bottom - top))
+    top = min(max(0, (top + bottom - side) // 2 - raised), height - side)
+    return left, top, left + side, top + side
+
+
+def centre_square(width: int, height: int) -> Box:
+    """Give the largest square in the middle of an image."""
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
+def _cascades() -> tuple[Any, Any]:
+    """Load the two cascades: once for each thread, since a classifier keeps its working memory in itself."""
+    if not hasattr(_thread, "cascades"):
+        import cv2
+
+        folder = Path(cv2.__file__).parent / "data"
+        _thread.cascades = (
+            cv2.CascadeClassifier(str(folder / "haarcascade_frontalcatface_extended.xml")),
+            cv2.CascadeClassifier(str(folder / "haarcascade_frontalcatface.xml")),
+        )
+    return _thread.cascades
+
+
+def _make_stimulus(source: Path, folder: Path, crop: bool, job: tuple[str, str]) -> Stimulus | LeftOut:
+    name, file = job
+    try:
+        original = image_path(source, name)
+    except BadInput:
+        return LeftOut(name, "not a file inside the folder")
+    try:
+        photograph = open_image(original)
+    except BadInput as problem:
+        return LeftOut(name, str(problem).removeprefix(f"{original}: ").partition(";")[0])
+    if crop:
+        face = find_face(photograph)
+        if face is None:
+            return LeftOut(name, "no cat's face found")
+        box = square_around(face, *photograph.size)
+    else:
+        box = centre_square(*photograph.size)
+    side = box[2] - box[0]
+    if side < SMALLEST:
+        return LeftOut(name, f"too small (a square of {side} pixels; {SMALLEST} are needed)")
+    path = folder / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stimulus = photograph.resize((SIZE, SIZE), Image.Resampling.LANCZOS, box=box)
+    stimulus.save(path, quality=QUALITY, subsampling=0)
+    # Looked at as written, so that a later check of the set sees the same.
+    return Stimulus(file, name, box, look(photograph), look_at(path))
+
+
+def _part_copies(made: Sequence[Stimulus]) -> tuple[list[Stimulus], list[tuple[Stimulus, LeftOut]]]:
+    """Keep the largest crop of each picture; copies are told by the whole photograph or by the face alone."""
+    alike: defaultdict[int, set[int]] = defaultdict(set)
+    for looks in ([one.photograph for one in made], [one.face for one in made]):
+        for first, second in same_pictures(looks):
+            alike[first].add(second)
+            alike[second].add(first)
+    kept: set[int] = set()
+    copies = []
+    for index in sorted(range(len(made)), key=lambda index: (made[index].box[0] - made[index].box[2], index)):
+        originals = alike[index] & kept
+        if originals:
+            reason = f"near-duplicate (of {made[min(originals)].source})"
+            copies.append((made[index], LeftOut(made[index].source, reason)))
+        else:
+            kept.add(index)
+    return [made[index] for index in sorted(kept)], copies
+
+
+def _file_names(sources: Sequence[str]) -> list[str]:
+    """Name the stimuli after their photographs, each once even where upper and lower case are the same."""
+    files: dict[str, str] = {}
+    for source in sources:
+        stem = PurePosixPath(source).with_suffix("")
+        file, count = f"{stem}.jpg", 1
+        while file.casefold() in files:
+            count += 1
+            file = f"{stem}_{count}.jpg"
+        files[file.casefold()] = file
+    return list(files.values())

@@ -1,1 +1,0 @@
-"""What a lab runs: PsychoPy sessions and the screens they show."""

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from scipy.special import expit
+from support import all_pairs
+
+from catpref.models import psychometric
+from catpref.models.psychometric import PsychometricFit
+
+
+def estimated(
+    seed: int, side_bias: float, lapse: float, pairs: np.ndarray, spread: float = 2.0
+) -> PsychometricFit:
+    """Estimates from the answers of an observer to images that nothing is known of."""
+    random = np.random.default_rng(seed)
+    worth = random.normal(0, spread, size=int(pairs.max()) + 1)
+    looking = expit(worth[pairs[:, 1]] - worth[pairs[:, 0]] + side_bias)
+    choices = (random.random(len(pairs)) < lapse / 2 + (1 - lapse) * looking).astype(int)
+    images = np.eye(len(worth))
+    return psychometric.fit(images[pairs[:, 1]] - images[pairs[:, 0]], np.full(len(pairs), 2.0), choices)
+
+
+def test_side_bias_and_lapse_rate_lie_in_their_intervals() -> None:
+    pairs, runs = all_pairs(40), 8
+    seen = [estimated(seed, 0.1, 0.05, pairs) for seed in range(runs)]
+    assert sum(one.side_bias_ci95[0] <= 0.1 <= one.side_bias_ci95[1] for one in seen) >= runs - 1
+    assert sum(one.lapse_ci95[0] <= 0.05 <= one.lapse_ci95[1] for one in seen) >= runs - 1
+    assert np.mean([one.lapse for one in seen]) == pytest.approx(0.05, abs=0.02)
+    assert np.mean([one.side_bias for one in seen]) == pytest.approx(0.1, abs=0.08)
+
+
+@pytest.mark.parametrize(("side_bias", "lapse"), [(-1.0, 0.0), (1.5, 0.0)])
+def test_strong_habits_are_seen(side_bias: float, lapse: float) -> None:
+    seen = estimated(1, side_bias, lapse, all_pairs(50))
+    assert seen.side_bias == pytest.approx(side_bias, abs=0.35)
+    assert seen.lapse == pytest.approx(lapse, abs=0.06)
+
+
+def test_images_seen_once_say_little_of_lapses_and_the_interval_says_so() -> None:
+    few = estimated(0, 0.5, 0.05, np.arange(400).reshape(-1, 2))
+    many = estimated(0, 0.5, 0.05, all_pairs(50))
+    assert np.ptp(many.lapse_ci95) < np.ptp(few.lapse_ci95)
+    assert np.ptp(many.side_bias_ci95) < np.ptp(few.side_bias_ci95)
+    assert few.side_bias_ci95[0] < 0.5 < few.side_bias_ci95[1]
+
+
+def test_directions_that_are_not_followed_make_a_side_bias_look_smaller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = estimated(2, 1.0, 0.0, all_pairs(40))
+    monkeypatch.setattr(psychometric, "_DIRECTIONS", 25)
+    part = estimated(2, 1.0, 0.0, all_pairs(40))
+    assert part.side_bias == pytest.approx(whole.side_bias, abs=0.4), "and that is taken into account"
+
+
+@pytest.mark.parametrize(
+    "choices", [np.arange(45) % 2, np.ones(45, int), all_pairs(10)[:, 1] > all_pairs(10)[:, 0]]
+)
+def test_extreme_answers_give_finite_numbers(choices: np.ndarray) -> None:
+    pairs = all_pairs(10)
+    images = np.eye(10)
+    for differences in (images[pairs[:, 1]] - images[pairs[:, 0]], np.zeros((45, 0))):
+        seen = psychometric.fit(differences, np.full(45, 2.0 * bool(differences.size)), choices.astype(int))
+        numbers = [seen.side_bias, *seen.side_bias_ci95, seen.lapse, *seen.lapse_ci95]
+        assert np.isfinite(numbers).all() and seen.side_bias_ci95[0] < seen.side_bias_ci95[1]

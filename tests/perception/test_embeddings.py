@@ -1,0 +1,170 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support import faces
+from test_backbones import random_trunk, save_trunk
+
+from catpref.errors import BadInput
+from catpref.perception import embeddings
+from catpref.perception.backbones import Backbone, load_backbone
+from catpref.perception.embeddings import GRIDS, blocks, embed, image_tensor
+
+CHANNELS = 64 + 128 + 256 + 384 + 384 + 512 + 512
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return load_backbone()
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[Path]:
+    """Three faces whose files a test may change."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for path in sorted(faces().glob("*.png"))[:3]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def computed(backbone: Backbone) -> np.ndarray:
+    return embed(sorted(faces().glob("*.png"))[:3], backbone)
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images went through the network, pass by pass."""
+    counted: list[int] = []
+    features = Backbone.features
+
+    def count(self: Backbone, tensors: torch.Tensor, depth: int | None = None) -> list[torch.Tensor]:
+        counted.append(len(tensors))
+        return features(self, tensors, depth)
+
+    monkeypatch.setattr(Backbone, "features", count)
+    return counted
+
+
+def entries(cache: Path) -> list[Path]:
+    return sorted(path for path in cache.rglob("*") if path.is_file())
+
+
+def test_an_embedding_is_the_mean_of_the_features_over_the_cells(
+    backbone: Backbone, images: list[Path], computed: np.ndarray
+) -> None:
+    assert computed.shape == (3, CHANNELS * 64) and computed.dtype == np.float16
+    first = backbone.features(image_tensor(images[1], 512)[None])[0][0].numpy()
+    assert first.shape[0] == 64
+    # A cell of a feature map whose side is no multiple of 8 ends where the next one begins, or shares a pixel.
+    side = first.shape[1]
+    edges = [(side * cell // 8, -(-side * (cell + 1) // 8)) for cell in range(8)]
+    wanted = np.array([[first[:, t:b, l:r].mean((1, 2)) for l, r in edges] for t, b in edges])  # noqa: E741
+    ours = computed[1, : 64 * 64].reshape(64, 8, 8).transpose(1, 2, 0)
+    np.testing.assert_allclose(ours, wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_every_grid_has_its_dimensions(backbone: Backbone, images: list[Path], name: str) -> None:
+    assert embed(images[:1], backbone, name).shape == (1, CHANNELS * GRIDS[name] ** 2)
+
+
+def test_an_embedding_does_not_depend_on_the_others(
+    backbone: Backbone, images: list[Path], computed: np.ndarray
+) -> None:
+    alone = embed([images[2]], backbone)[0]
+    np.testing.assert_allclose(alone.astype(float), computed[2].astype(float), atol=1e-3)
+    turned = embed(images[::-1], backbone)
+    np.testing.assert_allclose(turned.astype(float), computed[::-1].astype(float), atol=1e-3)
+    assert np.abs(computed[0].astype(float) - computed[1]).max() > 0.1
+
+
+def test_a_second_time_nothing_is_computed(
+    backbone: Backbone, images: list[Path], computed: np.ndarray, tmp_path: Path, passes: list[int]
+) -> None:
+    cache = tmp_path / "cache"
+    np.testing.assert_array_equal(embed(images, backbone, cache_folder=cache), computed)
+    assert sum(passes) == 3 and len(entries(cache)) >= 1
+    passes.clear()
+    np.testing.assert_array_equal(embed(images, backbone, cache_folder=cache), computed)
+    copy = tmp_path / "elsewhere.png"
+    copy.write_bytes(images[1].read_bytes())
+    np.testing.assert_array_equal(embed([copy, images[0]], backbone, cache_folder=cache), computed[[1, 0]])
+    assert passes == []
+
+
+def test_without_a_cache_nothing_is_kept(backbone: Backbone, images: list[Path], passes: list[int]) -> None:
+    embed(images[:1], backbone, "global")
+    embed(images[:1], backbone, "global")
+    assert passes == [1, 1]
+
+
+def test_a_damaged_entry_is_made_again(
+    backbone: Backbone, images: list[Path], computed: np.ndarray, tmp_path: Path, passes: list[int]
+) -> None:
+    cache = tmp_path / "cache"
+    embed(images, backbone, cache_folder=cache)
+    whole = {path: path.read_bytes() for path in entries(cache)}
+    for path, content in whole.items():
+        path.write_bytes(content[:-100] + bytes(100))
+    passes.clear()
+    made = embed(images, backbone, cache_folder=cache)
+    np.testing.assert_allclose(made.astype(float), computed.astype(float), atol=1e-3)
+    assert sum(passes) == 3
+    embed(images, backbone, cache_folder=cache)
+    assert sum(passes) == 3
+
+
+def test_another_picture_under_the_same_name_is_embedded_anew(
+    backbone: Backbone, images: list[Path], computed: np.ndarray, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    embed(images, backbone, cache_folder=cache)
+    images[0].write_bytes(images[1].read_bytes())
+    np.testing.assert_array_equal(embed(images, backbone, cache_folder=cache), computed[[1, 1, 2]])
+
+
+def test_what_is_kept_is_told_apart_by_weights_and_embedding(
+    backbone: Backbone, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes: list[int]
+) -> None:
+    cache = tmp_path / "cache"
+    other = load_backbone(str(save_trunk(random_trunk("squeeze"), tmp_path / "trunk.pth")))
+    for each in (backbone, other):
+        for name in ("global", "grid4"):
+            kept = embed(images[:1], each, name, cache)
+            np.testing.assert_array_equal(kept, embed(images[:1], each, name))
+    assert passes == [1] * 8
+    monkeypatch.setattr(embeddings, "_CODE_VERSION", "next")
+    embed(images[:1], backbone, "global", cache)
+    assert passes == [1] * 9
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_blocks_are_layers_and_regions_with_their_mirror_images(backbone: Backbone, name: str) -> None:
+    parts, grid = blocks(backbone, name), GRIDS[name]
+    assert parts.of_dimension.shape == (CHANNELS * grid**2,)
+    regions = {8: 8, 4: 8, 1: 1}[grid]
+    assert parts.factors.shape == (7 * regions, 7 + regions)
+    assert (parts.factors.sum(1) == 2).all() and len(np.unique(parts.factors, axis=0)) == 7 * regions
+    assert set(parts.of_dimension) == set(range(7 * regions))
+    first = parts.of_dimension[: 64 * grid**2].reshape(64, grid, grid)
+    assert (first == first[0]).all() and (first == first[:, :, ::-1]).all()
+    layers = parts.factors[parts.of_dimension, :7].argmax(1)
+    assert (np.diff(layers) >= 0).all()
+    assert np.bincount(layers).tolist() == [n * grid**2 for n in (64, 128, 256, 384, 384, 512, 512)]
+
+
+def test_a_damaged_image_is_bad_input(backbone: Backbone, images: list[Path], tmp_path: Path) -> None:
+    images[1].write_bytes(images[1].read_bytes()[:2000])
+    with pytest.raises(BadInput, match=images[1].name):
+        embed(images, backbone, "global", tmp_path / "cache")
+
+
+def test_an_image_is_loaded_as_the_networks_take_it(tmp_path: Path) -> None:
+    Image.new("RGB", (3, 2), (255, 0, 51)).save(tmp_path / "a.png")
+    tensor = image_tensor(tmp_path / "a.png", 8)
+    assert tensor.shape == (3, 8, 8) and tensor.dtype == torch.float32
+    torch.testing.assert_close(tensor[:, 4, 4], torch.tensor([1.0, -1.0, 51 / 127.5 - 1]))
