@@ -6,9 +6,33 @@ simulated observers who answer them), `sessions` (recorded choices), `perception
 study of 2021).
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from catpref._io.startup import begin
-from catpref.errors import BadInput as BadInput
+from catpref.errors import BadInput
+from catpref.version import __version__
+
+if TYPE_CHECKING:
+    from catpref.sessions.session import Session
+    from catpref.taste import Taste, learn, load, read_session
 
 begin()
 
-__version__ = "0.1.0"
+__all__ = ["BadInput", "Session", "Taste", "__version__", "learn", "load", "read_session"]
+
+_LATER = {
+    "Session": "catpref.sessions.session",
+    **dict.fromkeys(("Taste", "learn", "load", "read_session"), "catpref.taste"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch only when it is asked for."""
+    if name not in _LATER:
+        raise AttributeError(f"module 'catpref' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATER[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

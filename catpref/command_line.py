@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,18 @@ from catpref._io import cache
 from catpref._io.startup import NO_FOLDER, complain, has_current_folder, open_closed_streams
 from catpref.design.trial_list import BLOCK
 from catpref.errors import BadInput, is_out_of_memory, shown
+
+_options: set[str] = set()  # of the command that runs, as Python calls them
+
+
+def as_typed(message: str) -> str:
+    """Call arguments as the user of the command typed them: ``--map-size 5``, not ``map_size=5``."""
+
+    def spelt(found: re.Match[str]) -> str:
+        name, value = found.groups()
+        return f"--{name.replace('_', '-')}{' ' if value else ''}{value}" if name in _options else found[0]
+
+    return re.sub(r"(?<![\w./])([a-z_]+)=([\w./~-]?)", spelt, message.replace("cache=None", "--no-cache"))
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,6 +50,12 @@ class Parser(argparse.ArgumentParser):
             epilog=f"example:\n  {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+
+    def add_argument(self, *names: Any, **keywords: Any) -> argparse.Action:
+        """Add an argument as argparse does, and remember what Python calls it."""
+        action = super().add_argument(*names, **keywords)
+        _options.add(action.dest)
+        return action
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2 and one line, without argparse's usage block."""
@@ -74,7 +93,7 @@ def _code_of(command: Callable[[Sequence[str]], None]) -> int | str | None:
             argument.encode()  # a file name that is not UTF-8 could not be written to any table
         command(sys.argv[1:])
     except BadInput as problem:
-        return complain(str(problem))
+        return complain(as_typed(str(problem)))
     except SystemExit as ended:  # `Parser` has said why
         return ended.code
     except KeyboardInterrupt:
@@ -136,6 +155,14 @@ def log_to_terminal() -> None:
     log.setLevel(logging.INFO)
     if not log.handlers:
         log.addHandler(logging.StreamHandler(sys.stdout))
+
+
+def warn_on_terminal() -> None:
+    """Print the warnings of catpref's modules on stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("catpref: %(message)s"))
+    handler.setLevel(logging.WARNING)
+    logging.getLogger("catpref").handlers = [handler]
 
 
 def positive(text: str) -> int:

@@ -1,27 +1,17 @@
 """``python -m catpref.fit session.csv``: learn one person's taste from a session, and report how well."""
 
-import dataclasses
-import json
-import platform
-import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from catpref import __version__
-from catpref._io.devices import DEVICES, choose_device
+from catpref._io.devices import DEVICES
 from catpref._io.outputs import output_folder
 from catpref.command_line import Parser, add_cache_options, log_to_terminal, non_negative, positive, run
 from catpref.errors import BadInput
-from catpref.evaluation.analysis import DEFAULT_MODELS, MODELS, Analysis, Options, Result, analyse
-from catpref.models import store
-from catpref.perception.backbones import DEFAULT, NAMES, load_backbone
-from catpref.perception.embeddings import SIZE
+from catpref.models import registry
+from catpref.perception.backbones import DEFAULT, NAMES
 from catpref.report import page
 from catpref.sessions.session import read_sessions
-
-_METRICS = "metrics.json"
+from catpref.taste import learn
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -41,10 +31,12 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--model",
         nargs="+",
-        choices=MODELS,
-        default=list(DEFAULT_MODELS),
+        choices=registry.choosable(),
+        default=list(registry.DEFAULT),
         metavar="NAME",
-        help=(f"which models to fit: {', '.join(MODELS)} (default: {' '.join(DEFAULT_MODELS)})"),
+        help=(
+            f"which models to fit: {', '.join(registry.choosable())} (default: {' '.join(registry.DEFAULT)})"
+        ),
     )
     parser.add_argument(
         "--backbone",
@@ -90,7 +82,6 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     log_to_terminal()
 
-    started = time.perf_counter()
     first = options.sessions[0]
     out = options.out or first.parent / f"{first.stem}_fit"
     with output_folder(out, "fit", reads=options.sessions) as folder:
@@ -99,77 +90,22 @@ def main(arguments: Sequence[str]) -> None:
             raise BadInput(
                 f"{out}: would be replaced whole, and {session.stimuli} is in it; choose another --out"
             )
-        device = choose_device(options.device)
-        settings = Options(
-            models=options.model,
+        taste = learn(
+            session,
+            model=options.model,
+            backbone=options.backbone,
+            weights=options.weights,
             embedding=options.embedding,
             map_size=options.map_size,
             split=options.split,
             folds=options.folds,
             seed=options.seed,
-            device=device,
+            device=options.device,
             cache=options.cache_dir,
         )
-        analysis = analyse(session, load_backbone(options.backbone, options.weights, device), settings)
-        page.write(analysis, folder)
-        store.save(analysis, folder / "model")
-        analysis.predictions.to_csv(folder / "predictions.csv", index=False)
-        analysis.ranking.to_csv(folder / "ranking.csv", index=False)
-        metrics = _metrics(analysis, time.perf_counter() - started)
-        (folder / _METRICS).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    print(page.text_table(analysis))
-    print(f"report: {out / 'page.html'}")
-
-
-def _metrics(analysis: Analysis, total_seconds: float) -> dict[str, Any]:
-    session, settings = analysis.session, analysis.settings
-    return {
-        "schema_version": 1,
-        "data": {
-            "trials": len(session.trials),
-            "images": len(session.images),
-            "participants": session.participants,
-            "choice_right": float(session.trials["choice"].to_numpy().mean()),
-            "excluded": session.excluded,
-            "catch": None if session.catch is None else session.catch._asdict(),
-        },
-        "noise_ceiling": dataclasses.asdict(analysis.noise_ceiling),
-        "embedding": {
-            "backbone": analysis.backbone.name,
-            "weights_sha256": analysis.backbone.weights_sha256,
-            "size": SIZE,
-        },
-        "results": [_entry(result, settings.split) for result in analysis.results],
-        "baselines": {result.model: _entry(result, settings.split) for result in analysis.baselines},
-        "observer": None if analysis.observer is None else dataclasses.asdict(analysis.observer),
-        "learning_curve": None
-        if analysis.learning_curve is None
-        else {"model": "utility", **dataclasses.asdict(analysis.learning_curve)},
-        "seconds": {
-            "embed": analysis.embed_seconds,
-            "fit": analysis.fit_seconds,
-            "total": total_seconds,
-        },
-        "versions": {
-            "catpref": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "lpips", "numpy", "scipy", "scikit-learn", "choix")},
-        },
-        "seed": settings.seed,
-    }
-
-
-def _entry(result: Result, split: str) -> dict[str, Any]:
-    return {
-        "model": result.model,
-        "embedding": result.embedding,
-        "split": split,
-        "n_train": result.n_train,
-        "n_test": result.n_test,
-        "repeats": result.repeats,
-        **dataclasses.asdict(result.scores),
-        "fit_seconds": result.fit_seconds,
-    }
+        taste.write(folder)
+    print(taste)
+    print(f"report: {out / page.REPORT}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from catpref import __version__
 from catpref._io.outputs import output_files
 from catpref.command_line import Parser, non_negative, run
 from catpref.design.simulated_observers import (
@@ -26,6 +25,7 @@ from catpref.design.simulated_observers import (
 )
 from catpref.design.trial_list import read_trial_list
 from catpref.errors import BadInput
+from catpref.version import __version__
 
 
 def main(arguments: Sequence[str]) -> None:

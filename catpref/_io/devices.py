@@ -19,5 +19,5 @@ def choose_device(name: str) -> str:
     if name == "auto":
         return next(device for device, there in available.items() if there)
     if not available[name]:
-        raise BadInput(f"--device {name}: this machine has none that PyTorch can use; leave --device out")
+        raise BadInput(f"device={name}: this machine has none that PyTorch can use; leave device= out")
     return name

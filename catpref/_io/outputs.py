@@ -25,11 +25,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from catpref import __version__
 from catpref._io.files import force_to_disk, sha256_of
 from catpref._io.locks import locked
 from catpref._io.reading import read_bytes
 from catpref.errors import BadInput
+from catpref.version import __version__
 
 MARK = ".catpref.json"
 """Name of the mark in an output folder."""

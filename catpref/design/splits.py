@@ -41,7 +41,7 @@ def split(pairs: np.ndarray, by: str, folds: int, seed: int) -> list[Fold]:
         If there are too few trials or images for so many folds.
     """
     if folds < 2:
-        raise BadInput(f"--folds {folds}: cross-validation needs at least 2")
+        raise BadInput(f"folds={folds}: cross-validation needs at least 2")
     assign = {"images": _by_images, "trials": _by_trials}[by]
     random = np.random.default_rng(seed)
     for _ in range(_ATTEMPTS if folds <= len(pairs) else 0):
@@ -54,7 +54,7 @@ def split(pairs: np.ndarray, by: str, folds: int, seed: int) -> list[Fold]:
             return made
     raise BadInput(
         f"{len(pairs)} trials of {len(np.unique(pairs))} images are too few for {folds} folds split by {by}; "
-        "collect more, or try fewer --folds or --split trials"
+        "collect more, or try fewer folds or split=trials"
     )
 
 

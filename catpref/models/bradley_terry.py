@@ -1,8 +1,12 @@
 """Bradley–Terry utilities of known images (through choix): strong for images seen before, mute about new ones."""
 
+from dataclasses import dataclass
+
 import choix
 import numpy as np
 from scipy.special import expit
+
+from catpref.models.interface import Data, Model
 
 _PENALTY = 0.5  # a standard Gaussian prior on each utility; keeps an image that always won finite
 
@@ -33,3 +37,23 @@ def fit_and_predict(train: np.ndarray, choices: np.ndarray, test: np.ndarray) ->
         left, right = np.searchsorted(shown, test[known]).T
         p_right[known] = expit(utilities[right] - utilities[left])
     return p_right
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The training trials, from which each prediction is made anew."""
+
+    data: Data
+    train: np.ndarray
+
+    def p_right(self, trials: np.ndarray) -> np.ndarray:
+        pairs = self.data.pairs
+        return fit_and_predict(pairs[self.train], self.data.choices[self.train], pairs[trials])
+
+
+BRADLEY_TERRY = Model(
+    "bradley_terry",
+    "Bradley–Terry",
+    lambda data, train, _: _Known(data, train),
+    is_baseline=True,
+)

@@ -23,8 +23,9 @@ from catpref.design.splits import split
 from catpref.errors import BadInput
 from catpref.models import laplace, stored
 from catpref.models.calibration import fit_gain
-from catpref.models.study_cnn import CHANNELS, Epoch
-from catpref.models.utility import Utility
+from catpref.models.interface import Data, Epoch, Images, Model
+from catpref.models.study_cnn import CHANNELS
+from catpref.models.utility import Utility, learned_from, project
 
 EPOCHS = 6
 _COMPONENTS = 32  # that the first, 1 × 1 convolution makes of the channels
@@ -398,3 +399,53 @@ def _components(
 def _inverse(scale: np.ndarray) -> Tensor:
     """Invert the scale; a dimension that is the same in all images does not count."""
     return torch.from_numpy(np.divide(1, scale, out=np.zeros_like(scale), where=scale > 1e-12))
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """The networks, and the session that they were trained in."""
+
+    model: SiameseCNN
+    data: Data
+
+    @property
+    def history(self) -> list[Epoch]:
+        return self.model.history
+
+    def p_right(self, trials: np.ndarray) -> np.ndarray:
+        shown, indices = np.unique(self.data.pairs[trials], return_inverse=True)
+        return self.model.p_right(self.data.embeddings[shown], indices.reshape(-1, 2))
+
+
+def _fit(data: Data, train: np.ndarray, test: np.ndarray | None) -> _Trained:
+    start = project(learned_from(data, train), data.embeddings)
+    followed = None if test is None else (data.pairs[test], data.choices[test])
+    pairs, choices = data.pairs[train], data.choices[train]
+    model = fit(data.embeddings, pairs, choices, start, data.images.grid, followed, data.seed, data.device)
+    return _Trained(model, data)
+
+
+def _utilities(model: SiameseCNN, images: Images) -> tuple[np.ndarray, np.ndarray]:
+    """Return the utilities less their mean; how sure they are the networks do not tell."""
+    utilities = model.utilities(images.embeddings)
+    return utilities - utilities.mean(), np.full(len(utilities), np.nan)
+
+
+def _restore(
+    tensors: Mapping[str, np.ndarray], channels: int, grid: int, map_size: int | None, device: str
+) -> SiameseCNN:
+    return restore(tensors, channels, grid, device)
+
+
+SIAMESE_CNN = Model(
+    "siamese_cnn",
+    "siamese CNN",
+    _fit,
+    needs=("embeddings", "kernels"),
+    predictor=lambda fitted, data: fitted.model,
+    p_right=lambda model, images, pairs: model.p_right(images.embeddings, pairs),
+    utilities=_utilities,
+    restore=_restore,
+    is_slow=True,
+    first_epoch=0,
+)

@@ -9,7 +9,7 @@ else the user names its file each time, which is known again by its sha256.
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,9 @@ import safetensors.numpy as safetensors
 from catpref._io.files import sha256_of
 from catpref._io.reading import read_bytes
 from catpref.errors import BadInput
-from catpref.evaluation.analysis import MODELS, Analysis
-from catpref.models import siamese_cnn, study_cnn
-from catpref.models.siamese_cnn import SiameseCNN
-from catpref.models.study_cnn import StudyCNN
-from catpref.models.utility import Utility
+from catpref.models import registry, study_cnn
+from catpref.models.interface import Images
+from catpref.models.registry import MODELS
 from catpref.perception.backbones import NAMES, Backbone, load_backbone, load_copy
 from catpref.perception.embeddings import GRIDS
 from catpref.perception.weights import check_file, parse_arrays, parse_json
@@ -38,15 +36,27 @@ _MOST_OF_DIMENSION = 256  # … those for each of the embedding's dimensions
 
 @dataclass(frozen=True)
 class FittedModels:
-    """What ``catpref.predict`` needs; see `catpref.evaluation.analysis.Analysis` for the parts."""
+    """Models that can be asked about any images.
+
+    Attributes
+    ----------
+    backbone
+        The network that reads the images.
+    embedding, map_size, map_layer
+        What the models read; see `catpref.models.interface.Images`.
+    predictors
+        The models, by name.
+    """
 
     backbone: Backbone
     embedding: str
-    utility: Utility | None
-    siamese: SiameseCNN | None
-    cnn: StudyCNN | None
     map_size: int | None
     map_layer: int | None
+    predictors: Mapping[str, Any]
+
+    def images(self, paths: Sequence[Path], cache: Path | None) -> Images:
+        """Return images as these models read them."""
+        return Images(paths, self.backbone, self.embedding, self.map_size, self.map_layer, cache)
 
 
 @dataclass(frozen=True)
@@ -61,23 +71,22 @@ class _Description:
     files_sha256: dict[str, str]
 
 
-def save(analysis: Analysis, folder: Path) -> None:
-    """Write the models that were fitted to all trials, and a network of one's own where it is no program."""
-    folder.mkdir()
+def save(models: FittedModels, folder: Path) -> None:
+    """Write models, and a network of one's own where it is no program."""
+    folder.mkdir(exist_ok=True)
     files = {}
-    for name, model in _fitted(analysis):
-        if model is not None:
-            tensors = {key: np.ascontiguousarray(array) for key, array in model.tensors().items()}
-            path = folder / f"{name}.safetensors"
-            path.write_bytes(safetensors.save(tensors))
-            files[name] = sha256_of(path)
+    for name, predictor in models.predictors.items():
+        tensors = {key: np.ascontiguousarray(array) for key, array in predictor.tensors().items()}
+        path = folder / f"{name}.safetensors"
+        path.write_bytes(safetensors.save(tensors))
+        files[name] = sha256_of(path)
     description = {
         "schema_version": _SCHEMA,
-        "backbone": _save_backbone(analysis.backbone, folder),
-        "weights_sha256": analysis.backbone.weights_sha256,
-        "embedding": analysis.inputs.embedding,
-        "map_size": analysis.map_size,
-        "map_layer": analysis.inputs.map_layer,
+        "backbone": _save_backbone(models.backbone, folder),
+        "weights_sha256": models.backbone.weights_sha256,
+        "embedding": models.embedding,
+        "map_size": models.map_size,
+        "map_layer": models.map_layer,
         "files_sha256": files,
     }
     (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
@@ -95,10 +104,6 @@ def _save_backbone(backbone: Backbone, folder: Path) -> str:
             copy_into(folder, path, backbone.weights_sha256)
             return _COPY
     return str(path.resolve())
-
-
-def _fitted(analysis: Analysis) -> list[tuple[str, Utility | SiameseCNN | StudyCNN | None]]:
-    return [("utility", analysis.utility), ("siamese_cnn", analysis.siamese), ("study_cnn", analysis.cnn)]
 
 
 def load(
@@ -132,33 +137,21 @@ def load(
     most = _MOST_ARRAYS + _MOST_OF_DIMENSION * channels * grid**2
     size = about.map_size
 
-    def restored(name: str, restore: Callable[[dict[str, np.ndarray]], Any], limit: int = most) -> Any:
-        if name not in about.files_sha256:
-            return None
+    def restored(name: str) -> Any:
         path = folder / f"{name}.safetensors"
+        limit = most if size is None else most + study_cnn.stored_bytes(size)
         content = _read_whole(path, limit, about.files_sha256[name])
+        restore = MODELS[name].restore
+        assert restore is not None
         try:
-            return restore(parse_arrays(content))
+            return restore(parse_arrays(content), channels, grid, size, device)
         except BadInput:
             raise
         except ValueError as problem:
             raise BadInput(f"{path}: damaged ({problem}); fit the session again") from problem
 
-    return FittedModels(
-        backbone=network,
-        embedding=about.embedding,
-        utility=restored("utility", lambda arrays: Utility.from_tensors(arrays, channels * grid**2)),
-        siamese=restored("siamese_cnn", lambda arrays: siamese_cnn.restore(arrays, channels, grid, device)),
-        cnn=None
-        if size is None
-        else restored(
-            "study_cnn",
-            lambda arrays: study_cnn.restore(arrays, size, device),
-            _MOST_ARRAYS + study_cnn.stored_bytes(size),
-        ),
-        map_size=size,
-        map_layer=about.map_layer,
-    )
+    predictors = {name: restored(name) for name in MODELS if name in about.files_sha256}
+    return FittedModels(network, about.embedding, size, about.map_layer, predictors)
 
 
 def _load_backbone(
@@ -175,15 +168,15 @@ def _load_backbone(
         if used not in NAMES:
             raise BadInput(
                 f"{folder}: was fitted with {_shown(used)} (sha256 {about.weights_sha256}), which is not in "
-                "it; name that file with --backbone"
+                "it; name that file with backbone="
             )
     else:
         used, file = str(named.absolute()), None
         if about.backbone in NAMES:
             raise BadInput(
-                f"--backbone {named}: {folder} was fitted with {about.backbone}; leave --backbone out"
+                f"backbone={named}: {folder} was fitted with {about.backbone}; leave backbone= out"
             )
-        check_file(named, f"--backbone {named}: there is no such file")
+        check_file(named, f"backbone={named}: there is no such file")
         if sha256_of(named) != about.weights_sha256:
             raise _other_weights(named, folder, about)
     loaded = load_backbone(used, file, device)
@@ -225,7 +218,9 @@ def _is_sha256(value: Any) -> bool:
 
 def _are_files(value: Any) -> bool:
     return (
-        isinstance(value, dict) and set() < value.keys() <= {*MODELS} and all(map(_is_sha256, value.values()))
+        isinstance(value, dict)
+        and set() < value.keys() <= {*registry.choosable()}
+        and all(map(_is_sha256, value.values()))
     )
 
 

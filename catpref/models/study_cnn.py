@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from catpref._io.progress import progress
 from catpref.errors import BadInput
 from catpref.models import stored, study_training
+from catpref.models.interface import Data, Epoch, Images, Model
 
 SIZES = range(32, 2049)
 """Sides of maps, in pixels: of the smallest, three convolutions and poolings leave something; larger than the
@@ -26,16 +27,6 @@ EPOCHS = 10
 CHANNELS = ((1, 32), (32, 64), (64, 128))
 _BATCH = 32
 _LEARNING_RATE = 1e-3
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """How the network did after one pass over its training trials: mean cross-entropy (nats) and accuracy."""
-
-    loss: float
-    accuracy: float
-    test_loss: float | None
-    test_accuracy: float | None
 
 
 @dataclass(frozen=True)
@@ -140,9 +131,7 @@ def fit(
     """
     size = maps.shape[1]
     if size not in SIZES:
-        raise BadInput(
-            f"--map-size {size}: the study's network takes maps of {SIZES[0]} to {SIZES[-1]} pixels"
-        )
+        raise bad_size(size)
     with ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         torch.manual_seed(seed)
@@ -164,6 +153,11 @@ def fit(
                 right += int((logits.argmax(1) == goal).sum())
             history.append(_epoch(network, loss_sum / len(targets), right / len(targets), test))
     return StudyCNN(network.eval(), history)
+
+
+def bad_size(size: int) -> BadInput:
+    """Return what to raise about maps of a size that the network cannot take."""
+    return BadInput(f"map_size={size}: the study's network takes maps of {SIZES[0]} to {SIZES[-1]} pixels")
 
 
 def step(
@@ -202,3 +196,47 @@ def _logits(network: nn.Sequential, maps: np.ndarray) -> Tensor:
             for part in torch.from_numpy(maps).split(_BATCH)
         ]
     return torch.cat(parts)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """The network, and the maps of the session that it was trained in."""
+
+    model: StudyCNN
+    data: Data
+
+    @property
+    def history(self) -> list[Epoch]:
+        return self.model.history
+
+    def p_right(self, trials: np.ndarray) -> np.ndarray:
+        return self.model.p_right(self.data.maps[trials])
+
+
+def _fit(data: Data, train: np.ndarray, test: np.ndarray | None) -> _Trained:
+    followed = None if test is None else (data.maps[test], data.choices[test])
+    return _Trained(fit(data.maps[train], data.choices[train], followed, data.seed, data.device), data)
+
+
+def _p_right(model: StudyCNN, images: Images, pairs: np.ndarray) -> np.ndarray:
+    return model.p_right(images.distance_maps(pairs))
+
+
+def _restore(
+    tensors: Mapping[str, np.ndarray], channels: int, grid: int, map_size: int | None, device: str
+) -> StudyCNN:
+    if map_size is None:
+        raise ValueError("the size of its maps is not known")
+    return restore(tensors, map_size, device)
+
+
+STUDY_CNN = Model(
+    "study_cnn",
+    "study's CNN",
+    _fit,
+    needs=("maps",),
+    predictor=lambda fitted, data: fitted.model,
+    p_right=_p_right,
+    restore=_restore,
+    is_slow=True,
+)

@@ -21,6 +21,7 @@ from catpref.design.splits import split
 from catpref.errors import BadInput
 from catpref.models import laplace, relevance, stored
 from catpref.models.calibration import fit_gain
+from catpref.models.interface import Data, Images, Model
 from catpref.models.kernels import Kernels, directions, kernels_of, right_minus_left
 from catpref.models.standardised import by_slices
 from catpref.perception.embeddings import Blocks
@@ -432,3 +433,34 @@ def _moderated(
 ) -> np.ndarray:
     """Shrink logits by their uncertainty, so that their logistic is the average over it (MacKay 1992)."""
     return gain * mean / np.sqrt(1 + np.pi / 8 * variance) + side_bias
+
+
+def learned_from(data: Data, train: np.ndarray) -> Learned:
+    """Learn from trials of a session, or return what was learned from the same trials before."""
+    key = train.tobytes()
+    learned = data.found.get(key) or learn(data.kernels, data.choices, train, data.seed)
+    if key in data.shared:
+        data.found[key] = learned
+    return learned
+
+
+def _restore(
+    tensors: Mapping[str, np.ndarray], channels: int, grid: int, map_size: int | None, device: str
+) -> Utility:
+    return Utility.from_tensors(tensors, channels * grid**2)
+
+
+def _utilities(model: Utility, images: Images) -> tuple[np.ndarray, np.ndarray]:
+    return model.utilities(images.embeddings)
+
+
+UTILITY = Model(
+    "utility",
+    "signed utility",
+    lambda data, train, _: learned_from(data, train),
+    needs=("embeddings", "kernels"),
+    predictor=lambda fitted, data: project(fitted, data.embeddings),
+    p_right=lambda model, images, pairs: model.p_right(images.embeddings, pairs),
+    utilities=_utilities,
+    restore=_restore,
+)

@@ -155,9 +155,9 @@ def load_backbone(name: str = DEFAULT, weights: Path | None = None, device: str 
         If the name is unknown, or the weights are not there or are not those of the network.
     """
     if weights is not None and name in PACKAGED:
-        raise BadInput(f"--weights {weights}: {name} brings its own weights; name squeeze, alex or vgg")
+        raise BadInput(f"weights={weights}: {name} brings its own weights; name squeeze, alex or vgg")
     if weights is not None and name not in OFFICIAL_FILES:
-        raise BadInput(f"--weights {weights}: goes with squeeze, alex or vgg, not with --backbone {name}")
+        raise BadInput(f"weights={weights}: goes with squeeze, alex or vgg, not with backbone={name}")
     path = weights or _file_of(name)
     if name == DEFAULT or (name in OFFICIAL_FILES and weights is None):
         # A file with the right sha256 is the right file, and nobody has to wait for the network before it is used.
@@ -216,11 +216,11 @@ def _file_of(name: str) -> Path:
         try:
             return PACKAGED[name].path()
         except BadInput as problem:
-            raise BadInput(f"--backbone {name}: {problem}") from problem
+            raise BadInput(f"backbone={name}: {problem}") from problem
     if name in OFFICIAL_FILES:
         return _official_weights(name)
     if not Path(name).is_file():
-        raise BadInput(f"--backbone {name}: neither a file nor one of {', '.join(NAMES)}")
+        raise BadInput(f"backbone={name}: neither a file nor one of {', '.join(NAMES)}")
     return Path(name)
 
 
@@ -230,8 +230,8 @@ def _official_weights(name: str) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / file
     if not path.is_file():
         raise BadInput(
-            f"--backbone {name}: the weights {file} (sha256 {digits}…) are not there; "
-            f"put the file at {path}, or name it with --weights"
+            f"backbone={name}: the weights {file} (sha256 {digits}…) are not there; "
+            f"put the file at {path}, or name it with weights="
         )
     if not sha256_of(path).startswith(digits):
         raise BadInput(f"{path}: damaged, its sha256 does not begin with {digits}; replace the file")

@@ -72,7 +72,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
     BadInput
         If the file is not there, is damaged, or holds anything but named tensors.
     """
-    check_file(path, f"--weights {path}: there is no such file")
+    check_file(path, f"weights={path}: there is no such file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd files, which then cannot be read or turn out well

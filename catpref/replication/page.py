@@ -12,11 +12,12 @@ from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined, Te
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from catpref import __version__
 from catpref.replication import verdicts as verdicts
 from catpref.replication.runs import HALVES, LEAK_EPOCHS, LOT, MAPS, ORDER, Run, Study
-from catpref.report.figures import BLUE, GREY, INK, ORANGE, STYLE, thumbnail
+from catpref.report.faces import Face
+from catpref.report.figures import BLUE, GREY, INK, ORANGE, STYLE
 from catpref.report.page import data_url, png
+from catpref.version import __version__
 
 
 def text_table(study: Study) -> str:
@@ -171,7 +172,7 @@ def leaks(study: Study) -> Figure:
 def swapped(study: Study) -> Figure:
     """Draw a pair and its maps, and the same pair with the sides exchanged."""
     left, right, maps = study.example
-    faces = [thumbnail(left), thumbnail(right)]
+    faces = [Face.read(left).thumbnail, Face.read(right).thumbnail]
     figure = Figure(figsize=(8.4, 4.4))
     grid = figure.subplots(2, 2 + len(maps))
     for number, (row, order) in enumerate(zip(grid, (faces, faces[::-1]), strict=True)):

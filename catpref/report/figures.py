@@ -1,7 +1,6 @@
 """The figures of a report. Each function draws one and returns it, ready to be saved."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -14,27 +13,16 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from catpref.evaluation import attribution
-from catpref.evaluation.analysis import Analysis, Result
+from catpref.evaluation.analysis import Analysis, Example
+from catpref.evaluation.cross_validation import Result
 from catpref.evaluation.learning_curve import LearningCurve
 from catpref.evaluation.scores import reliability
-from catpref.models.study_cnn import Epoch
-from catpref.perception.lpips_maps import layer_maps
-from catpref.stimuli.images import image_path, open_image
+from catpref.models.interface import Epoch
+from catpref.models.registry import MODELS
+from catpref.report.faces import SIDE, Faces
 
 BLUE, GREEN, ORANGE, GREY, INK = "#2f6db5", "#2f8f6b", "#d9742b", "#8b9098", "#24272c"
 COLOURS = {"utility": BLUE, "siamese_cnn": GREEN, "study_cnn": ORANGE}
-TITLES = {
-    "utility": "signed utility",
-    "siamese_cnn": "siamese CNN",
-    "study_cnn": "study's CNN",
-    "majority_side": "more frequent side",
-    "luminance": "luminance",
-    "contrast": "contrast",
-    "crop_size": "size of the face's crop",
-    "bradley_terry": "Bradley–Terry",
-}
-THUMBNAIL = 144  # pixels
-_FACE = 192  # pixels
 _MEAN_FACES = 100  # enough for a mean
 
 STYLE: Any = {
@@ -51,20 +39,21 @@ STYLE: Any = {
 }
 
 
-def draw_all(analysis: Analysis) -> dict[str, Figure]:
+def draw_all(analysis: Analysis, faces: Faces) -> dict[str, Figure]:
     """Draw every figure that the analysis has something to show in, by name."""
     with mpl.rc_context(STYLE):
         drawn = {"accuracy": accuracy(analysis), "calibration": calibration(analysis)}
-        if analysis.utility is not None:
-            drawn["ranking"] = ranking(analysis)
-            drawn["regions"] = regions(analysis)
+        if analysis.contributions is not None:
+            drawn["ranking"] = ranking(analysis, faces)
+            drawn["regions"] = regions(analysis, faces)
         if analysis.learning_curve is not None:
             drawn["learning_curve"] = learning_curve(analysis.learning_curve, analysis.noise_ceiling.accuracy)
-        for name, runs in analysis.histories.items():
-            drawn[f"training_{name}"] = training(
-                runs, COLOURS[name], first_epoch=0 if name == "siamese_cnn" else 1
-            )
-        drawn["layer_maps"] = distance_maps(analysis)
+        for result in analysis.results:
+            if result.histories:
+                first = MODELS[result.model].first_epoch
+                colour = COLOURS.get(result.model, GREY)
+                drawn[f"training_{result.model}"] = training(result.histories, colour, first)
+        drawn["layer_maps"] = distance_maps(analysis.example, faces)
         return drawn
 
 
@@ -84,7 +73,7 @@ def accuracy(analysis: Analysis) -> Figure:
         low, high = result.scores.accuracy_ci95
         axes.plot([low, high], [row, row], color=colour, linewidth=2.5, solid_capstyle="round")
         axes.plot(result.scores.accuracy, row, "o", color=colour, markersize=7)
-    axes.set_yticks(range(len(results)), [TITLES[result.model] for result in results])
+    axes.set_yticks(range(len(results)), [MODELS[result.model].title for result in results])
     axes.set_ylim(-0.6, len(results) - 0.3)
     axes.set_xlabel("accuracy on held-out trials, with 95 % interval")
     axes.tick_params(axis="y", length=0)
@@ -97,11 +86,15 @@ def calibration(analysis: Analysis) -> Figure:
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
     for result in analysis.results:
-        held_out = analysis.predictions[analysis.predictions["model"] == result.model]
+        held_out = result.held_out
         predicted, observed, count = reliability(held_out["p_right"], held_out["choice"]).T
-        colour = COLOURS[result.model]
+        colour = COLOURS.get(result.model, GREY)
         axes.scatter(
-            predicted, observed, s=20 + 200 * count / count.sum(), color=colour, label=TITLES[result.model]
+            predicted,
+            observed,
+            s=20 + 200 * count / count.sum(),
+            color=colour,
+            label=MODELS[result.model].title,
         )
         for x, part, trials in zip(predicted, observed, count, strict=True):
             interval = binomtest(round(part * trials), round(trials)).proportion_ci(method="wilson")
@@ -112,12 +105,12 @@ def calibration(analysis: Analysis) -> Figure:
     return figure
 
 
-def ranking(analysis: Analysis, shown: int = 12) -> Figure:
+def ranking(analysis: Analysis, faces: Faces, shown: int = 12) -> Figure:
     """Draw a strip of faces from the least to the most preferred, with their utilities."""
     strip = spread(analysis, shown)
     figure = Figure(figsize=(len(strip) * 1.1, 1.6))
     for axes, (name, utility) in zip(np.atleast_1d(figure.subplots(1, len(strip))), strip, strict=True):
-        axes.imshow(thumbnail(image_path(analysis.session.stimuli, name)))
+        axes.imshow(faces[name].thumbnail)
         axes.set_title(f"{utility:+.1f}", fontsize=9)
         axes.axis("off")
     figure.supxlabel("← least preferred        utility (logits)        most preferred →", fontsize=9)
@@ -130,13 +123,6 @@ def spread(analysis: Analysis, shown: int) -> list[tuple[str, float]]:
     rows = np.unique(np.linspace(len(table) - 1, 0, min(shown, len(table))).round().astype(int))[::-1]
     names, utilities = table["image"].to_list(), table["utility"].to_numpy()
     return [(names[row], float(utilities[row])) for row in rows]
-
-
-def thumbnail(path: Path) -> Image.Image:
-    """Load an image small."""
-    image = open_image(path)
-    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    return image
 
 
 def learning_curve(curve: LearningCurve, ceiling: float | None) -> Figure:
@@ -171,11 +157,10 @@ def learning_curve(curve: LearningCurve, ceiling: float | None) -> Figure:
     return figure
 
 
-def regions(analysis: Analysis, shown: int = 4) -> Figure:
+def regions(analysis: Analysis, faces: Faces, shown: int = 4) -> Figure:
     """Draw where on the face the preference lives, and what speaks for and against some faces."""
     assert analysis.contributions is not None
-    paths = {image: image_path(analysis.session.stimuli, image) for image in analysis.session.images}
-    faces = {image: _grey(paths[image]) for image in list(paths)[:_MEAN_FACES]}
+    some = [faces[image].grey for image in analysis.session.images[:_MEAN_FACES]]
     names = analysis.ranking["image"].to_list()
     shown = min(shown, len(names) // 2)
     rows = [("most preferred", names[:shown]), ("least preferred", names[::-1][:shown])]
@@ -185,7 +170,7 @@ def regions(analysis: Analysis, shown: int = 4) -> Figure:
     axes = left.subplots()
     parts = 100 * attribution.shares(analysis.contributions)
     most = max(float(parts.max()), 1e-9)
-    axes.imshow(np.mean(list(faces.values()), axis=0), cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
+    axes.imshow(np.mean(some, axis=0), cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
     strength = np.clip(_smooth(parts / most), 0, 1)
     shades = mpl.colormaps["Oranges"](0.35 + 0.65 * strength)
     shades[..., 3] = 0.85 * strength
@@ -207,7 +192,7 @@ def regions(analysis: Analysis, shown: int = 4) -> Figure:
             signed = np.clip(_smooth(apart[order[name]] / reach), -1, 1)
             shades = mpl.colormaps["RdBu"](0.5 + 0.5 * signed)
             shades[..., 3] = np.clip(1.3 * np.abs(signed), 0, 0.85)
-            panel.imshow(_grey(paths[name]), cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
+            panel.imshow(faces[name].grey, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
             panel.imshow(shades, extent=(0, 1, 1, 0))
         line[0].set_title(title, fontsize=10, loc="left")
     for panel in grid.ravel():
@@ -219,16 +204,10 @@ def regions(analysis: Analysis, shown: int = 4) -> Figure:
     return figure
 
 
-def _grey(path: Path) -> np.ndarray:
-    """Load an image in greys, small and square, shape (side, side)."""
-    image = open_image(path).convert("L").resize((_FACE, _FACE), Image.Resampling.LANCZOS)
-    return np.asarray(image, np.float32)
-
-
 def _smooth(cells: np.ndarray) -> np.ndarray:
     """Draw a grid of cells without their edges, shape (side, side)."""
     image = Image.fromarray(cells.astype(np.float32))
-    return np.asarray(image.resize((_FACE, _FACE), Image.Resampling.BICUBIC))
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
 def training(histories: Sequence[Sequence[Epoch]], colour: str = ORANGE, first_epoch: int = 1) -> Figure:
@@ -257,16 +236,14 @@ def training(histories: Sequence[Sequence[Epoch]], colour: str = ORANGE, first_e
     return figure
 
 
-def distance_maps(analysis: Analysis) -> Figure:
+def distance_maps(example: Example, faces: Faces) -> Figure:
     """Draw two faces, the mean distance map between them, and each layer's map with its colour scale."""
-    if analysis.utility is None:
-        first = analysis.session.trials.iloc[0]
-        names = [first["left_image"], first["right_image"]]
-    else:
-        names = [analysis.ranking["image"].iloc[-1], analysis.ranking["image"].iloc[0]]
-    left, right = (image_path(analysis.session.stimuli, name) for name in names)
-    layers = layer_maps(left, right, analysis.backbone, 256, analysis.settings.cache)
-    panels = [("left", open_image(left)), ("right", open_image(right)), ("mean map", layers.mean(0))]
+    layers = example.maps
+    panels: list[tuple[str, Any]] = [
+        ("left", faces[example.left].image),
+        ("right", faces[example.right].image),
+    ]
+    panels += [("mean map", layers.mean(0))]
     panels += [(f"layer {number}", layer) for number, layer in enumerate(layers, start=1)]
     rows = 2
     figure = Figure(figsize=(10, 4.6))

@@ -4,17 +4,24 @@ import base64
 import io
 from pathlib import Path
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
 
-from catpref import __version__
-from catpref.evaluation.analysis import Analysis, Result
+from catpref.evaluation.analysis import Analysis
+from catpref.evaluation.cross_validation import Result
 from catpref.evaluation.noise_ceiling import LEAST_REPEATS
 from catpref.evaluation.scores import UNRELATED
+from catpref.models.interface import map_name
+from catpref.models.registry import MODELS
 from catpref.perception.embeddings import SIZE
 from catpref.report import figures
-from catpref.stimuli.images import image_path
+from catpref.report.faces import Faces
+from catpref.version import __version__
+
+REPORT = "report.html"
+"""Name of the page."""
 
 _FACES = 12
 
@@ -45,9 +52,52 @@ def text_table(analysis: Analysis) -> str:
     return "\n".join(lines)
 
 
+def score_table(analysis: Analysis) -> pd.DataFrame:
+    """Return how each model did on held-out trials, a row a model, baselines last."""
+    return pd.DataFrame([
+        {
+            "model": result.model,
+            "embedding": result.embedding,
+            "n_train": result.n_train,
+            "n_test": result.n_test,
+            "repeats": result.repeats,
+            "accuracy": result.scores.accuracy,
+            "accuracy_low": result.scores.accuracy_ci95[0],
+            "accuracy_high": result.scores.accuracy_ci95[1],
+            "log_loss": result.scores.log_loss,
+            "brier": result.scores.brier,
+            "ece": result.scores.ece,
+            "auc": result.scores.auc,
+            "p_value": result.scores.p_value,
+        }
+        for result in [*analysis.results, *analysis.baselines]
+    ])  # fmt: skip
+
+
+def notebook_view(analysis: Analysis) -> str:
+    """Return what a notebook shows: the headline, the scores, and faces along the ranking."""
+    strip = "".join(
+        f'<td style="text-align:center"><img src="{url}" width="72"><br>{utility:+.1f}</td>'
+        for _, url, utility in _strip(analysis, Faces(analysis.session.stimuli))
+    )
+    columns = ["model", "accuracy", "accuracy_low", "accuracy_high", "log_loss", "ece", "auc"]
+    table = score_table(analysis)[columns].to_html(index=False, float_format="%.3f", na_rep="")
+    return f"<p><b>{headline(analysis)}</b></p>{table}<table><tr>{strip}</tr></table>"
+
+
+def headline(analysis: Analysis) -> str:
+    """Return the fit in a sentence."""
+    result = analysis.results[0]
+    scores, ceiling = result.scores, analysis.noise_ceiling.accuracy
+    beside = "" if ceiling is None else f", noise ceiling {100 * ceiling:.0f}%"
+    shown = "Not shown to be better than chance: predicts" if scores.accuracy_ci95[0] <= 0.5 else "Predicts"
+    return f"{shown} {100 * scores.accuracy:.0f}% of held-out choices (chance 50%{beside})"
+
+
 def write(analysis: Analysis, folder: Path) -> None:
     """Write ``report.html`` and ``figures/*.png``."""
-    drawn = {name: png(figure) for name, figure in figures.draw_all(analysis).items()}
+    faces = Faces(analysis.session.stimuli)
+    drawn = {name: png(figure) for name, figure in figures.draw_all(analysis, faces).items()}
     (folder / "figures").mkdir()
     for name, picture in drawn.items():
         (folder / "figures" / f"{name}.png").write_bytes(picture)
@@ -56,22 +106,25 @@ def write(analysis: Analysis, folder: Path) -> None:
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
-    ).get_template("report.html")
+    ).get_template(REPORT)
     html = page.render(
         analysis=analysis,
         # Named before looking at the results: the best of several would be a lucky one.
         headline=analysis.results[0],
         signed=_signed,
         ceiling=_ceiling(analysis),
-        faces=_faces(analysis),
+        faces=_strip(analysis, faces),
         figures={name: data_url(picture) for name, picture in drawn.items()},
         held_out=_held_out(analysis),
         size=SIZE,
         unrelated=UNRELATED,
-        titles=figures.TITLES,
+        titles={name: model.title for name, model in MODELS.items()},
+        map_name=map_name(analysis.map_layer),
+        layers=len(analysis.example.maps),
+        trained=[result.model for result in analysis.results if result.histories],
         version=__version__,
     )
-    (folder / "report.html").write_text(html, encoding="utf-8")
+    (folder / REPORT).write_text(html, encoding="utf-8")
 
 
 def _signed(number: float) -> str:
@@ -98,10 +151,10 @@ def _cells(result: Result) -> tuple[str, ...]:
 
 
 def _held_out(analysis: Analysis) -> str:
-    what = {"images": "of images never trained on", "trials": "of known images"}[analysis.settings.split]
+    what = {"images": "of images never trained on", "trials": "of known images"}[analysis.options.split]
     repeats = analysis.results[0].repeats
     times = f", {repeats} times" if repeats > 1 else ""
-    return f"{what} ({analysis.settings.folds} folds{times})"
+    return f"{what} ({analysis.options.folds} folds{times})"
 
 
 def _ceiling(analysis: Analysis) -> str:
@@ -111,11 +164,12 @@ def _ceiling(analysis: Analysis) -> str:
     return f"{ceiling.accuracy:.3f}, {ceiling.method}"
 
 
-def _faces(analysis: Analysis) -> list[tuple[str, str, float]]:
-    if analysis.utility is None:
+def _strip(analysis: Analysis, faces: Faces) -> list[tuple[str, str, float]]:
+    """Return faces along the ranking: name, picture, utility."""
+    if analysis.contributions is None:
         return []
     return [
-        (name, _jpeg_url(figures.thumbnail(image_path(analysis.session.stimuli, name))), utility)
+        (name, _jpeg_url(faces[name].thumbnail), utility)
         for name, utility in figures.spread(analysis, _FACES)
     ]
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from catpref import __version__
+from catpref.version import __version__
 from catpref.errors import BadInput
 from catpref.sessions.table import Table, free_name
 from catpref._io.outputs import output_folder

@@ -28,13 +28,15 @@ def stimulus_folder(paths: Sequence[Path], stimuli: Path | None) -> Path:
         seen.add(path.resolve())
     if stimuli is not None:
         if not _is_folder(stimuli):
-            raise BadInput(f"{stimuli}: is not a folder; --stimuli names the stimulus folder")
+            raise BadInput(f"{stimuli}: is not a folder; stimuli= names the stimulus folder")
         return stimuli
+    if not paths:
+        raise BadInput("a table does not say where its images are; name the stimulus folder with stimuli=")
     folders = [_named_folder(path) for path in paths]
     for path, folder in zip(paths, folders, strict=True):
         if folder.resolve() != folders[0].resolve():
             others = f"{folders[0]} that of {paths[0]}"
-            raise BadInput(f"{path}: its stimulus folder is {folder}, but {others}; give one with --stimuli")
+            raise BadInput(f"{path}: its stimulus folder is {folder}, but {others}; give one with stimuli=")
     return folders[0]
 
 
@@ -45,7 +47,7 @@ def _named_folder(path: Path) -> Path:
             continue
         if not isinstance(named, str) or not _is_folder(beside.parent / named):
             raise BadInput(
-                f"{beside}: its stimulus folder {_shown(named)} is not there; give it with --stimuli"
+                f"{beside}: its stimulus folder {_shown(named)} is not there; give it with stimuli="
             )
         return beside.parent / named
     return path.parent

@@ -18,7 +18,7 @@ import pandas as pd
 from catpref.sessions import bids, psychopy_csv
 from catpref.errors import BadInput, shown
 from catpref.command_line import Parser, log_to_terminal, run
-from catpref.sessions.table import Table, free_name, is_nothing, number, read_table, without_quotes
+from catpref.sessions.table import Table, free_name, is_nothing, number, read_table, table_of, without_quotes
 from catpref.sessions.participants import without_names
 from catpref.sessions.description import noise_ceiling, stimulus_folder
 from catpref.stimuli.folder import StimulusFolder
@@ -80,7 +80,7 @@ class Session:
         return len(codes) if all(isinstance(code, str) for code in codes) else None
 
 
-def read_sessions(paths: Sequence[Path], stimuli: Path | None = None) -> Session:
+def read_sessions(sources: Sequence[Path | pd.DataFrame], stimuli: Path | None = None) -> Session:
     """Read one or more session files, of one participant or several, into one table.
 
     A trial that stands in the files twice, since PsychoPy wrote a partial and a full file or since a session went
@@ -94,8 +94,8 @@ def read_sessions(paths: Sequence[Path], stimuli: Path | None = None) -> Session
 
     Parameters
     ----------
-    paths
-        The files.
+    sources
+        The files, or tables with the columns of such files, which need `stimuli`.
     stimuli
         The stimulus folder. By default each file's own: the one that the JSON beside it names under
         ``"stimuli"`` (`NAME.json` for `NAME.csv`, else `session.json`; relative to the JSON's folder), else
@@ -108,12 +108,13 @@ def read_sessions(paths: Sequence[Path], stimuli: Path | None = None) -> Session
         outside the stimulus folder; if a trial shows one image on both sides; if no trial is answered; or if
         the files do not share one stimulus folder.
     """
-    shown, folder = _read(paths, stimuli)
+    shown, folder = _read(sources, stimuli)
     scrambled = shown.pop("catch", [None] * len(shown["row"]))
     answered = [row for row, choice in enumerate(shown["choice"]) if choice is not None]
     real = [row for row in answered if not scrambled[row]]
     if not real:
-        raise BadInput(f"{', '.join(map(str, paths))}: no trial has an answer (0 or 1 in column choice)")
+        names = ", ".join(dict.fromkeys(shown["source"]))
+        raise BadInput(f"{names}: no trial has an answer (0 or 1 in column choice)")
     passed = [(scrambled[row] == "left") == shown["choice"][row] for row in answered if scrambled[row]]
     trials = _frame({name: [cells[row] for row in real] for name, cells in shown.items()})
     return Session(
@@ -121,7 +122,7 @@ def read_sessions(paths: Sequence[Path], stimuli: Path | None = None) -> Session
         stimuli=folder,
         excluded=len(scrambled) - len(answered),
         catch=CatchTrials(len(passed), sum(passed)) if passed else None,
-        noise_ceiling=_pooled_noise_ceiling(paths, [shown["source"][row] for row in real]),
+        noise_ceiling=_pooled_noise_ceiling(sources, [shown["source"][row] for row in real]),
     )
 
 
@@ -145,13 +146,13 @@ def read_trials(paths: Sequence[Path], stimuli: Path | None = None) -> tuple[pd.
     return _frame(trials), folder
 
 
-def read_pairs(path: Path, stimuli: Path | None = None) -> tuple[pd.DataFrame, Path]:
+def read_pairs(source: Path | pd.DataFrame, stimuli: Path | None = None) -> tuple[pd.DataFrame, Path]:
     """Read a list of pairs, answered or not, to predict the choices.
 
     Parameters
     ----------
-    path
-        A CSV with at least the columns `left_image` and `right_image`, in any dialect of a session.
+    source
+        A CSV, or a table, with at least the columns `left_image` and `right_image`, in any dialect of a session.
     stimuli
         The stimulus folder; by default found as in `read_sessions`.
 
@@ -168,11 +169,11 @@ def read_pairs(path: Path, stimuli: Path | None = None) -> tuple[pd.DataFrame, P
     BadInput
         As `read_sessions`, except that a choice is neither needed nor looked at.
     """
-    table = _read_table(path, answered=False)
-    folder = stimulus_folder([path], stimuli)
+    table = _read_table(source, answered=False)
+    folder = stimulus_folder([source] if isinstance(source, Path) else [], stimuli)
     if not table.rows:
         _require(table, *SIDES)
-        raise BadInput(f"{path}: has a header but no trials")
+        raise BadInput(f"{table.path}: has a header but no trials")
     found = _find_images(table, folder)
     pairs = table.frame()
     for side in SIDES:
@@ -201,13 +202,13 @@ Columns = dict[str, list[Any]]
 """The columns of a table, of the same length; None is an unknown value."""
 
 
-def _read(paths: Sequence[Path], stimuli: Path | None) -> tuple[Columns, Path]:
-    tables = [_read_table(path) for path in paths]
-    folder = stimulus_folder(paths, stimuli)
+def _read(sources: Sequence[Path | pd.DataFrame], stimuli: Path | None) -> tuple[Columns, Path]:
+    tables = [_read_table(source) for source in sources]
+    folder = stimulus_folder([source for source in sources if isinstance(source, Path)], stimuli)
     filled = [table for table in tables if table.rows]
     if not filled:
         _require(tables[0], *SIDES)
-        raise BadInput(f"{', '.join(map(str, paths))}: has a header but no trials")
+        raise BadInput(f"{', '.join(str(table.path) for table in tables)}: has a header but no trials")
     for table in tables:
         if not table.rows:
             log.info("%s: shows no pair of images; left out", table.path)
@@ -238,10 +239,10 @@ def _frame(trials: Columns) -> pd.DataFrame:
 # ---- from a file to a table --------------------------------------------------------------------------------
 
 
-def _read_table(path: Path, answered: bool = True) -> Table:
+def _read_table(source: Path | pd.DataFrame, answered: bool = True) -> Table:
     """Read a file of any dialect as a table with `left_image`, `right_image` and, where `answered`, `choice`."""
-    table = read_table(path, SIDES)
-    if bids.is_beh(path):
+    table = table_of(source) if isinstance(source, pd.DataFrame) else read_table(source, SIDES)
+    if bids.is_beh(table.path):
         table = bids.with_own_names(table)
     elif psychopy_csv.is_wide(table):
         table = psychopy_csv.pairs(table)
@@ -332,7 +333,7 @@ def _find_images(table: Table, folder: Path) -> dict[str, tuple[str, str]]:
                 try:
                     found[name] = find(files, name)
                 except BadInput as problem:
-                    raise BadInput(f"{table.at(row, side)}: {problem}; check it, or --stimuli") from problem
+                    raise BadInput(f"{table.at(row, side)}: {problem}; check it, or stimuli=") from problem
         if found[left][1] == found[right][1]:
             raise BadInput(
                 f"{table.at(row, 'right_image')}: {right[:100]!r} is the left image too; correct the row"
@@ -402,9 +403,12 @@ def _once(trials: Columns) -> Columns:
     return {name: [cells[row] for row in rows if row not in copies] for name, cells in trials.items()}
 
 
-def _pooled_noise_ceiling(paths: Sequence[Path], sources: Sequence[str]) -> float | None:
+def _pooled_noise_ceiling(sources: Sequence[Path | pd.DataFrame], of_trials: Sequence[str]) -> float | None:
     """Average the ceilings over the trials that each of the files gave, if all are known."""
-    counts = [sources.count(str(path)) for path in paths]
+    paths = [source for source in sources if isinstance(source, Path)]
+    if len(paths) < len(sources):
+        return None  # a table has no JSON beside it
+    counts = [of_trials.count(str(path)) for path in paths]
     ceilings = [noise_ceiling(path) for path in paths]
     known = [ceiling for ceiling in ceilings if ceiling is not None]
     return float(np.average(known, weights=counts)) if known == ceilings else None

@@ -52,6 +52,13 @@ class Table:
         return replace(self, columns=[*(self.columns[place] for place in kept), *columns], rows=rows)
 
 
+def table_of(frame: pd.DataFrame) -> Table:
+    """Return the cells of a data frame as a file would have them; its first row is in line 2."""
+    text = frame.astype(object).where(frame.notna(), "")
+    rows = [[str(cell) for cell in row] for row in text.itertuples(index=False, name=None)]
+    return Table(Path("DataFrame"), list(map(str, frame.columns)), rows, list(range(2, len(rows) + 2)))
+
+
 def free_name(name: str, taken: Collection[str]) -> str:
     """Return a name for a column of a file that is called as one of catpref's own."""
     name = f"{name}_in_file"

@@ -1,0 +1,197 @@
+"""What all models have in common: what they learn from, and what they are once they have learned.
+
+Evaluation knows models by this alone. A new one is a file with a `Model` in it, and its line in
+`catpref.models.registry`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from catpref.models.kernels import Kernels, kernels_of
+from catpref.perception import low_level
+from catpref.perception.backbones import Backbone
+from catpref.perception.embeddings import GRIDS, blocks, embed
+from catpref.perception.lpips_maps import distance_maps
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """How a network did after one pass over its training trials: mean cross-entropy (nats) and accuracy."""
+
+    loss: float
+    accuracy: float
+    test_loss: float | None
+    test_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images, and what a backbone sees in them: computed when it is first asked for.
+
+    Attributes
+    ----------
+    paths
+        The files.
+    backbone
+        The network.
+    embedding
+        Which of `catpref.perception.embeddings.GRIDS`.
+    map_size
+        Side of the distance maps, in pixels; None where no model reads maps.
+    map_layer
+        The layer of the maps, or None for the mean over the layers.
+    cache
+        Where embeddings and features are kept; None keeps nothing.
+    """
+
+    paths: Sequence[Path]
+    backbone: Backbone
+    embedding: str
+    map_size: int | None
+    map_layer: int | None
+    cache: Path | None
+
+    @property
+    def grid(self) -> int:
+        """Cells along each side of the embedding's grid."""
+        return GRIDS[self.embedding]
+
+    @cached_property
+    def embeddings(self) -> np.ndarray:
+        """Signed embeddings, shape (images, dimensions), float16."""
+        return embed(self.paths, self.backbone, self.embedding, self.cache)
+
+    def distance_maps(self, pairs: np.ndarray) -> np.ndarray:
+        """Return the LPIPS map of each pair, shape (pairs, size, size), float32."""
+        assert self.map_size is not None
+        return distance_maps(self.paths, pairs, self.backbone, self.map_size, self.map_layer, self.cache)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The trials of a session, as models read them.
+
+    Attributes
+    ----------
+    images
+        All that were shown.
+    pairs
+        Left and right image of each trial, as indices, shape (trials, 2).
+    choices
+        0 = left, 1 = right, shape (trials,).
+    crop_sizes
+        Log side of each face's crop in its photograph, shape (images,); None where the set does not tell.
+    seed, device
+        Of every random draw; where networks are trained.
+    shared
+        Training trials (as ``train.tobytes()``) of which several models learn: what one found, others take.
+    """
+
+    images: Images
+    pairs: np.ndarray
+    choices: np.ndarray
+    crop_sizes: np.ndarray | None = None
+    seed: int = 0
+    device: str = "cpu"
+    shared: frozenset[bytes] = frozenset()
+    found: dict[bytes, Any] = field(default_factory=dict)
+
+    @property
+    def embeddings(self) -> np.ndarray:
+        """As in `Images`."""
+        return self.images.embeddings
+
+    @cached_property
+    def kernels(self) -> Kernels:
+        """Inner products of the embeddings."""
+        return kernels_of(self.embeddings, self.pairs, blocks(self.images.backbone, self.images.embedding))
+
+    @cached_property
+    def maps(self) -> np.ndarray:
+        """The distance map of each trial, shape (trials, size, size)."""
+        return self.images.distance_maps(self.pairs)
+
+    @cached_property
+    def luminance_and_contrast(self) -> np.ndarray:
+        """Shape (images, 2)."""
+        return low_level.luminance_and_contrast(self.images.paths, self.images.cache)
+
+
+class Fitted(Protocol):
+    """What a model learned from some trials of a session."""
+
+    def p_right(self, trials: np.ndarray) -> np.ndarray:
+        """Predict trials of the session, given as indices; return P(right)."""
+        ...
+
+
+class Predictor(Protocol):
+    """What a model learned, for images of any kind."""
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return everything there is to save, by name."""
+        ...
+
+
+@dataclass(frozen=True)
+class Model:
+    """A way to learn from choices.
+
+    Attributes
+    ----------
+    name
+        What commands and files call it.
+    title
+        What figures call it.
+    fit
+        Learns from the trials with the given indices. Where the third argument has held-out trials, a network may
+        follow how it does on them, for its history alone.
+    needs
+        What it reads: attributes of `Data`, computed before any model is fitted.
+    predictor
+        Makes of what was fitted a predictor for any images, with what to save. None: the model knows the
+        session's images only, and is not saved.
+    p_right
+        Predicts pairs of any images: (predictor, images, pairs) to P(right).
+    utilities
+        Mean and standard deviation of images' utilities, each shape (images,); None where it has none.
+    restore
+        Makes a predictor of saved tensors again: (tensors, channels, grid, map size, device).
+    is_baseline
+        Whether it is fitted always, to compare others with.
+    is_slow
+        Whether it takes long to train: one cross-validation, where others are repeated.
+    """
+
+    name: str
+    title: str
+    fit: Callable[[Data, np.ndarray, np.ndarray | None], Fitted]
+    needs: Sequence[str] = ()
+    predictor: Callable[[Any, Data], Any] | None = None
+    p_right: Callable[[Any, Images, np.ndarray], np.ndarray] | None = None
+    utilities: Callable[[Any, Images], tuple[np.ndarray, np.ndarray]] | None = None
+    restore: Callable[[Mapping[str, np.ndarray], int, int, int | None, str], Any] | None = None
+    is_baseline: bool = False
+    is_slow: bool = False
+    first_epoch: int = 1
+
+    def reads(self, data: Data) -> str | None:
+        """Name the representation of the images that the model reads."""
+        if "maps" in self.needs:
+            return f"{map_name(data.images.map_layer)} {data.images.map_size}"
+        return data.images.embedding if "embeddings" in self.needs else None
+
+
+def map_name(layer: int | None) -> str:
+    """Name the distance map of a layer, or of the mean over all."""
+    return "mean-map" if layer is None else f"layer-{layer + 1}-map"
+
+
+def history_of(fitted: Fitted) -> Sequence[Epoch]:
+    """Return how the training of a network went; nothing for other models."""
+    return getattr(fitted, "history", ())

@@ -1,0 +1,73 @@
+"""Plain ridge-penalised logistic regression on the signed embedding: the rival that a model has to beat.
+
+P(right) = logistic(w · (φ(right) − φ(left)) + b). All dimensions are standardised and count alike; the penalty is
+chosen within the training trials, between images left out in turn.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+
+from catpref.design.splits import split
+from catpref.errors import BadInput
+from catpref.models.interface import Data, Model
+from catpref.models.kernels import directions, right_minus_left
+
+_PRIOR_VARIANCES = tuple(10.0**power for power in range(-3, 3))  # of weights on images of unit mean square
+_USUAL = 0.1
+_INNER_FOLDS = 3
+
+
+@dataclass(frozen=True)
+class _Ridge:
+    """The regression, and the differences of all the session's trials along its directions."""
+
+    regression: LogisticRegression
+    differences: np.ndarray
+
+    def p_right(self, trials: np.ndarray) -> np.ndarray:
+        return self.regression.predict_proba(self.differences[trials])[:, 1]
+
+
+def _fit(data: Data, train: np.ndarray, _: np.ndarray | None) -> _Ridge:
+    kernels = data.kernels
+    sizes = np.bincount(kernels.blocks.of_dimension, minlength=len(kernels.blocks.factors))
+    gram = kernels.gram(sizes / sizes.sum())
+    differences = right_minus_left(gram @ directions(gram, kernels.pairs[train]), kernels.pairs)
+    seen, choices = differences[train], data.choices[train]
+    return _Ridge(
+        _regression(_choose(seen, choices, data.pairs[train], data.seed)).fit(seen, choices), differences
+    )
+
+
+def _choose(differences: np.ndarray, choices: np.ndarray, pairs: np.ndarray, seed: int) -> float:
+    """Find the prior variance that best predicts choices between images left out in turn."""
+    try:
+        folds = split(np.unique(pairs, return_inverse=True)[1].reshape(-1, 2), "images", _INNER_FOLDS, seed)
+    except BadInput:
+        return _USUAL  # too little data to leave any out
+    losses = np.zeros(len(_PRIOR_VARIANCES))
+    for train, test in folds:
+        if len(set(choices[train])) < 2:
+            continue
+        for place, variance in enumerate(_PRIOR_VARIANCES):
+            predicted = (
+                _regression(variance).fit(differences[train], choices[train]).predict_proba(differences[test])
+            )
+            losses[place] += log_loss(choices[test], predicted, labels=[0, 1], normalize=False)
+    return _PRIOR_VARIANCES[int(losses.argmin())]
+
+
+def _regression(variance: float) -> LogisticRegression:
+    return LogisticRegression(C=variance, solver="newton-cholesky")
+
+
+RIDGE = Model(
+    "ridge",
+    "ridge regression",
+    _fit,
+    needs=("embeddings", "kernels"),
+    is_baseline=True,
+)

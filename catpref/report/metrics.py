@@ -1,0 +1,63 @@
+"""The numbers of a fit, for programs."""
+
+import dataclasses
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from catpref.evaluation.analysis import Analysis
+from catpref.evaluation.cross_validation import Result
+from catpref.perception.embeddings import SIZE
+from catpref.version import __version__
+
+
+def metrics_of(analysis: Analysis, total_seconds: float) -> dict[str, Any]:
+    """Return what ``metrics.json`` says; unknown is None."""
+    session, options = analysis.session, analysis.options
+    return {
+        "schema_version": 1,
+        "data": {
+            "trials": len(session.trials),
+            "images": len(session.images),
+            "participants": session.participants,
+            "choice_right": float(session.trials["choice"].to_numpy().mean()),
+            "excluded": session.excluded,
+            "catch": None if session.catch is None else session.catch._asdict(),
+        },
+        "noise_ceiling": dataclasses.asdict(analysis.noise_ceiling),
+        "embedding": {
+            "backbone": analysis.backbone,
+            "weights_sha256": analysis.weights_sha256,
+            "size": SIZE,
+        },
+        "results": [_entry(result, options.split) for result in analysis.results],
+        "baselines": {result.model: _entry(result, options.split) for result in analysis.baselines},
+        "observer": None if analysis.observer is None else dataclasses.asdict(analysis.observer),
+        "learning_curve": None
+        if analysis.learning_curve is None
+        else {"model": "utility", **dataclasses.asdict(analysis.learning_curve)},
+        "seconds": {
+            "embed": analysis.embed_seconds,
+            "fit": analysis.fit_seconds,
+            "total": total_seconds,
+        },
+        "versions": {
+            "catpref": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "lpips", "numpy", "scipy", "scikit-learn", "choix")},
+        },
+        "seed": options.seed,
+    }
+
+
+def _entry(result: Result, split: str) -> dict[str, Any]:
+    return {
+        "model": result.model,
+        "embedding": result.embedding,
+        "split": split,
+        "n_train": result.n_train,
+        "n_test": result.n_test,
+        "repeats": result.repeats,
+        **dataclasses.asdict(result.scores),
+        "fit_seconds": result.fit_seconds,
+    }

@@ -1,0 +1,422 @@
+"""One person's taste, as it was learned from a session: what `import catpref` offers."""
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from catpref._io.cache import default_folder
+from catpref._io.devices import choose_device
+from catpref._io.outputs import output_folder
+from catpref.errors import BadInput
+from catpref.evaluation.analysis import Analysis, Options, analyse, rank
+from catpref.models import registry, store
+from catpref.models.interface import Images
+from catpref.models.registry import MODELS
+from catpref.models.store import FittedModels
+from catpref.perception import backbones
+from catpref.report import page
+from catpref.report.metrics import metrics_of
+from catpref.sessions.session import SIDES, Session, read_pairs, read_sessions
+from catpref.stimuli.folder import StimulusFolder
+from catpref.stimuli.images import find_images, image_path
+
+AnyPath = str | Path
+
+_LOG = logging.getLogger(__name__)
+_KIND = "model"
+_SCORES, _RANKING = "scores.csv", "ranking.csv"
+_DEFAULT_CACHE = default_folder()
+
+
+def read_session(
+    sessions: AnyPath | pd.DataFrame | Sequence[AnyPath | pd.DataFrame], stimuli: AnyPath | None = None
+) -> Session:
+    """Read what one person chose, from one or several files or tables.
+
+    Parameters
+    ----------
+    sessions
+        A session.csv in any dialect that catpref reads, a table with the same columns, or a list of them.
+    stimuli
+        The stimulus folder, from which the images' paths start. By default the one that the JSON beside a file
+        names, else the file's own folder; a table needs it.
+
+    Returns
+    -------
+    Session
+        The answered trials, checked.
+
+    Raises
+    ------
+    BadInput
+        If a file is missing or is no session, an image is missing, or no trial was answered.
+
+    Examples
+    --------
+    >>> session = catpref.read_session("session.csv")
+    >>> len(session.trials), len(session.images)
+    (66, 12)
+    """
+    listed = [sessions] if isinstance(sessions, str | Path | pd.DataFrame) else list(sessions)
+    sources = [one if isinstance(one, pd.DataFrame) else Path(one) for one in listed]
+    return read_sessions(sources, None if stimuli is None else Path(stimuli))
+
+
+def learn(
+    session: Session | AnyPath | pd.DataFrame | Sequence[AnyPath | pd.DataFrame],
+    *,
+    stimuli: AnyPath | None = None,
+    model: str | Sequence[str] = registry.DEFAULT,
+    backbone: AnyPath = backbones.DEFAULT,
+    weights: AnyPath | None = None,
+    embedding: str | None = None,
+    map_size: int | None = None,
+    split: str = "images",
+    folds: int = 5,
+    seed: int = 0,
+    device: str = "auto",
+    cache: AnyPath | None = _DEFAULT_CACHE,
+) -> "Taste":
+    """Learn a person's taste from a session, and how well it predicts choices between images never seen.
+
+    Parameters
+    ----------
+    session
+        From `read_session`, or what that takes.
+    stimuli
+        The stimulus folder, if `session` is yet to be read.
+    model
+        Which models to fit: ``"utility"``, ``"siamese_cnn"``, ``"study_cnn"``.
+    backbone
+        The network that reads the images: its name, or the file of one of your own.
+    weights
+        The file with an official LPIPS trunk's weights.
+    embedding
+        ``"grid8"``, ``"grid4"`` or ``"global"``; for ``study_cnn``, ``"mean-map"`` or ``"layer-1-map"`` and so on.
+    map_size
+        Side of ``study_cnn``'s distance maps, in pixels; None takes what a quarter of a minute allows.
+    split
+        ``"images"`` holds out images never trained on, ``"trials"`` trials of known images.
+    folds
+        Of the cross-validation.
+    seed
+        Of every random draw.
+    device
+        Where networks run: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    cache
+        The folder where embeddings and features are kept; None keeps nothing.
+
+    Raises
+    ------
+    BadInput
+        If only one side was ever chosen, there is too little data for the split, an image cannot be read, or the
+        arguments contradict each other.
+
+    Examples
+    --------
+    >>> taste = catpref.learn("session.csv", model="utility", folds=3)
+    >>> list(taste.scores["model"])[:2]
+    ['utility', 'ridge']
+    """
+    started = time.perf_counter()
+    models = [model] if isinstance(model, str) else list(model)
+    for name in models:
+        if name not in registry.choosable():
+            raise BadInput(f"model={name}: not a model; choose from {', '.join(registry.choosable())}")
+    if split not in ("images", "trials"):
+        raise BadInput(f"split={split}: choose images or trials")
+    if not isinstance(session, Session):
+        session = read_session(session, stimuli)
+    device = choose_device(device)
+    network = backbones.load_backbone(str(backbone), None if weights is None else Path(weights), device)
+    folder = None if cache is None else Path(cache)
+    options = Options(models, embedding, map_size, split, folds, seed, device, folder)
+    analysis = analyse(session, network, options)
+    fitted = FittedModels(
+        network, analysis.embedding, analysis.map_size, analysis.map_layer, analysis.predictors
+    )
+    return Taste(fitted, folder, analysis, time.perf_counter() - started)
+
+
+def load(
+    folder: AnyPath,
+    *,
+    backbone: AnyPath | None = None,
+    weights: AnyPath | None = None,
+    device: str = "auto",
+    cache: AnyPath | None = _DEFAULT_CACHE,
+) -> "Taste":
+    """Load a taste that `Taste.save`, or ``catpref fit`` (its folder ``model/``), wrote.
+
+    Parameters
+    ----------
+    folder
+        Where it is.
+    backbone
+        The checkpoint or network that the models were fitted with, where the folder does not hold it.
+    weights, device, cache
+        As for `learn`.
+
+    Raises
+    ------
+    BadInput
+        If the folder is no such model, a file is damaged, or the backbone is not the one of the fit.
+
+    Examples
+    --------
+    >>> catpref.load("taste").rank("cats")["image"].is_unique
+    True
+    """
+    fitted = store.load(
+        Path(folder),
+        choose_device(device),
+        None if weights is None else Path(weights),
+        None if backbone is None else Path(backbone),
+    )
+    return Taste(fitted, None if cache is None else Path(cache), folder=Path(folder))
+
+
+class Taste:
+    """What was learned from one person's choices; made by `learn` or `load`.
+
+    Attributes
+    ----------
+    analysis
+        All that was found, with the session; None in a taste that was loaded.
+    """
+
+    def __init__(
+        self,
+        fitted: FittedModels,
+        cache: Path | None,
+        analysis: Analysis | None = None,
+        seconds: float = 0.0,
+        folder: Path | None = None,
+    ) -> None:
+        self.analysis = analysis
+        self._fitted = fitted
+        self._cache = cache
+        self._seconds = seconds
+        self._folder = folder
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """How well each model predicts held-out choices, a row a model, baselines last.
+
+        Examples
+        --------
+        >>> bool(taste.scores.set_index("model").loc["utility", "accuracy"] > 0.5)
+        True
+        """
+        if self.analysis is None:
+            return self._saved(_SCORES)
+        return page.score_table(self.analysis)
+
+    @cached_property
+    def ranking(self) -> pd.DataFrame:
+        """The session's images, most preferred first: image, utility, utility_sd (logits).
+
+        Examples
+        --------
+        >>> list(taste.ranking.columns)
+        ['image', 'utility', 'utility_sd']
+        """
+        return self._saved(_RANKING) if self.analysis is None else self.analysis.ranking
+
+    def predict(self, pairs: AnyPath | pd.DataFrame, stimuli: AnyPath | None = None) -> pd.DataFrame:
+        """Predict the choice between pairs of images, known or new.
+
+        Parameters
+        ----------
+        pairs
+            A table, or a CSV, with the columns left_image and right_image.
+        stimuli
+            The stimulus folder; by default the session's for a table, and found as in `read_session` for a file.
+
+        Returns
+        -------
+        DataFrame
+            `pairs` with a column more, p_right.
+
+        Examples
+        --------
+        >>> pairs = pd.DataFrame({"left_image": ["cat_0001.png"], "right_image": ["cat_0002.png"]})
+        >>> bool(taste.predict(pairs)["p_right"].between(0, 1).all())
+        True
+        """
+        if stimuli is None and isinstance(pairs, pd.DataFrame) and self.analysis is not None:
+            stimuli = self.analysis.session.stimuli
+        source = pairs if isinstance(pairs, pd.DataFrame) else Path(pairs)
+        table, folder = read_pairs(source, None if stimuli is None else Path(stimuli))
+        names, indices = np.unique(table[list(SIDES)].to_numpy(), return_inverse=True)
+        images = self._fitted.images([image_path(folder, name) for name in names], self._cache)
+        name, predictor = next(iter(self._fitted.predictors.items()))
+        predict = MODELS[name].p_right
+        assert predict is not None
+        with np.errstate(all="ignore"):
+            p_right = predict(predictor, images, indices.reshape(-1, 2))
+        _check_finite(p_right)
+        self._far(name, images)
+        return table.assign(p_right=p_right)
+
+    def rank(self, images: AnyPath | Sequence[AnyPath]) -> pd.DataFrame:
+        """Rank images by predicted utility, most preferred first.
+
+        Parameters
+        ----------
+        images
+            Image files, folders of images, or both.
+
+        Returns
+        -------
+        DataFrame
+            Columns image, utility and utility_sd (logits), and, where the model tells, far: 1 where an image is
+            unlike all that the model learned from, so that the prediction may mean nothing.
+
+        Raises
+        ------
+        BadInput
+            If no model that was fitted has utilities, or an image cannot be read.
+
+        Examples
+        --------
+        >>> len(taste.rank("cats"))
+        12
+        """
+        places = [images] if isinstance(images, str | Path) else images
+        paths = {str(path): path for place in places for path in images_in(Path(place))}
+        with_utilities = [name for name in self._fitted.predictors if MODELS[name].utilities is not None]
+        if not with_utilities:
+            raise BadInput("study_cnn compares pairs and cannot rank; fit with model=utility, or give pairs=")
+        seen = self._fitted.images(list(paths.values()), self._cache)
+        with np.errstate(all="ignore"):
+            ranking = rank(list(paths), seen, self._fitted.predictors)
+        _check_finite(ranking["utility"].to_numpy())
+        far = self._far(with_utilities[0], seen)
+        if far is None:
+            return ranking
+        _check_finite(ranking["utility_sd"].to_numpy())
+        distant = [name for name, is_far in zip(paths, far, strict=True) if is_far]
+        return ranking.assign(far=ranking["image"].isin(distant).astype(int))
+
+    def _far(self, name: str, images: Images) -> np.ndarray | None:
+        """Return which images are unlike all that a model learned from, and warn of them; None if it cannot tell."""
+        tell = getattr(self._fitted.predictors[name], "far", None)
+        if tell is None:
+            return None
+        far = tell(images.embeddings)
+        if far.any():
+            _LOG.warning(
+                "%d of %d images are far from all that the model learned from; what it says of them may mean nothing",
+                far.sum(), len(far),
+            )  # fmt: skip
+        return far
+
+    def report(self, folder: AnyPath) -> Path:
+        """Write what ``catpref fit --out`` writes: the report, its figures, tables, and the model.
+
+        Returns
+        -------
+        Path
+            The page, which opens offline.
+
+        Raises
+        ------
+        BadInput
+            If `folder` holds anything that catpref did not write, or the taste was loaded.
+
+        Examples
+        --------
+        >>> taste.report("out").name
+        'report.html'
+        """
+        with output_folder(Path(folder), "fit", reads=[self._known().session.stimuli]) as building:
+            self.write(building)
+        return Path(folder) / page.REPORT
+
+    def write(self, folder: Path) -> None:
+        """Write a fit's files into an empty folder."""
+        analysis = self._known()
+        page.write(analysis, folder)
+        store.save(self._fitted, folder / "model")
+        analysis.predictions.to_csv(folder / "predictions.csv", index=False)
+        analysis.ranking.to_csv(folder / _RANKING, index=False)
+        metrics = metrics_of(analysis, self._seconds)
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+
+    def save(self, folder: AnyPath) -> None:
+        """Write the models, the scores and the ranking, for `load`.
+
+        Raises
+        ------
+        BadInput
+            If `folder` holds anything that catpref did not write.
+
+        Examples
+        --------
+        >>> taste.save("taste")
+        >>> catpref.load("taste").ranking.equals(taste.ranking)
+        True
+        """
+        with output_folder(Path(folder), _KIND) as building:
+            store.save(self._fitted, building)
+            self.scores.to_csv(building / _SCORES, index=False)
+            self.ranking.to_csv(building / _RANKING, index=False)
+
+    def __str__(self) -> str:
+        """Return the scores as text, as the command prints them."""
+        return page.text_table(self.analysis) if self.analysis else self.scores.to_string(index=False)
+
+    def _repr_html_(self) -> str:
+        """Show the headline, the scores and a strip of faces, in a notebook."""
+        if self.analysis is not None:
+            return page.notebook_view(self.analysis)
+        return self.scores.to_html(index=False)
+
+    def _known(self) -> Analysis:
+        if self.analysis is None:
+            raise BadInput("a loaded taste has no session; learn from it again")
+        return self.analysis
+
+    def _saved(self, name: str) -> pd.DataFrame:
+        path = self._folder / name if self._folder is not None else None
+        if path is None or not path.is_file():
+            raise BadInput(f"{self._folder}: holds no {name}; it has what was kept by save()")
+        return pd.read_csv(path, float_precision="round_trip")
+
+
+def images_in(place: Path) -> list[Path]:
+    """Return an image file, or the images of a folder that are files inside it."""
+    if not place.is_dir():
+        if not place.is_file():
+            what = "is not an ordinary file" if place.exists() else "there is no such image or folder"
+            raise BadInput(f"{place}: {what}")
+        return [place]
+    folder, inside, left_out = StimulusFolder(place), [], []
+    for name in find_images(place):
+        try:
+            folder.file(name)
+            inside.append(place / name)
+        except BadInput:
+            left_out.append(name)
+    if not inside:
+        raise BadInput(f"{place}: none of its images is a file inside it (such as {left_out[0]})")
+    if left_out:
+        more = ", …" if len(left_out) > 3 else ""
+        _LOG.warning(
+            "%s: left out %d not files inside the folder: %s%s",
+            place, len(left_out), ", ".join(left_out[:3]), more,
+        )  # fmt: skip
+    return inside
+
+
+def _check_finite(predicted: np.ndarray) -> None:
+    """Refuse what numbers that are each possible, but not together, lead to."""
+    if not np.isfinite(predicted).all():
+        raise BadInput("the model predicts what is not a number: it is damaged; fit the session again")
