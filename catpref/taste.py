@@ -4,7 +4,6 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ AnyPath = str | Path
 _LOG = logging.getLogger(__name__)
 _KIND = "model"
 _SCORES, _RANKING = "scores.csv", "ranking.csv"
-_DEFAULT_CACHE = default_folder()
+AUTO = "auto"
 
 
 def read_session(
@@ -81,7 +80,7 @@ def learn(
     folds: int = 5,
     seed: int = 0,
     device: str = "auto",
-    cache: AnyPath | None = _DEFAULT_CACHE,
+    cache: AnyPath | None = AUTO,
 ) -> "Taste":
     """Learn a person's taste from a session, and how well it predicts choices between images never seen.
 
@@ -110,7 +109,7 @@ def learn(
     device
         Where networks run: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
     cache
-        The folder where embeddings and features are kept; None keeps nothing.
+        The folder where embeddings and features are kept: ``"auto"`` is the user's cache, None keeps nothing.
 
     Raises
     ------
@@ -135,7 +134,7 @@ def learn(
         session = read_session(session, stimuli)
     device = choose_device(device)
     network = backbones.load_backbone(str(backbone), None if weights is None else Path(weights), device)
-    folder = None if cache is None else Path(cache)
+    folder = _cache_folder(cache)
     options = Options(models, embedding, map_size, split, folds, seed, device, folder)
     analysis = analyse(session, network, options)
     fitted = FittedModels(
@@ -150,7 +149,7 @@ def load(
     backbone: AnyPath | None = None,
     weights: AnyPath | None = None,
     device: str = "auto",
-    cache: AnyPath | None = _DEFAULT_CACHE,
+    cache: AnyPath | None = AUTO,
 ) -> "Taste":
     """Load a taste that `Taste.save`, or ``catpref fit`` (its folder ``model/``), wrote.
 
@@ -179,7 +178,7 @@ def load(
         None if weights is None else Path(weights),
         None if backbone is None else Path(backbone),
     )
-    return Taste(fitted, None if cache is None else Path(cache), folder=Path(folder))
+    return Taste(fitted, _cache_folder(cache), folder=Path(folder))
 
 
 class Taste:
@@ -205,7 +204,7 @@ class Taste:
         self._seconds = seconds
         self._folder = folder
 
-    @cached_property
+    @property
     def scores(self) -> pd.DataFrame:
         """How well each model predicts held-out choices, a row a model, baselines last.
 
@@ -218,7 +217,7 @@ class Taste:
             return self._saved(_SCORES)
         return page.score_table(self.analysis)
 
-    @cached_property
+    @property
     def ranking(self) -> pd.DataFrame:
         """The session's images, most preferred first: image, utility, utility_sd (logits).
 
@@ -361,7 +360,7 @@ class Taste:
         Examples
         --------
         >>> taste.save("taste")
-        >>> catpref.load("taste").ranking.equals(taste.ranking)
+        >>> list(catpref.load("taste").ranking["image"]) == list(taste.ranking["image"])
         True
         """
         with output_folder(Path(folder), _KIND) as building:
@@ -388,7 +387,7 @@ class Taste:
         path = self._folder / name if self._folder is not None else None
         if path is None or not path.is_file():
             raise BadInput(f"{self._folder}: holds no {name}; it has what was kept by save()")
-        return pd.read_csv(path, float_precision="round_trip")
+        return pd.read_csv(path)
 
 
 def images_in(place: Path) -> list[Path]:
@@ -414,6 +413,12 @@ def images_in(place: Path) -> list[Path]:
             place, len(left_out), ", ".join(left_out[:3]), more,
         )  # fmt: skip
     return inside
+
+
+def _cache_folder(cache: AnyPath | None) -> Path | None:
+    if cache == AUTO:
+        return default_folder()
+    return None if cache is None else Path(cache)
 
 
 def _check_finite(predicted: np.ndarray) -> None:

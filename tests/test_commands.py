@@ -106,4 +106,4 @@ def test_help_ends_with_an_example() -> None:
 def test_progress_is_silent_where_nobody_watches(capfd: pytest.CaptureFixture[str]) -> None:
     assert list(progress(range(3), "counting")) == [0, 1, 2]
     assert capfd.readouterr() == ("", "")
-    assert progress.progress([], "x", total=3).disable
+    assert progress([], "x", total=3).disable

@@ -125,7 +125,7 @@ sys.meta_path.insert(0, Finder())
 @pytest.mark.parametrize("command", COMMANDS)
 def test_ctrl_c_during_the_imports_prints_nothing(command: str, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTING)
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}", "INTERRUPT_AT": "catpref.outputs"}
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}", "INTERRUPT_AT": "catpref.command_line"}
     started = [sys.executable, *command.split(), "--help"]
     done = subprocess.run(started, capture_output=True, cwd=ROOT, env=environment)
     assert done.returncode in (-2, 130), done
@@ -231,7 +231,7 @@ LIMITED = """
 import resource, sys
 import numpy, torch, cv2
 from catpref.command_line import run
-from catpref.stimuli import open_image
+from catpref.stimuli.images import open_image
 def command(arguments):
     image = arguments[0]
     open_image(image)  # loads all that is loaded once

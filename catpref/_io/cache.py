@@ -78,7 +78,8 @@ def write(folder: Path, key: str, array: np.ndarray) -> None:
             _warned.add(folder)
             reason = problem.strerror or problem
             _LOG.warning(
-                "%s: the cache cannot be written (%s), so nothing is kept; free some space, or take no cache (--no-cache; cache=None)",
+                "%s: the cache cannot be written (%s), so nothing is kept; free some space, or take no cache"
+                " (--no-cache; cache=None)",
                 shown(str(folder), 300),
                 reason,
             )

@@ -15,6 +15,8 @@ def choose_device(name: str) -> str:
     BadInput
         If the machine has no such device.
     """
+    if name not in DEVICES:
+        raise BadInput(f"device={name}: choose from {', '.join(DEVICES)}")
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return next(device for device, there in available.items() if there)

@@ -17,10 +17,10 @@ from typing import Any
 
 import pandas as pd
 
-from catpref.version import __version__
+from catpref._io.outputs import output_folder
 from catpref.errors import BadInput
 from catpref.sessions.table import Table, free_name
-from catpref._io.outputs import output_folder
+from catpref.version import __version__
 
 BIDS_VERSION = "1.10.0"
 TASK = "2afc"

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from catpref.errors import BadInput
 from catpref._io.reading import read_bytes
+from catpref.errors import BadInput
 
 _LARGEST = 16 * 2**20  # bytes; a sitting has about 1500
 

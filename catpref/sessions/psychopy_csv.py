@@ -22,8 +22,8 @@ from pathlib import PurePosixPath
 
 from catpref.errors import BadInput, shown
 from catpref.sessions.table import Table, is_nothing, number, without_quotes
-from catpref.stimuli.images import SUFFIXES
 from catpref.stimuli.folder import StimulusFolder
+from catpref.stimuli.images import SUFFIXES
 
 SIDES = ("left_image", "right_image")
 

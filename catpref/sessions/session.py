@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from catpref.sessions import bids, psychopy_csv
 from catpref.errors import BadInput, shown
-from catpref.command_line import Parser, log_to_terminal, run
-from catpref.sessions.table import Table, free_name, is_nothing, number, read_table, table_of, without_quotes
-from catpref.sessions.participants import without_names
+from catpref.sessions import bids, psychopy_csv
 from catpref.sessions.description import noise_ceiling, stimulus_folder
+from catpref.sessions.participants import without_names
+from catpref.sessions.table import Table, free_name, is_nothing, number, read_table, table_of, without_quotes
 from catpref.stimuli.folder import StimulusFolder
 
 SIDES = ("left_image", "right_image")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from catpref.errors import BadInput, shown
 from catpref._io.reading import read_bytes
+from catpref.errors import BadInput, shown
 
 _LARGEST_FILE = 64 * 2**20  # bytes; a wide CSV of 20,000 trials has about 20 MiB
 _LONGEST_HEADER = 2**16

@@ -99,7 +99,7 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from catpref import cache
+from catpref._io import cache
 print("writing", flush=True)
 for number in range(10**9):
     cache.write(Path(sys.argv[1]), cache.key_of(str(number % 20)), np.full(100_000, number % 20, np.float16))

@@ -18,5 +18,5 @@ def test_a_device_that_is_not_there_is_refused() -> None:
         if is_there:
             assert choose_device(name) == name
         else:
-            with pytest.raises(BadInput, match=f"--device {name}"):
+            with pytest.raises(BadInput, match=f"device={name}"):
                 choose_device(name)

@@ -304,7 +304,7 @@ def test_places_are_found_however_they_are_written(tmp_path: Path, monkeypatch: 
 WRITER = """
 import os, sys, time
 from pathlib import Path
-from catpref.outputs import output_file, output_folder
+from catpref._io.outputs import output_file, output_folder
 with output_folder(Path("out"), "set") as folder, output_file(Path("a.csv"), "list") as file:
     (folder / "half").write_text("half")
     file.write_text("half")

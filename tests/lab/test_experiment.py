@@ -260,7 +260,7 @@ def test_a_full_disk_is_said_on_the_screen_and_room_makes_it_go_on(start, stimul
 
 STAGE_SCRIPT = """
 import sys, time
-from experiments.stage import Stage, Stopped
+from catpref.lab.stage import Stage, Stopped
 
 def say(*words):
     print(*words, flush=True)

@@ -26,7 +26,7 @@ for name in ("bare", "none"):
         said[name] = str(problem)
 
 from experiments import two_afc
-from experiments.stage import Stage
+from catpref.lab.stage import Stage
 stage = Stage(["escape"])
 said["box"] = two_afc._box(stage, two_afc.Settings(monitor=found, degrees=10))
 said["default"] = two_afc._box(stage, two_afc.Settings(monitor=found))

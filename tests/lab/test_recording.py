@@ -102,7 +102,7 @@ def test_what_a_kill_left_of_a_beginning_is_removed(tmp_path):
     script = """
 import os, signal, sys
 from pathlib import Path
-from experiments.recording import begin
+from catpref.lab.recording import begin
 from test_recording import TRIALS
 Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 begin(Path(sys.argv[1]), TRIALS, {})
@@ -121,7 +121,7 @@ begin(Path(sys.argv[1]), TRIALS, {})
 POWER_OFF = """
 import os, signal, sys
 from pathlib import Path
-from experiments.recording import Recording
+from catpref.lab.recording import Recording
 from tests_trials import TRIALS
 
 moment = sys.argv[2]

@@ -10,7 +10,6 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -51,15 +50,9 @@ def write_model(folder: Path, backbone: Any, embedding: str, grid: int) -> None:
     networks = [siamese_cnn._Network(8, grid) for _ in range(2)]
     mixing = rng.random((channels, 8)).astype(np.float32)
     siamese = siamese_cnn.SiameseCNN(learned.centre, learned.scale, mixing, networks, 1.2, True, 0, [])
-    analysis: Any = SimpleNamespace(
-        utility=learned,
-        siamese=siamese,
-        cnn=study_cnn.StudyCNN(study_cnn.build(32).eval(), []),
-        backbone=backbone,
-        map_size=32,
-        inputs=SimpleNamespace(embedding=embedding, map_layer=None),
-    )
-    store.save(analysis, folder)
+    study = study_cnn.StudyCNN(study_cnn.build(32).eval(), [])
+    predictors = {"utility": learned, "siamese_cnn": siamese, "study_cnn": study}
+    store.save(store.FittedModels(backbone, embedding, 32, None, predictors), folder)
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory, studies: list[Study]) ->
 
 
 def test_a_distance_map_does_not_tell_the_sides(simulated: Path) -> None:
-    numbers = json.loads((simulated / "command.json").read_text())
+    numbers = json.loads((simulated / "study.json").read_text())
     assert [run["title"] for run in numbers["experiments"]] == [
         "mean map, fully-sampled, 1225 trials",
         "first-layer map, fully-sampled, 1225 trials",
@@ -73,7 +73,7 @@ def test_the_maps_shown_are_those_of_the_faces_shown(simulated: Path, studies: l
 
 
 def test_maps_tell_images_that_keep_to_their_sides(simulated: Path) -> None:
-    leaks = json.loads((simulated / "command.json").read_text())["leaks"]
+    leaks = json.loads((simulated / "study.json").read_text())["leaks"]
     assert len(leaks) == 8
     for name in ("mean map", "first-layer map"):
         read = {(each["sides"], each["split"]): each["linear"] for each in leaks if each["map"] == name}
@@ -102,7 +102,7 @@ def test_a_persons_session(tmp_path: Path) -> None:
     session = small_study(tmp_path)
     done = call(main, session, "--out", tmp_path / "out", "--map-size", 32, "--seed", 1)
     assert (done.code, done.err) == (0, "")
-    run, _ = json.loads((tmp_path / "out" / "command.json").read_text())["experiments"]
+    run, _ = json.loads((tmp_path / "out" / "study.json").read_text())["experiments"]
     assert (run["n_train"], run["n_test"]) == (52, 14) and np.isfinite(run["p_value"])
 
 
@@ -116,5 +116,5 @@ def test_what_cannot_be_run_is_said(tmp_path: Path) -> None:
 
 
 def test_psychopy_is_not_needed() -> None:
-    code = "import sys; sys.modules['psychopy'] = None; import experiments.study"
+    code = "import sys; sys.modules['psychopy'] = None; import catpref.replication.command"
     subprocess.run([sys.executable, "-c", code], check=True)

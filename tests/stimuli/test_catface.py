@@ -62,7 +62,7 @@ def test_same_parameters_give_the_same_pixels_in_any_process_and_order():
     assert digest(FACE) == before
     code = f"""if True:
         import hashlib
-        from catpref.catface import draw
+        from catpref.stimuli.catface import draw
         print(hashlib.sha256(draw({FACE!r}).tobytes()).hexdigest())"""
     environment = os.environ | {"OPENCV_FOR_THREADS_NUM": "1", "PYTHONHASHSEED": "1"}
     other = subprocess.run(

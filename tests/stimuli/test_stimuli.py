@@ -313,5 +313,5 @@ def test_help_ends_with_an_example(arguments, capsys):
 
 
 def test_opencv_is_not_loaded_to_read_images():
-    line = "import sys, catpref.stimuli, catpref.photographs; sys.exit('cv2' in sys.modules)"
+    line = "import sys, catpref.stimuli.sets, catpref.stimuli.photographs; sys.exit('cv2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", line]).returncode == 0

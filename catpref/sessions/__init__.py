@@ -1,0 +1,1 @@
+"""Recorded choices: session.csv in all its dialects, and BIDS."""
