@@ -11,14 +11,11 @@ DEBIAN := xvfb xdotool nodejs libjack-jackd2-0 libgl1 libgl1-mesa-dri libglu1-me
 	libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-render-util0 \
 	libxcb-shape0 libxcb-xinerama0 libasound2 libportaudio2 libusb-1.0-0 libsndfile1
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(VENV)/demo-installed
 	rm -rf $(DEMO)
-	$(RUN) -m catpref.stimuli render --n 50 --seed 1 $(DEMO)/stimuli
-	$(RUN) -m catpref.trials full --stimuli $(DEMO)/stimuli --out $(DEMO)/trials.csv --seed 1
-	$(RUN) -m catpref.simulate $(DEMO)/trials.csv --stimuli $(DEMO)/stimuli --out $(DEMO)/session.csv --seed 1
-	$(RUN) -m catpref.fit $(DEMO)/session.csv
+	$(RUN) -m catpref demo $(DEMO)
 
 test: $(VENV)/test-installed $(VENV)/debian-installed
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
@@ -27,9 +24,13 @@ lint: $(VENV)/dev-installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright --pythonpath $(RUN)
+	$(VENV)/bin/lint-imports
+
+docs: $(VENV)/dev-installed
+	$(VENV)/bin/mkdocs build --strict --quiet
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(DEMO) site dist
 
 $(VENV)/created:
 	$(PYTHON) -m venv $(VENV)

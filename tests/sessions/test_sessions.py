@@ -504,7 +504,7 @@ def test_where_the_stimulus_folder_comes_from(tmp_path: Path) -> None:
     assert read_sessions([path], tmp_path / "given").stimuli == tmp_path / "given"
     other = tmp_path / "data" / "tuesday.csv"
     other.write_text(HEADER + ROWS)
-    assert "--stimuli" in complaint(path, other)
+    assert "stimuli=" in complaint(path, other)
     assert len(read_sessions([path, other], tmp_path / "given").trials) == 4
 
 
@@ -644,7 +644,7 @@ def test_paths_that_are_no_files(tmp_path: Path, write: Write) -> None:
     with (tmp_path / "huge.csv").open("wb") as huge:
         huge.truncate(2**33)
     assert "MiB" in complaint(tmp_path / "huge.csv")
-    assert "--stimuli" in complaint(write(HEADER + ROWS), stimuli=tmp_path / "nowhere")
+    assert "stimuli=" in complaint(write(HEADER + ROWS), stimuli=tmp_path / "nowhere")
 
 
 def test_only_one_side_chosen(write: Write) -> None:
