@@ -147,8 +147,11 @@ def _siamese(
 
 
 def _pairwise_gp(embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray) -> Predictor:
-    from botorch.fit import fit_gpytorch_mll
-    from botorch.models.pairwise_gp import PairwiseGP, PairwiseLaplaceMarginalLogLikelihood
+    from botorch.fit import fit_gpytorch_mll  # pyright: ignore[reportMissingImports]
+    from botorch.models.pairwise_gp import (  # pyright: ignore[reportMissingImports]
+        PairwiseGP,
+        PairwiseLaplaceMarginalLogLikelihood,
+    )
 
     features = embeddings.astype(np.float64)
     components = PCA(min(_COMPONENTS, len(features) - 1), random_state=0).fit(features)

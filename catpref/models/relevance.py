@@ -20,7 +20,7 @@ from scipy.special import expit, log_expit
 
 from catpref.models.newton import minimise
 
-_trmm, _trsm, _trsv, _syrk = get_blas_funcs(("trmm", "trsm", "trsv", "syrk"), dtype=float)
+_trmm, _trsm, _trsv = get_blas_funcs(("trmm", "trsm", "trsv"), dtype=float)
 _potrf, _potrs = get_lapack_funcs(("potrf", "potrs"), dtype=float)
 
 _FACTOR_SD = 3.0  # of the log variances: one region may well matter 20 times more than another
@@ -55,23 +55,20 @@ def block_variances(
         Each block's prior variance, shape (blocks,).
     """
     blocks, items, _ = grams.shape
-    # A quarter of the memory to read: the search for the factors takes its time for little else.
-    lower = np.tril_indices(items)
-    flat = grams[:, *lower].astype(np.float32, order="C")
+    # Half as long a memory to read: the search for the factors takes its time for little else.
+    flat = grams.reshape(blocks, -1).astype(np.float32)
     factors = np.column_stack([factors, np.ones(blocks)])  # the last one scales all blocks
 
     def variances(logs: np.ndarray) -> np.ndarray:
         return np.exp(factors @ logs) / blocks
 
     def weighted(block: np.ndarray) -> np.ndarray:
-        gram = np.empty((items, items))
-        gram[lower] = gram.T[lower] = block.astype(np.float32) @ flat
-        return gram
+        return (block.astype(np.float32) @ flat).reshape(items, items).astype(float)
 
     def loss(point: np.ndarray, observed: "_Evidence") -> tuple[float, np.ndarray]:
         block = variances(point)
-        value, by_gram = observed.log_likelihood(weighted(block))
-        slope = factors.T @ (block * (flat @ by_gram[lower].astype(np.float32)))
+        value, outer = observed.log_likelihood(weighted(block))
+        slope = factors.T @ (block * (flat @ outer.ravel().astype(np.float32)) / 2)
         return np.square(point / _FACTOR_SD).sum() / 2 - value, point / _FACTOR_SD**2 - slope
 
     logs = np.zeros(factors.shape[1])
@@ -117,15 +114,12 @@ class _Evidence:
     norm: float
 
     def log_likelihood(self, gram: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return the log marginal likelihood of a prior covariance, and its derivative by its lower triangle."""
+        """Return the log marginal likelihood of a prior covariance, and twice its gradient by that covariance."""
         factor = self._factor(gram)
         halved = _trsm(1, factor, self.root, side=1, lower=1, trans_a=1)
         weights = halved @ _trsv(factor, self.seen, lower=1)
         value = (self.root @ self.seen) @ gram @ weights / 2 - np.log(np.diag(factor)).sum()
-        # Minus (gram + information⁻¹)⁻¹, of which the lower triangle is enough.
-        derivative = _syrk(-1, halved, 1, np.multiply.outer(weights, weights).T, lower=1, overwrite_c=1)
-        _diagonal(derivative)[:] /= 2
-        return float(value), derivative
+        return float(value), np.outer(weights, weights) - halved @ halved.T  # (gram + information⁻¹)⁻¹
 
     def weights(self, gram: np.ndarray) -> np.ndarray:
         """Return what, times a prior covariance, are the most probable utilities under it."""

@@ -16,7 +16,7 @@ measured.save()
 Monitor("bare", autoLog=False).save()
 
 from catpref.errors import BadInput
-from experiments.monitor import load_monitor
+from catpref.lab.monitor import load_monitor
 found = load_monitor("lab")
 said = {"lab": [found.width_cm, found.distance_cm, found.size_px, found.pixels(10), found.angle(100)]}
 for name in ("bare", "none"):
@@ -25,7 +25,7 @@ for name in ("bare", "none"):
     except BadInput as problem:
         said[name] = str(problem)
 
-from experiments import two_afc
+from catpref.lab import two_afc
 from catpref.lab.stage import Stage
 stage = Stage(["escape"])
 said["box"] = two_afc._box(stage, two_afc.Settings(monitor=found, degrees=10))

@@ -61,4 +61,4 @@ def test_the_evidence_is_the_gaussian_one_and_its_gradient_right() -> None:
     assert value == pytest.approx(exact(gram), abs=1e-8)
     step = np.cov(random.normal(size=(12, 40))) * 1e-5
     slope = (evidence.log_likelihood(gram + step)[0] - evidence.log_likelihood(gram - step)[0]) / 2
-    assert slope == pytest.approx((np.tril(gradient) * step).sum(), rel=1e-4)
+    assert slope == pytest.approx((gradient * step).sum() / 2, rel=1e-4)
