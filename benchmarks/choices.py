@@ -98,7 +98,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _load(session: Session, backbone: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give the session's embeddings, its pairs as indices of them, and its choices."""
+    """Return the session's embeddings, its pairs as indices of them, and its choices."""
     images = session.images
     embeddings = embed(
         [image_path(session.stimuli, name) for name in images], backbone, EMBEDDING, default_folder()

@@ -19,7 +19,7 @@ from catpref.command_line import Parser, run
 from catpref.models import study_cnn, study_training
 
 SIZE = 512
-MAPS = 980  # 80 % of a fully-sampled session
+MAPS = 980  # 80% of a fully-sampled session
 BATCH = 32
 PLAIN_STEPS, STEPS = 3, 12
 ACCURACY_SIZE, TRAINING, TEST, SEEDS = 128, 300, 1000, 3

@@ -54,7 +54,7 @@ def true_utilities() -> np.ndarray:
 
 
 def all_pairs(images: int, seed: int = 0) -> np.ndarray:
-    """All pairs of images, the sides drawn by lot, shape (pairs, 2)."""
+    """All pairs of images, the sides drawn at random, shape (pairs, 2)."""
     pairs = np.array([(first, second) for second in range(images) for first in range(second)])
     swap = np.random.default_rng(seed).random(len(pairs)) < 0.5
     pairs[swap] = pairs[swap, ::-1]

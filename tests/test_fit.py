@@ -185,7 +185,7 @@ def test_the_report_opens_offline(fitted: Path) -> None:
         base64.b64decode(content, validate=True)
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     assert not re.search(r"url\(|@import|https?:", html.split("</style>")[0])
-    for said in ("chance is 50 %", "32 ×", "squeeze-caffe", "66", "noise ceiling"):
+    for said in ("chance 50%", "32 ×", "squeeze-caffe", "66", "noise ceiling"):
         assert said in html
 
 

@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 
 def threads() -> ThreadPoolExecutor:
-    """Give a pool for reading images: decoders and resampling let other threads run."""
+    """Return a pool for reading images: decoders and resampling let other threads run."""
     return ThreadPoolExecutor(os.cpu_count())
 
 

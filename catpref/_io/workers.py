@@ -9,7 +9,7 @@ import torch
 
 @contextmanager
 def workers() -> Iterator[ThreadPoolExecutor]:
-    """Give a pool of as many threads as torch would use, in each of which torch uses one.
+    """Return a pool of as many threads as torch would use, in each of which torch uses one.
 
     Layers too small for two threads, decoding, copying and allocating then fill the cores as well. When the
     block ends early, what has not begun is dropped.

@@ -94,7 +94,7 @@ def random_pairs(images: int, rng: np.random.Generator) -> list[Pair]:
 
 
 def all_pairs(images: int) -> list[Pair]:
-    """Give every pair of the images 0 … `images` − 1 once."""
+    """Return every pair of the images 0 … `images` − 1 once."""
     return [(first, second) for second in range(images) for first in range(second)]
 
 
@@ -156,7 +156,7 @@ def keep_apart(pairs: Sequence[Pair], rng: np.random.Generator) -> list[Pair]:
 
 
 def repeat_lag(trials: int, block: int) -> int:
-    """Say how many trials later a trial may be repeated: half a block, at least 10, if the list allows it."""
+    """Return how many trials later a trial may be repeated: half a block, at least 10, if the list allows it."""
     return min(max(10, block // 2), trials // 2)
 
 
@@ -246,7 +246,7 @@ def draw_catches(
 
 
 def _share(pairs: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Say where two arrays of pairs, shape (…, 2), have an image in common."""
+    """Return where two arrays of pairs, shape (…, 2), have an image in common."""
     return (pairs[..., :, None] == others[..., None, :]).any((-2, -1))
 
 
@@ -299,7 +299,7 @@ def list_trials(
 
 
 def count_images(design: str, images: int | None, trials: int | None) -> int:
-    """Say how many images a list needs, given how many images or trials of the design were asked for.
+    """Return how many images a list needs, given how many images or trials of the design were asked for.
 
     Raises
     ------
@@ -330,10 +330,10 @@ def count_images(design: str, images: int | None, trials: int | None) -> int:
 
 
 def count_pairs(design: str, images: int) -> int:
-    """Say how many pairs a list of so many images has, repeats and catch trials aside."""
+    """Return how many pairs a list of so many images has, repeats and catch trials aside."""
     return images // 2 if design == RANDOM else math.comb(images, 2)
 
 
 def _images_for(trials: int) -> int:
-    """Give the largest number of images that have no more than `trials` pairs."""
+    """Return the largest number of images that have no more than `trials` pairs."""
     return (1 + math.isqrt(1 + 8 * trials)) // 2

@@ -104,7 +104,7 @@ class SimulatedObserver:
         return (rng.random(len(p_right)) < p_right).astype(np.int64)
 
     def noise_ceiling(self, left: Iterable[str], right: Iterable[str]) -> float:
-        """Give the expected accuracy on these trials of an oracle that knows all but the noise itself."""
+        """Return the expected accuracy on these trials of an oracle that knows all but the noise itself."""
         p_right = self.p_right(left, right)
         return float(np.maximum(p_right, 1 - p_right).mean())
 

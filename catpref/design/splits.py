@@ -59,7 +59,7 @@ def split(pairs: np.ndarray, by: str, folds: int, seed: int) -> list[Fold]:
 
 
 def connected_groups(pairs: np.ndarray) -> np.ndarray:
-    """Tell which group of images, connected by chains of trials, each image is in.
+    """Return which group of images, connected by chains of trials, each image is in.
 
     Parameters
     ----------

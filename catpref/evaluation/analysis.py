@@ -224,7 +224,7 @@ def _chosen(options: Options, data: Data) -> list[Model]:
 
 
 def _images(session: Session, backbone: Backbone, options: Options, training_trials: Sequence[int]) -> Images:
-    """Say what is to be seen in the session's images, as the options want it."""
+    """Return what is to be seen in the session's images, as the options want it."""
     needs = {need for name in options.models for need in MODELS[name].needs}
     embedding, layer = _representations(options, backbone, needs)
     return Images(

@@ -14,7 +14,7 @@ from catpref.perception.embeddings import GRIDS
 
 
 def contributions(model: Utility, embeddings: np.ndarray, embedding: str) -> np.ndarray:
-    """Tell what each cell of the grid adds to each image's utility.
+    """Return what each cell of the grid adds to each image's utility.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def contributions(model: Utility, embeddings: np.ndarray, embedding: str) -> np.
 
 
 def shares(contributions: np.ndarray) -> np.ndarray:
-    """Tell which part of the utilities' variance over the images each cell brings.
+    """Return which part of the utilities' variance over the images each cell brings.
 
     Parameters
     ----------

@@ -29,12 +29,12 @@ class LearningCurve:
     accuracy
         At each point, shape (points,).
     accuracy_ci95
-        95 % interval at each point, shape (points, 2): over the images drawn, see
+        95% interval at each point, shape (points, 2): over the images drawn, see
         `catpref.evaluation.scores.resampled`.
     limit, half
         The curve ``0.5 + (limit − 0.5) · n / (n + half)`` fitted to the points; None where they do not tell it.
     trials_for_90_percent, trials_for_90_percent_ci95
-        Trials needed for 90 % of what could be gained over chance, ``9 · half``; None where not told.
+        Trials needed for 90% of what could be gained over chance, ``9 · half``; None where not told.
     """
 
     trials: list[float]

@@ -26,9 +26,9 @@ class Scores:
     Attributes
     ----------
     accuracy
-        Part of the choices foreseen; a prediction of exactly one half counts as half a hit.
+        Part of the choices predicted; a prediction of exactly one half counts as half a hit.
     accuracy_ci95
-        95 % interval of the accuracy.
+        95% interval of the accuracy.
     log_loss
         Mean −log P(what was chosen), in nats.
     brier
@@ -41,7 +41,7 @@ class Scores:
         Whether in most folds the model gave all trials the same answer; folds of few trials do not count, unless
         all are.
     p_value
-        How often observers who know nothing of these images are foreseen as well (`unrelated_choices`); None if
+        How often observers who know nothing of these images are predicted as well (`unrelated_choices`); None if
         not asked for.
     """
 
@@ -106,14 +106,14 @@ def score(
 
 
 def hits_of(p_right: np.ndarray, choices: np.ndarray) -> np.ndarray:
-    """Say which choices were foreseen, 1 or 0; a prediction of exactly one half is half a hit."""
+    """Return which choices were predicted, 1 or 0; a prediction of exactly one half is half a hit."""
     return np.where(p_right == 0.5, 0.5, (p_right > 0.5) == (choices == 1))
 
 
 def accuracy_interval(
     hits: np.ndarray, pairs: np.ndarray, trials: np.ndarray | None = None, seed: int = 0
 ) -> tuple[float, float]:
-    """Give the 95 % interval of an accuracy.
+    """Return the 95% interval of an accuracy.
 
     Where every image is in one trial only, trials are independent: Wilson's interval. Otherwise trials that
     share an image rise and fall together, and counting them as independent would flatter: see `resampled`. The
@@ -209,7 +209,7 @@ def reliability(p_right: ArrayLike, choices: ArrayLike) -> np.ndarray:
     Returns
     -------
     ndarray
-        Shape (occupied bins, 3): mean P(right), part of right choices, number of trials.
+        Shape (occupied bins, 3): mean P(right), proportion of right choices, number of trials.
     """
     p_right, choices = np.asarray(p_right), np.asarray(choices)
     bins = np.minimum((p_right * _BINS).astype(int), _BINS - 1)
@@ -222,6 +222,6 @@ def reliability(p_right: ArrayLike, choices: ArrayLike) -> np.ndarray:
 
 
 def calibration_error(p_right: np.ndarray, choices: np.ndarray) -> float:
-    """Give the expected calibration error: the bins' |predicted − observed|, weighted by their trials."""
+    """Return the expected calibration error: the bins' |predicted − observed|, weighted by their trials."""
     predicted, observed, count = reliability(p_right, choices).T
     return float(np.average(np.abs(predicted - observed), weights=count))

@@ -12,7 +12,7 @@ from catpref.lab.texts import load_texts
 
 
 def experiment(design: str, script: str) -> Callable[[Sequence[str]], None]:
-    """Give the command that runs a session of one design; `script` is what the user types."""
+    """Return the command that runs a session of one design; `script` is what the user types."""
 
     def command(arguments: Sequence[str]) -> None:
         options = experiment_parser(design, script).parse_args(arguments)

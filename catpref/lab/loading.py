@@ -34,7 +34,7 @@ def load_pair(trial: Trial, stimuli: Path) -> Pair:
 
 @contextmanager
 def loaded_ahead(loads: Iterable[Callable[[], Pair]], ahead: int = 2) -> Iterator[Iterator[Pair]]:
-    """Give what each of `loads` gives, in turn, while a thread prepares the next ones, from now on.
+    """Return what each of `loads` gives, in turn, while a thread prepares the next ones, from now on.
 
     Parameters
     ----------

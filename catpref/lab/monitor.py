@@ -18,7 +18,7 @@ class Monitor:
     size_px: tuple[int, int]
 
     def pixels(self, angle: float) -> float:
-        """Say how many pixels are seen under an angle in degrees, straight ahead: 2 d tan(angle / 2)."""
+        """Return how many pixels are seen under an angle in degrees, straight ahead: 2 d tan(angle / 2)."""
         return 2 * self.distance_cm * tan(radians(angle) / 2) * self.size_px[0] / self.width_cm
 
     def angle(self, pixels: float) -> float:

@@ -278,7 +278,7 @@ def _note_a_kill(plan: Plan, answered: int) -> None:
 
 
 def _next_part(plan: Plan, folder: Path, options: argparse.Namespace, who: dict[str, Any]) -> Plan:
-    """Give the trials that come after those of a finished part."""
+    """Return the trials that come after those of a finished part."""
     size = options.trials_per_session or plan.description["trials_per_session"]
     kept = {name: plan.description[name] for name in ("stimuli", "list")}
     part = {

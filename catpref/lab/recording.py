@@ -92,7 +92,7 @@ def begin(folder: Path, trials: Sequence[Trial], description: Mapping[str, objec
 
 @contextmanager
 def made_whole(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes `folder` at the end of the block, which may exist if it is empty.
+    """Return a temporary folder that becomes `folder` at the end of the block, which may exist if it is empty.
 
     Raises
     ------
@@ -243,7 +243,7 @@ class Recording:
         return len(rows), seconds
 
     def _problem(self, row: Sequence[str], trial: Trial) -> str | None:
-        """Say what is wrong with a row."""
+        """Return what is wrong with a row."""
         shown = self._row(trial, None, None, 0.0, "")
         if len(row) != len(COLUMNS):
             return f"is not trial {trial.trial} of {TRIALS}"

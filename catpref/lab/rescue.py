@@ -104,7 +104,7 @@ def _places(folder: Path) -> list[Path]:
 
 
 def _is_of(folder: Path, rescued: Path) -> bool:
-    """Say whether a folder holds rescued answers of the session in `folder`, and is one's own."""
+    """Return whether a folder holds rescued answers of the session in `folder`, and is one's own."""
     with suppress(BadInput, OSError):
         description = read_description(rescued)
         check_description(rescued / DESCRIPTION, description)

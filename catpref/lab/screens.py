@@ -31,12 +31,12 @@ class Area(NamedTuple):
     top: float
 
     def holds(self, x: float, y: float) -> bool:
-        """Say whether a point is in it."""
+        """Return whether a point is in it."""
         return self.left <= x <= self.right and self.bottom <= y <= self.top
 
 
 def largest_box(width: int, height: int) -> int:
-    """Say how large two images, the question and the hints can be in a window: the images' side in pixels."""
+    """Return how large two images, the question and the hints can be in a window: the images' side in pixels."""
     return 2 * round(min(0.29 * height * _unit(width, height), 0.215 * width))
 
 
@@ -129,7 +129,7 @@ class Screens:
             stimulus.pos = (side * self._centre + odd_width / 2, odd_height / 2)
 
     def areas(self) -> tuple[Area, Area]:
-        """Give where the two placed images are."""
+        """Return where the two placed images are."""
         areas = []
         for stimulus in self._images:
             (x, y), (width, height) = stimulus.pos, stimulus.size

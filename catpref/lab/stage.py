@@ -217,7 +217,7 @@ class Stage:
         return [(name, self._on_our_clock(at)) for name, at in stamped]
 
     def _new_clicks(self) -> list[tuple[float, float, float]]:
-        """Give the clicks since the last call: pixels from the centre, and the time."""
+        """Return the clicks since the last call: pixels from the centre, and the time."""
         if self.closed:
             raise Stopped
         handle: Any = self.window.winHandle

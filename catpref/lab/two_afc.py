@@ -309,7 +309,7 @@ def _show_trials(session: _Session, settings: Settings) -> None:
 def _loads(
     practice: int, trials: Sequence[Trial], stimuli: Path, screens: Screens
 ) -> Iterator[Callable[[], Pair]]:
-    """Give what loads each pair and fits it to the screen: first those to practise on, then the trials'."""
+    """Return what loads each pair and fits it to the screen: first those to practise on, then the trials'."""
     drawn = practice_pairs(practice)
 
     def fitted(load: Callable[[], Pair]) -> Pair:
@@ -345,7 +345,7 @@ def _box(stage: Stage, settings: Settings) -> int:
 def _describe(
     plan: Plan, stage: Stage, screens: Screens, settings: Settings
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give what session.json says now, and the part of it that is about this sitting."""
+    """Return what session.json says now, and the part of it that is about this sitting."""
     height, monitor = int(stage.window.size[1]), settings.monitor
     sitting = {
         "started": datetime.now().astimezone().isoformat(timespec="milliseconds"),
@@ -378,7 +378,7 @@ def _describe(
 
 
 def _summary(late: Sequence[float], frame: float) -> dict[str, float | int] | None:
-    """Say how much later than `FIXATION` after the last answer the pairs came, on this screen."""
+    """Return how much later than `FIXATION` after the last answer the pairs came, on this screen."""
     if not late:
         return None
     return {

@@ -74,7 +74,7 @@ class Kernels:
         return summed.numpy().astype(np.float64)
 
     def gram_of_block(self, block: int, items: np.ndarray) -> np.ndarray:
-        """Give the inner products of some items within one block."""
+        """Return the inner products of some items within one block."""
         if len(self.grams):
             return self.grams[block][np.ix_(items, items)]
         features = self.features[block][:, items]
@@ -191,7 +191,7 @@ def directions(gram: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def _greatest(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give the greatest eigenvalues, in rising order, and their vectors; of a large matrix, approximately.
+    """Return the greatest eigenvalues, in rising order, and their vectors; of a large matrix, approximately.
 
     References
     ----------

@@ -19,7 +19,7 @@ from scipy.special import expit, log_expit
 from catpref.models.newton import mode
 
 BIAS_VARIANCE = 1.0
-"""Prior variance of the side bias, in squared logits: a bias of one logit (73 % to one side) is not unusual."""
+"""Prior variance of the side bias, in squared logits: a bias of one logit (73% to one side) is not unusual."""
 
 # Bounds of the search for the prior's strength: log of the variance of a typical trial's utility difference.
 _LOG_SPREAD = (-10.0, 8.0)

@@ -1,4 +1,4 @@
-"""How an observer answers, beside what they like: side bias and lapse rate, each with its 95 % interval.
+"""How an observer answers, beside what they like: side bias and lapse rate, each with its 95% interval.
 
 P(right) = λ / 2 + (1 − λ) · logistic(u(right) − u(left) + b): with probability λ the observer does not look and
 chooses either side; b is the preference for the right when they do. The utilities, their spread, λ and b are
@@ -42,9 +42,9 @@ class PsychometricFit:
     Attributes
     ----------
     side_bias, side_bias_ci95
-        Posterior mean and 95 % interval of the preference for the right, in logits.
+        Posterior mean and 95% interval of the preference for the right, in logits.
     lapse, lapse_ci95
-        Posterior mean and 95 % interval of the lapse rate.
+        Posterior mean and 95% interval of the lapse rate.
     """
 
     side_bias: float
@@ -123,7 +123,7 @@ def _laplace(
     prior_variance: float,
     point: np.ndarray,
 ) -> tuple[float, np.ndarray, float]:
-    """Give the log evidence, the mode (in prior standard deviations) and the side bias's posterior variance there."""
+    """Return the log evidence, the mode (in prior SDs) and the side bias's posterior variance there."""
     # Averaged over a Gaussian, a logistic is about one that is less steep (MacKay 1992).
     slope = 1 / np.sqrt(1 + np.pi / 8 * prior_variance * others)
     design = np.column_stack(

@@ -5,7 +5,7 @@ bias set aside, swapping the sides turns P(right) into 1 − P(right), by constr
 
 u is the sum of two paths. The shortcut is linear in the image's features, and is found first, as in ridge
 regression. The trunk, which has the study's convolutions and poolings, starts at zero and learns what the shortcut
-leaves, for as many passes over the trials as foretell choices between training images that were left out in turn:
+leaves, for as many passes over the trials as predict choices between training images that were left out in turn:
 none, where it does not help.
 """
 
@@ -106,7 +106,7 @@ class SiameseCNN:
         return float(np.mean([network.side_bias.item() for network in self.networks]))
 
     def utilities(self, embeddings: np.ndarray) -> np.ndarray:
-        """Give each image's utility in logits; only differences mean something.
+        """Return each image's utility in logits; only differences mean something.
 
         Parameters
         ----------
@@ -250,7 +250,7 @@ class _Step(NamedTuple):
 def _choose(
     components: Tensor, pairs: np.ndarray, choices: np.ndarray, seed: int, mirror: bool
 ) -> tuple[int, float]:
-    """Find the number of passes, and the gain, that best foretell choices between images left out in turn."""
+    """Find the number of passes, and the gain, that best predict choices between images left out in turn."""
     try:
         folds = split(pairs, "images", _INNER_FOLDS, seed)
     except BadInput:
@@ -286,7 +286,7 @@ def _train(
     mirror: bool,
     test: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Iterator[_Step]:
-    """Give the network before the first pass over the trials, where it is the shortcut alone, and after each."""
+    """Return the network before the first pass over the trials, where it is the shortcut alone, and after each."""
     network = _Network(components.shape[1], components.shape[2]).to(components.device)
     weights, side_bias = shortcut
     network.shortcut.weight.copy_(weights)
@@ -352,7 +352,7 @@ def _differences(network: _Network, components: Tensor, pairs: np.ndarray, mirro
 
 
 def _look(network: _Network, components: Tensor, mirror: bool) -> Tensor:
-    """Give images' utilities, before the gain."""
+    """Return images' utilities, before the gain."""
     with torch.inference_mode():
         utilities = network(components)
         if mirror:

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def slice_width(images: int) -> int:
-    """Tell how many dimensions of so many embeddings stay in the cache."""
+    """Return how many dimensions of so many embeddings stay in the cache."""
     return max(1, _CHUNK // max(1, images))
 
 

@@ -23,7 +23,7 @@ _LEAST_SIZE = 128  # of a map; below, the convolutions are too small to gain fro
 
 
 def pays(device: str, size: int) -> bool:
-    """Tell whether maps of this size are large enough, and the processor multiplies in bfloat16."""
+    """Return whether maps of this size are large enough, and the processor multiplies in bfloat16."""
     instructions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     able = any(getattr(torch.cpu, name, lambda: False)() for name in instructions)
     return device == "cpu" and size >= _LEAST_SIZE and able
@@ -31,7 +31,7 @@ def pays(device: str, size: int) -> bool:
 
 @contextmanager
 def stepping(network: nn.Sequential, optimiser: torch.optim.Optimizer, batch: int) -> Iterator["Step"]:
-    """Give the step, with threads to work on.
+    """Return the step, with threads to work on.
 
     Parameters
     ----------

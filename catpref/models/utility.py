@@ -76,7 +76,7 @@ class Utility:
     farthest: float
 
     def utilities(self, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Give each image's utility against the average training image, and its standard deviation, in logits.
+        """Return each image's utility against the average training image, and its standard deviation, in logits.
 
         Parameters
         ----------
@@ -108,7 +108,7 @@ class Utility:
         return expit(_moderated(mean, variance, self.gain, self.side_bias if side_bias else 0.0))
 
     def distances(self, embeddings: np.ndarray) -> np.ndarray:
-        """Tell how unlike the training images others are; see `far`.
+        """Return how unlike the training images others are; see `far`.
 
         Parameters
         ----------
@@ -125,7 +125,7 @@ class Utility:
         return sum(parts, torch.zeros(len(embeddings))).numpy() / embeddings.shape[1]
 
     def far(self, embeddings: np.ndarray) -> np.ndarray:
-        """Say which images are of another kind than the training images: clearly farther than any of those.
+        """Return which images are of another kind than the training images: clearly farther than any of those.
 
         Parameters
         ----------
@@ -351,7 +351,7 @@ def project(learned: Learned, embeddings: np.ndarray) -> Utility:
 
 
 def _left_out(deviations: Tensor, weights: Tensor) -> Tensor:
-    """Give each image's absolute deviation from the other images' mean, in units of their standard deviation.
+    """Return each image's absolute deviation from the other images' mean, in units of their standard deviation.
 
     Parameters
     ----------
@@ -388,7 +388,7 @@ def _relevance(kernels: Kernels, choices: np.ndarray, train: np.ndarray, seed: i
 
 
 def _learned_directions(posterior: laplace.Posterior) -> tuple[np.ndarray, np.ndarray]:
-    """Give the directions that the choices told most about, and how much of the prior variance they took."""
+    """Return the directions that the choices told most about, and how much of the prior variance they took."""
     size = len(posterior.precision)
     values, vectors = eigh(posterior.precision, subset_by_index=(max(0, size - _DIRECTIONS), size - 1))
     return vectors, 1 - 1 / values
@@ -397,7 +397,7 @@ def _learned_directions(posterior: laplace.Posterior) -> tuple[np.ndarray, np.nd
 def _moments_of(
     posterior: laplace.Posterior, differences: np.ndarray, squares: np.ndarray, side_bias: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give the mean and the variance of the utility differences of trials, before the gain."""
+    """Return the mean and the variance of the utility differences of trials, before the gain."""
     vectors, shrinkage = _learned_directions(posterior)
     bias_scale = np.sqrt(laplace.BIAS_VARIANCE) if side_bias else 0.0
     along = np.sqrt(posterior.prior_variance) * (differences @ vectors[:-1]) + bias_scale * vectors[-1]

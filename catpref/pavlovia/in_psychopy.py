@@ -67,7 +67,7 @@ def begin_pause(block, trial):
 
 
 def begin_pair(left, right, left_file, right_file):
-    """Give the stimuli their images."""
+    """Return the stimuli their images."""
     lay_out()
     left.image, right.image = f"images/{left_file}", f"images/{right_file}"
     view.left_size, view.right_size = fit(left.image), fit(right.image)
@@ -75,13 +75,13 @@ def begin_pair(left, right, left_file, right_file):
 
 
 def fit(path):
-    """Give the size at which an image fits into the box."""
+    """Return the size at which an image fits into the box."""
     width, height = Image.open(path).size
     return view.box * width / max(width, height), view.box * height / max(width, height)
 
 
 def page_frame(t):
-    """Tell whether the page has been clicked (not by the second half of a double click), or has stayed enough."""
+    """Return whether the page has been clicked (not by the second half of a double click), or has stayed enough."""
     return (clicked() and view.click > 0.5) or t > view.stays
 
 
@@ -110,7 +110,7 @@ def reset_clicks():
 
 
 def clicked():
-    """Tell whether there was a click since the last frame; `view.click` is its time, however short it was."""
+    """Return whether there was a click since the last frame; `view.click` is its time, however short it was."""
     before, view.click = view.click, view.mouse.getPressed(getTime=True)[1][0]
     return view.click not in (0.0, before)
 

@@ -138,7 +138,7 @@ class Blocks:
 
 
 def blocks(backbone: Backbone, embedding: str) -> Blocks:
-    """Tell the blocks of an embedding: each layer in each of the regions of a 4 × 4 grid.
+    """Return the blocks of an embedding: each layer in each of the regions of a 4 × 4 grid.
 
     A region counts as one with its mirror image: faces are symmetric, and so, mostly, is what one likes in them.
     """

@@ -40,7 +40,7 @@ class Features:
         self.computed = 0
 
     def of(self, members: Sequence[int]) -> list[list[Tensor]]:
-        """Give the features of some of the images.
+        """Return the features of some of the images.
 
         Parameters
         ----------

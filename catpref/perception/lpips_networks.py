@@ -87,7 +87,7 @@ def _fill(trunk: nn.Module, state: Mapping[str, Tensor], path: Path, net: str) -
 
 
 def recognise(state: Mapping[str, Tensor], path: Path) -> str:
-    """Tell which of LPIPS's trunks a checkpoint is of.
+    """Return which of LPIPS's trunks a checkpoint is of.
 
     Raises
     ------

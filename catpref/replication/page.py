@@ -26,7 +26,7 @@ def text_table(study: Study) -> str:
     runs += study.controls.runs[1:]
     runs += [run for leak in study.leaks for run in (leak.network, leak.linear)]
     width = max(len(run.title) for run in runs)
-    lines = [f"{'':{width}}  accuracy  95 % interval   frequent side  classes  p"]
+    lines = [f"{'':{width}}  accuracy  95% interval   frequent side  classes  p"]
     lines += [
         f"{run.title:{width}}  {run.accuracy:.3f}     {run.accuracy_ci95[0]:.3f} to {run.accuracy_ci95[1]:.3f}"
         f"  {run.majority:.3f}          {run.classes}        {run.p_value:.3f}"
@@ -124,13 +124,13 @@ def accuracies(runs: Sequence[Run]) -> Figure:
     axes.set_yticks(range(len(runs)), [run.title for run in reversed(runs)])
     axes.set_ylim(-0.6, len(runs) - 0.4)
     axes.set_xlim(min(0.35, *(run.accuracy_ci95[0] for run in runs)), 1)
-    axes.set_xlabel("test accuracy, with 95 % interval\n| always the more frequent side")
+    axes.set_xlabel("test accuracy, with 95% interval\n| always the more frequent side")
     axes.tick_params(axis="y", length=0)
     return figure
 
 
 def leaks(study: Study) -> Figure:
-    """Draw how well choices are foreseen by where the sides come from, on known and on new images."""
+    """Draw how well choices are predicted by where the sides come from, on known and on new images."""
     figure = Figure(figsize=(8.4, 3.6))
     panels = figure.subplots(1, len(MAPS), sharey=True)
     shown = [
@@ -152,7 +152,7 @@ def leaks(study: Study) -> Figure:
             if by == "trials" and sides != LOT:
                 panel.plot(ends, [leak.recognised] * 2, color=INK, linestyle="--", linewidth=1)
         panel.set_xticks(
-            [0, 1, 2.1], ["sides\nby lot", "sides by a\nlist's order", "each image\non one side"]
+            [0, 1, 2.1], ["sides\nat random", "sides by a\nlist's order", "each image\non one side"]
         )
         panel.set_xlim(-0.4, 2.7)
         panel.set_title(name, fontsize=10)

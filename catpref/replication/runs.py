@@ -20,7 +20,7 @@ from catpref.stimuli.images import open_image
 
 MAPS = {"mean map": None, "first-layer map": 0}
 LEAK_EPOCHS = 30
-LOT, ORDER, HALVES = "sides by lot", "sides by a list's order", "each image on one side"
+LOT, ORDER, HALVES = "sides at random", "sides by a list's order", "each image on one side"
 _LEAKS = ((LOT, "trials"), (ORDER, "trials"), (HALVES, "trials"), (HALVES, "images"))
 _LEAST_CROSSING = 100  # pairs of an image of the one half with one of the other, to show a leak with
 _TRIAL_FOLDS = 5  # one of which is the test
@@ -57,7 +57,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Run:
-    """How well some trials' choices were foreseen.
+    """How well some trials' choices were predicted.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class Run:
     accuracy, accuracy_ci95
         On the test trials.
     p_value
-        How often the choices of observers whose taste has nothing to do with the images would be foreseen as well.
+        How often the choices of observers whose taste has nothing to do with the images would be predicted as well.
     majority
         Accuracy of the answer that was more frequent in training, given to every test trial.
     classes
@@ -142,7 +142,7 @@ class Controls:
 
 @dataclass(frozen=True)
 class Leak:
-    """What may be foreseen from the sides on which images are shown.
+    """What may be predicted from the sides on which images are shown.
 
     Attributes
     ----------
@@ -178,9 +178,9 @@ class Sidedness:
     part
         The part of its appearances in which an image is on its more frequent side, over all images.
     by_lot
-        The same where sides are drawn by lot, on average.
+        The same where sides are drawn at random, on average.
     p_value
-        How often sides drawn by lot are as uneven.
+        How often sides drawn at random are as uneven.
     """
 
     part: float
@@ -356,7 +356,7 @@ def score(
 
 
 def sidedness(pairs: np.ndarray, seed: int) -> Sidedness | None:
-    """Compare the sides of a list with sides drawn by lot; None where each image is shown once."""
+    """Compare the sides of a list with sides drawn at random; None where each image is shown once."""
     shown = np.bincount(pairs.ravel())
     if shown.max() == 1:
         return None
@@ -381,7 +381,7 @@ def _possible_leaks(answers: Answers, random: np.random.Generator, seed: int) ->
     By a list's order, an image is on the left of all that come after it, as where two loops over a list of images
     write down the pairs. Of those pairs, the ones of an image of the first half with one of the second have each
     image on one side always. Of two images that win about equally often, one comes into either half, since
-    otherwise a side would win, and who knows no image would foresee that.
+    otherwise a side would win, and who knows no image would predict that.
 
     Returns
     -------

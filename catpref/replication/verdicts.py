@@ -11,17 +11,17 @@ _SAME = (
 
 
 def above_chance(run: Run, together: int = 1) -> bool:
-    """Tell whether choices were foreseen better than by chance, and better than by the more frequent answer.
+    """Return whether choices were predicted better than chance, and better than by the more frequent answer.
 
     The whole interval has to lie above both, and choices that have nothing to do with the images must hardly ever
-    be foreseen as well: in less than 5 % of the draws, divided by the number of runs that are judged together
+    be predicted as well: in less than 5% of the draws, divided by the number of runs that are judged together
     (Bonferroni).
     """
     return run.accuracy_ci95[0] > max(0.5, run.majority) and run.p_value < _LEVEL / together
 
 
 def points(run: Run) -> float:
-    """Give the accuracy above chance or above the more frequent answer, whichever is more, in percentage points."""
+    """Return the accuracy above chance or above the more frequent answer, whichever is more, in percentage points."""
     return 100 * (run.accuracy - max(0.5, run.majority))
 
 
@@ -31,12 +31,12 @@ def successes(study: Study) -> list[Run]:
 
 
 def blind(swap: Swap) -> bool:
-    """Tell whether exchanging the sides left the maps, and what the network says, as they were but for rounding."""
+    """Return whether exchanging the sides left the maps, and what the network says, as they were but for rounding."""
     return max(swap.p_change, swap.map_change) < _SAME
 
 
 def keeps_sides(sidedness: Sidedness | None) -> bool:
-    """Tell whether images keep to their sides more than by lot, so that a side may tell what is shown."""
+    """Return whether images keep to their sides more than at random, so that a side may tell what is shown."""
     return sidedness is not None and sidedness.p_value < _LEVEL
 
 
@@ -47,7 +47,7 @@ def doubts(swaps: Sequence[Swap], controls: Controls, sidedness: Sidedness | Non
     -------
     list of str
         Of ``"swap"``, an exchange of sides was noticed; ``"shuffled"`` and ``"noiseless"``, it foresaw
-        choices that it cannot foresee; ``"untaught"``, it did not learn what a distance does tell; ``"sides"``,
+        choices that it cannot predict; ``"untaught"``, it did not learn what a distance does tell; ``"sides"``,
         images keep to their sides, so that maps may tell them.
     """
     against = {
@@ -79,7 +79,7 @@ def conclusion(study: Study) -> str:
 
 
 def reading(known: Run, new: Run, together: int = 1) -> str:
-    """Say what a reader of maps has learned where each image is on one side.
+    """Return what a reader of maps has learned where each image is on one side.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def reading(known: Run, new: Run, together: int = 1) -> str:
 
 
 def gain(shown: Leak, together: int = 1) -> float:
-    """Give the points that the better of the two readers wins by the sides, of those that are above chance."""
+    """Return the points that the better of the two readers wins by the sides, of those that are above chance."""
     return max(
         (points(run) for run in (shown.network, shown.linear) if above_chance(run, together)), default=0.0
     )

@@ -58,7 +58,7 @@ def draw_all(analysis: Analysis, faces: Faces) -> dict[str, Figure]:
 
 
 def accuracy(analysis: Analysis) -> Figure:
-    """Draw every model's held-out accuracy with its 95 % interval, beside chance and the noise ceiling."""
+    """Draw every model's held-out accuracy with its 95% interval, beside chance and the noise ceiling."""
     results: list[Result] = [*analysis.results, *analysis.baselines][::-1]
     figure = Figure(figsize=(5.8, 0.4 * len(results) + 1))
     axes = figure.subplots()
@@ -75,7 +75,7 @@ def accuracy(analysis: Analysis) -> Figure:
         axes.plot(result.scores.accuracy, row, "o", color=colour, markersize=7)
     axes.set_yticks(range(len(results)), [MODELS[result.model].title for result in results])
     axes.set_ylim(-0.6, len(results) - 0.3)
-    axes.set_xlabel("accuracy on held-out trials, with 95 % interval")
+    axes.set_xlabel("accuracy on held-out trials, with 95% interval")
     axes.tick_params(axis="y", length=0)
     return figure
 
@@ -100,7 +100,7 @@ def calibration(analysis: Analysis) -> Figure:
             interval = binomtest(round(part * trials), round(trials)).proportion_ci(method="wilson")
             axes.plot([x, x], [interval.low, interval.high], color=colour, linewidth=1.2)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    axes.set(xlabel="predicted P(right)", ylabel="part of right choices")
+    axes.set(xlabel="predicted P(right)", ylabel="proportion of right choices")
     axes.legend(frameon=False, loc="upper left", borderpad=0)
     return figure
 
@@ -150,7 +150,7 @@ def learning_curve(curve: LearningCurve, ceiling: float | None) -> Figure:
     if needed is not None and curve.limit is not None and needed <= 1.5 * most:
         reached = 0.5 + 0.9 * (curve.limit - 0.5)
         axes.plot([needed, needed], [0.5, reached], color=ORANGE, linewidth=1.2)
-        axes.annotate(f"90 % of the gain:\n{needed:.0f} trials", (needed, 0.5), (5, 14), color=ORANGE,
+        axes.annotate(f"90% of the gain:\n{needed:.0f} trials", (needed, 0.5), (5, 14), color=ORANGE,
                       textcoords="offset points", va="bottom")  # fmt: skip
     axes.set_xlim(0, 1.5 * most)
     axes.set(xlabel="training trials", ylabel="accuracy on held-out trials")
@@ -179,7 +179,7 @@ def regions(analysis: Analysis, faces: Faces, shown: int = 4) -> Figure:
     axes.axis("off")
     scale = ScalarMappable(Normalize(0, most), "Oranges")
     bar = left.colorbar(scale, ax=axes, orientation="horizontal", shrink=0.7, pad=0.02)
-    bar.set_label(f"part of the preference in a cell of {len(parts)} × {len(parts)} (%)", fontsize=9)
+    bar.set_label(f"share of the preference in a cell of {len(parts)} × {len(parts)} (%)", fontsize=9)
     bar.outline.set_visible(False)  # type: ignore[union-attr]
 
     order = {image: number for number, image in enumerate(analysis.session.images)}

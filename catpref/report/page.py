@@ -28,7 +28,7 @@ _FACES = 12
 
 def text_table(analysis: Analysis) -> str:
     """Lay the results out for a terminal: a line a model, then chance and the noise ceiling."""
-    header = ("model", "reads", "accuracy", "95 % interval", "log loss", "ECE", "AUC")
+    header = ("model", "reads", "accuracy", "95% interval", "log loss", "ECE", "AUC")
     rows = [header, *(_cells(result) for result in [*analysis.results, *analysis.baselines])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = [
@@ -111,6 +111,7 @@ def write(analysis: Analysis, folder: Path) -> None:
         analysis=analysis,
         # Named before looking at the results: the best of several would be a lucky one.
         headline=analysis.results[0],
+        sentence=headline(analysis),
         signed=_signed,
         ceiling=_ceiling(analysis),
         faces=_strip(analysis, faces),

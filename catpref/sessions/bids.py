@@ -79,12 +79,12 @@ part of this data set.
 
 
 def is_beh(path: Path) -> bool:
-    """Say whether a file is one that `write` wrote, or of its kind."""
+    """Return whether a file is one that `write` wrote, or of its kind."""
     return path.name.endswith(_SUFFIX)
 
 
 def with_own_names(table: Table) -> Table:
-    """Give a behavioural file the columns of a session, and empty cells for n/a."""
+    """Return a behavioural file the columns of a session, and empty cells for n/a."""
     plain = {escape: character for character, escape in _ESCAPES.items()}
 
     def unescaped(cell: str) -> str:

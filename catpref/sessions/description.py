@@ -14,7 +14,7 @@ _INSTEAD = "correct it or move it away"
 
 
 def stimulus_folder(paths: Sequence[Path], stimuli: Path | None) -> Path:
-    """Say where the images of some session files are; see `catpref.sessions.session.read_sessions`.
+    """Return where the images of some session files are; see `catpref.sessions.session.read_sessions`.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def noise_ceiling(path: Path) -> float | None:
-    """Give the best accuracy to expect, where the JSON beside a session knows it (that of a simulated one does).
+    """Return the best accuracy to expect, where the JSON beside a session knows it (that of a simulated one does).
 
     Raises
     ------

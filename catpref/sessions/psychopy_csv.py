@@ -37,7 +37,7 @@ _MOST_COPIES = 8  # within each other; thousands would take the file system a mi
 
 
 def is_wide(table: Table) -> bool:
-    """Say whether PsychoPy or PsychoJS wrote this table."""
+    """Return whether PsychoPy or PsychoJS wrote this table."""
     return any(_WRITTEN_BY_PSYCHOPY.search(name) for name in table.columns)
 
 
@@ -225,7 +225,7 @@ def _side_of_click(item: str, pair: tuple[str, str]) -> int | None:
 
 
 def _meaning_of_keys(seen: set[str], digits_only: bool) -> dict[str, int]:
-    """Say which side each of the keys stands for that were used in one column."""
+    """Return which side each of the keys stands for that were used in one column."""
     meaning = {"left": 0, "f": 0, "right": 1, "j": 1}
     numbers = {item: number(item) for item in seen}
     if 2 in numbers.values():
@@ -253,7 +253,7 @@ def _items(cell: str) -> list[str]:
 
 
 def _times(table: Table, column: str) -> list[str]:
-    """Give the reaction times that stand beside the answers of a column, empty where there are none."""
+    """Return the reaction times that stand beside the answers of a column, empty where there are none."""
     answer, _, kind = column.rpartition(".")
     times = f"{answer}.rt" if kind == "keys" else f"{answer}.time"
     if times not in table.columns:

@@ -35,11 +35,11 @@ class Table:
         return [row[place] for row in self.rows]
 
     def frame(self) -> pd.DataFrame:
-        """Give the cells as text."""
+        """Return the cells as text."""
         return pd.DataFrame(self.rows, columns=pd.Index(self.columns), dtype=object)
 
     def at(self, row: int, column: str) -> str:
-        """Say where a cell is, for a complaint."""
+        """Return where a cell is, for a complaint."""
         return f"{self.path}: row {self.lines[row]}, column {shown(column)}"
 
     def with_columns(self, **columns: Sequence[str]) -> "Table":
@@ -73,7 +73,7 @@ def without_quotes(cell: str) -> str:
 
 
 def is_nothing(cell: str) -> bool:
-    """Say whether a cell stands for no value."""
+    """Return whether a cell stands for no value."""
     return without_quotes(cell).lower() in _NOTHING
 
 
@@ -153,7 +153,7 @@ def read_table(path: Path, expected: Collection[str]) -> Table:
 
 
 def _rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Give every row that is not blank, with the line on which it starts."""
+    """Return every row that is not blank, with the line on which it starts."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     line = 1
     try:

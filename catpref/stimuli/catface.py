@@ -192,7 +192,7 @@ def _grid(step: int = 1) -> tuple[Array, Array]:
 
 @cache
 def _flow() -> tuple[Array, Array]:
-    """Give unit vectors along which the hair lies: away from the nose, then down the chest."""
+    """Return unit vectors along which the hair lies: away from the nose, then down the chest."""
     x, y = _grid()
     noise = np.random.default_rng(7).standard_normal((2, SIZE, SIZE)).astype(np.float32)
     wave_x, wave_y = (14 * cv2.GaussianBlur(one, (0, 0), 24) for one in noise)

@@ -173,7 +173,7 @@ def square_around(face: Box, width: int, height: int) -> Box:
 
 
 def centre_square(width: int, height: int) -> Box:
-    """Give the largest square in the middle of an image."""
+    """Return the largest square in the middle of an image."""
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     return left, top, left + side, top + side

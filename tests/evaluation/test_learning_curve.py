@@ -11,7 +11,7 @@ def curve(
     half: float, limit: float = 0.8, sizes: tuple[int, ...] = (50, 100, 200, 400, 800)
 ) -> LearningCurve:
     random = np.random.default_rng(0)
-    luck = random.random(len(PAIRS))  # the same trials are foreseen, and more with more training
+    luck = random.random(len(PAIRS))  # the same trials are predicted, and more with more training
     hits = {float(n): (luck < 0.5 + (limit - 0.5) * n / (n + half)).astype(float) for n in sizes}
     return learning_curve.fit(hits, PAIRS)
 

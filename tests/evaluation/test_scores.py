@@ -56,7 +56,7 @@ def test_disjoint_trials_have_wilsons_interval(hits: int, trials: int, low: floa
 def test_trials_that_share_images_leave_more_doubt() -> None:
     pairs = all_pairs(20)
     random = np.random.default_rng(0)
-    quality = random.normal(size=20)  # some images are foreseen well and some are not
+    quality = random.normal(size=20)  # some images are predicted well and some are not
     hits = random.random(190) < expit(1 + quality[pairs].sum(1))
     shared = accuracy_interval(hits, pairs)
     apart = accuracy_interval(hits, np.arange(380).reshape(-1, 2))
@@ -228,7 +228,7 @@ def test_by_chance_every_p_value_is_as_likely_as_any_other(design: str) -> None:
     assert np.mean(np.array(values) < 0.1) <= 0.2 and 0.35 < np.mean(values) < 0.65
 
 
-def test_a_model_that_foresees_has_a_small_p_value_and_a_constant_one_none() -> None:
+def test_a_model_that_predicts_has_a_small_p_value_and_a_constant_one_none() -> None:
     pairs, random = all_pairs(25), np.random.default_rng(0)
     worth = random.normal(0, 2, 25)
     p = expit(worth[pairs[:, 1]] - worth[pairs[:, 0]] + 0.8)

@@ -37,7 +37,7 @@ def model() -> SiameseCNN:
     return trained()
 
 
-def test_choices_between_new_images_are_foreseen() -> None:
+def test_choices_between_new_images_are_predicted() -> None:
     looks, pairs, _, better = planted()
     new = (pairs >= SHOWN).all(1)
     hits = (model().p_right(looks, pairs[new]) > 0.5) == better[new]

@@ -43,7 +43,7 @@ def test_the_taste_of_a_noise_free_observer_is_recovered(noise_free: Utility, em
     assert (sd > 0).all()
 
 
-def test_choices_between_new_faces_are_foreseen(noise_free: Utility, embeddings: np.ndarray) -> None:
+def test_choices_between_new_faces_are_predicted(noise_free: Utility, embeddings: np.ndarray) -> None:
     new = all_pairs(len(embeddings) - TRAINING_FACES) + TRAINING_FACES
     p_right = noise_free.p_right(embeddings, new)
     assert ((p_right > 0.5) == answers(new, true_utilities())).mean() > 0.65
@@ -127,7 +127,7 @@ def test_the_order_of_images_and_trials_does_not_matter() -> None:
     ):
         learned, sd = model.utilities(known)
         wanted, wanted_sd = plain.utilities(known)
-        # The gain is found on folds that are drawn by lot, and may differ a little.
+        # The gain is found on folds that are drawn at random, and may differ a little.
         np.testing.assert_allclose(learned / model.gain, wanted / plain.gain, atol=0.02)
         np.testing.assert_allclose(sd / model.gain, wanted_sd / plain.gain, atol=0.02)
         assert model.gain == pytest.approx(plain.gain, rel=0.3)

@@ -77,7 +77,7 @@ def test_maps_tell_images_that_keep_to_their_sides(simulated: Path) -> None:
     assert len(leaks) == 8
     for name in ("mean map", "first-layer map"):
         read = {(each["sides"], each["split"]): each["linear"] for each in leaks if each["map"] == name}
-        by_lot, known = read["sides by lot", "trials"], read["each image on one side", "trials"]
+        by_lot, known = read["sides at random", "trials"], read["each image on one side", "trials"]
         new = read["each image on one side", "images"]
         assert (by_lot["n_train"], known["n_train"] + known["n_test"]) == (980, 625)
         assert known["accuracy"] > 0.58 and known["p_value"] < 0.05

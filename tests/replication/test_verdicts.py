@@ -38,7 +38,7 @@ LEAKS = {(LOT, "trials"): 0.5, (ORDER, "trials"): 0.6, (HALVES, "trials"): 0.75,
 
 
 def planted(**changes: object) -> Study:
-    """A study that went as the explanation foretells: of a fully-sampled list, nothing but leaks above chance."""
+    """A study that went as the explanation predicts: of a fully-sampled list, nothing but leaks above chance."""
     names = [Path(f"{number}.png") for number in range(50)]
     answers = Answers("fully-sampled", names, all_pairs(50), np.zeros(1225, int), 0.85)
     study = Study(
@@ -87,20 +87,20 @@ def said(study: Study) -> str:
 
 def test_above_chance_is_above_the_frequent_side_too() -> None:
     assert above_chance(run(0.6)) and not above_chance(run(0.57))
-    assert not above_chance(run(0.8, majority=0.8)), "who presses one key is foreseen by pressing it"
+    assert not above_chance(run(0.8, majority=0.8)), "who presses one key is predicted by pressing it"
     assert not above_chance(run(0.6, p_value=0.06))
     assert above_chance(run(0.6, p_value=0.02)) and not above_chance(run(0.6, p_value=0.02), together=4)
     assert points(run(0.6)) == pytest.approx(10) and points(run(0.6, majority=0.55)) == pytest.approx(5)
 
 
-def test_a_study_as_foretold_is_explained() -> None:
+def test_a_study_as_predicted_is_explained() -> None:
     study = planted()
     assert (conclusion(study), successes(study)) == ("explained", [])
     text = said(study)
     assert "A distance map does not say which face is on which side" in text
     assert "none of the 2 experiments is above chance, and the controls agree" in text
     assert "choose the same side in both orders, without exception" in text
-    assert "not foreseen better than chance either" in text and "the fault is not the observer's" in text
+    assert "not predicted better than chance either" in text and "the fault is not the observer's" in text
     assert "That is a leak of 25 points" in text and "does not show by itself" in text
     assert "it would have gained 10 points where they follow a list's order, and 25 points" in text
     assert "not above chance here, and there is nothing to explain" in text
@@ -119,7 +119,7 @@ def test_an_experiment_above_chance_contradicts_the_explanation() -> None:
         assert denied not in text
     study = with_accuracies(0.7, 0.51)
     study = replace(study, controls=replace(study.controls, made=study.experiments[0][0]))
-    assert "the real ones are: 70.0 %" in said(study)
+    assert "the real ones are: 70.0%" in said(study)
 
 
 def test_above_chance_in_a_list_whose_images_keep_to_their_sides_may_be_a_leak() -> None:
@@ -130,7 +130,7 @@ def test_above_chance_in_a_list_whose_images_keep_to_their_sides_may_be_a_leak()
     assert "Images keep to their sides in this list" in text and "none of the result" not in text
 
 
-def test_sides_of_one_list_do_not_explain_what_is_foreseen_in_another() -> None:
+def test_sides_of_one_list_do_not_explain_what_is_predicted_in_another() -> None:
     of_last = planted().experiments
     other = run(0.7, title="mean map, random-sampled"), SAME
     study = planted(experiments=[other, *of_last], sidedness=KEPT)
@@ -181,9 +181,9 @@ def test_what_leaks_is_said_as_it_was_found() -> None:
     assert "does not find the leak either" in text and "the maps hold what leaks" not in text
     assert "and nothing that is above chance where each image is on one side" in text
     text = said(with_leak(HALVES, "images", network=0.7))
-    assert "New images are foreseen too" in text and "new ones are not" not in text
+    assert "New images are predicted too" in text and "new ones are not" not in text
     text = said(with_leak(LOT, "trials", network=0.7))
-    assert "sides drawn by lot do not explain" in text and "does not show by itself" not in text
+    assert "sides drawn at random do not explain" in text and "does not show by itself" not in text
     text = said(planted(leaks=[]))
     assert "too few of these trials share images" in text and "points" not in text
 
