@@ -10,7 +10,8 @@ from catpref._io.devices import DEVICES
 from catpref._io.outputs import output_file
 from catpref.command_line import Parser, add_cache_options, run, warn_on_terminal
 from catpref.sessions.session import read_pairs
-from catpref.taste import images_in, load
+from catpref.stimuli.images import images_in
+from catpref.taste import load
 
 
 def main(arguments: Sequence[str]) -> None:

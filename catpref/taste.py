@@ -22,8 +22,7 @@ from catpref.perception import backbones
 from catpref.report import page
 from catpref.report.metrics import metrics_of
 from catpref.sessions.session import SIDES, Session, read_pairs, read_sessions
-from catpref.stimuli.folder import StimulusFolder
-from catpref.stimuli.images import find_images, image_path
+from catpref.stimuli.images import image_path, images_in
 
 AnyPath = str | Path
 
@@ -386,31 +385,6 @@ class Taste:
         if path is None or not path.is_file():
             raise BadInput(f"{self._folder}: holds no {name}; it has what was kept by save()")
         return pd.read_csv(path)
-
-
-def images_in(place: Path) -> list[Path]:
-    """Return an image file, or the images of a folder that are files inside it."""
-    if not place.is_dir():
-        if not place.is_file():
-            what = "is not an ordinary file" if place.exists() else "there is no such image or folder"
-            raise BadInput(f"{place}: {what}")
-        return [place]
-    folder, inside, left_out = StimulusFolder(place), [], []
-    for name in find_images(place):
-        try:
-            folder.file(name)
-            inside.append(place / name)
-        except BadInput:
-            left_out.append(name)
-    if not inside:
-        raise BadInput(f"{place}: none of its images is a file inside it (such as {left_out[0]})")
-    if left_out:
-        more = ", …" if len(left_out) > 3 else ""
-        _LOG.warning(
-            "%s: left out %d not files inside the folder: %s%s",
-            place, len(left_out), ", ".join(left_out[:3]), more,
-        )  # fmt: skip
-    return inside
 
 
 def _cache_folder(cache: AnyPath | None) -> Path | None:

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from networks_support import random_trunk, save_trunk
 from PIL import Image
 from safetensors.numpy import load_file
 from support import call, listing, refusal, scratch, shell, small_study, true_utilities, use_own_cache
-from test_backbones import random_trunk, save_trunk
 
 from catpref._io.outputs import output_folder
 from catpref.fit import main
@@ -25,7 +25,7 @@ QUICK = ("--folds", "3", "--map-size", "32")
 SCORES = {"accuracy", "accuracy_ci95", "log_loss", "brier", "ece", "auc", "collapsed", "p_value"}
 ENTRY = {"model", "embedding", "split", "n_train", "n_test", "repeats", "fit_seconds"} | SCORES
 MODELS = ["utility", "siamese_cnn", "study_cnn"]
-BASELINES = ["majority_side", "luminance", "contrast", "bradley_terry"]
+BASELINES = ["ridge", "majority_side", "luminance", "contrast", "bradley_terry"]
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from networks_support import random_trunk, save_trunk
 from PIL import Image
 from safetensors.numpy import load_file
 from support import call, faces, listing, refusal, shell, small_study, true_utilities, use_own_cache
-from test_backbones import random_trunk, save_trunk
 
 from catpref.fit import main as fit
 from catpref.predict import main

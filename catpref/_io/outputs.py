@@ -11,35 +11,30 @@ killed processes left beside their outputs is cleaned by the next command that w
 
 import ctypes
 import errno
-import hashlib
-import io
-import json
 import os
 import shutil
 import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from catpref._io.files import force_to_disk, sha256_of
+from catpref._io.files import force_to_disk
 from catpref._io.locks import locked
-from catpref._io.reading import read_bytes
+from catpref._io.marks import (
+    MARK,
+    foreign_entry,
+    is_unchanged,
+    mark_beside,
+    mark_folder,
+    read_mark,
+    version_of,
+    write_mark,
+)
 from catpref.errors import BadInput
-from catpref.version import __version__
 
-MARK = ".catpref.json"
-"""Name of the mark in an output folder."""
-
-_DROPPINGS = frozenset(
-    {".DS_Store", "Thumbs.db", "desktop.ini"}
-)  # what file managers leave in folders they show
-_LARGEST_MARK = 64 * 2**20
 _LOCK, _TEMPORARY = ".catpref-lock", ".catpref-tmp-"
-_THREADS = 8  # that wait for the disk
 _NOREPLACE, _EXCHANGE = 1, 2  # of Linux's renameat2
 _AT_FDCWD = -100
 
@@ -67,7 +62,7 @@ def output_folder(path: Path, kind: str, reads: Iterable[Path] = ()) -> Iterator
         building = Path(tempfile.mkdtemp(prefix=f".{place.name}{_TEMPORARY}", dir=place.parent))
         try:
             yield building
-            _mark_folder(building, kind)
+            mark_folder(building, kind)
             building.chmod(0o755)
             _swap_folders(building, path, place, kind)
             force_to_disk(place.parent)
@@ -128,41 +123,9 @@ def _check_folder(path: Path, place: Path, kind: str, reads: Iterable[Path] = ()
         for one in reads:
             if one.resolve().is_relative_to(place):
                 raise BadInput(f"{path}: would be replaced whole, and {one} is in it; choose another folder")
-        foreign = _foreign_entry(place, kind)
+        foreign = foreign_entry(place, kind)
         if foreign:
             raise BadInput(f"{path}: {foreign}; choose another folder, or move it away")
-
-
-def _foreign_entry(folder: Path, kind: str) -> str | None:
-    """Return why a folder may not be replaced, naming the first foreign file; None if it may."""
-    if all(entry.name in _DROPPINGS for entry in os.scandir(folder)):
-        return None
-    mark = _read_mark(folder / MARK)
-    files: dict[str, Any] = {} if mark is None else mark["files"]
-    parents = {parent.as_posix() for name in files for parent in Path(name).parents}
-    for entry in _walk(folder):
-        name = Path(entry.path).relative_to(folder).as_posix()
-        if entry.is_dir(follow_symlinks=False):
-            known = name in parents
-        elif entry.name in _DROPPINGS or name == MARK:
-            known = True
-        else:
-            known = name in files and entry.is_file(follow_symlinks=False)
-            if known and not _is_unchanged(Path(entry.path), files[name]):
-                return f"holds {name!r}, which was changed since catpref wrote it"
-        if not known:
-            return f"holds {name!r}, which was not written by catpref"
-    if mark is None:
-        return f"holds {MARK!r}, which is damaged"
-    return None if mark["kind"] == kind else f"holds a {mark['kind']}, not a {kind}"
-
-
-def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Yield what is in a folder and below, in the order of the names, hidden ones last; links are not followed."""
-    for entry in sorted(os.scandir(folder), key=lambda entry: (entry.name.startswith("."), entry.name)):
-        yield entry
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path))
 
 
 def _check_file(path: Path, place: Path, kind: str) -> None:
@@ -170,84 +133,13 @@ def _check_file(path: Path, place: Path, kind: str) -> None:
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(place.lstat().st_mode):
             raise BadInput(f"{path}: is not an ordinary file; choose another")
-        mark = _read_mark(_mark_beside(place))
+        mark = read_mark(mark_beside(place))
         if mark is None:
             raise BadInput(f"{path}: was not written by catpref; choose another, or move it away")
         if mark["kind"] != kind:
             raise BadInput(f"{path}: is a {mark['kind']}, not a {kind}; choose another, or move it away")
-        if not any(_is_unchanged(place, version) for version in mark["files"].values()):
+        if not any(is_unchanged(place, version) for version in mark["files"].values()):
             raise BadInput(f"{path}: was changed since catpref wrote it; choose another, or move it away")
-
-
-# ---- marks -------------------------------------------------------------------------------------------------
-
-
-def _mark_beside(file: Path) -> Path:
-    return file.with_name(f".{file.name}.catpref")
-
-
-def _read_mark(path: Path) -> dict[str, Any] | None:
-    """Read a mark; None if there is none, or nothing that could be one."""
-    try:
-        mark = json.loads(read_bytes(path, _LARGEST_MARK))
-        intact = (
-            isinstance(mark["kind"], str)
-            and mark["kind"].isprintable()
-            and all(
-                isinstance(version["sha256"], str) and isinstance(version["size"], int)
-                for version in mark["files"].values()
-            )
-        )
-    except (OSError, BadInput, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return None
-    return mark if intact else None
-
-
-def _version_of(path: Path) -> dict[str, Any]:
-    """Return what tells this version of a file from others."""
-    with path.open("rb", buffering=0) as file:
-        return _version(file)
-
-
-def _version(file: io.FileIO) -> dict[str, Any]:
-    status = os.fstat(file.fileno())
-    digest = hashlib.file_digest(file, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
-    return {"size": status.st_size, "modified_ns": status.st_mtime_ns, "sha256": digest}
-
-
-def _is_unchanged(path: Path, version: dict[str, Any]) -> bool:
-    """Whether a file is as it was; its content is read only where size and time do not tell."""
-    status = path.stat()
-    if status.st_size != version["size"]:
-        return False
-    return status.st_mtime_ns == version.get("modified_ns") or sha256_of(path) == version["sha256"]
-
-
-def _mark_folder(folder: Path, kind: str) -> None:
-    files = sorted(entry.path for entry in _walk(folder) if entry.is_file(follow_symlinks=False))
-    shares = [
-        files[start::_THREADS] for start in range(_THREADS)
-    ]  # a task a file would cost more than the file
-    with ThreadPoolExecutor(_THREADS) as pool:
-        versions = dict(pair for share in pool.map(_forced_versions, shares) for pair in share)
-    names = {path: path.removeprefix(f"{folder}{os.sep}").replace(os.sep, "/") for path in files}
-    _write_mark(folder / MARK, kind, {names[path]: versions[path] for path in files})
-
-
-def _forced_versions(paths: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
-    """Force files to the disk, and return what tells their versions from others."""
-    versions = []
-    for path in paths:
-        with Path(path).open("rb", buffering=0) as file:
-            os.fsync(file.fileno())
-            versions.append((path, _version(file)))
-    return versions
-
-
-def _write_mark(path: Path, kind: str, files: dict[str, Any]) -> None:
-    about = {"written_by": f"catpref {__version__}", "kind": kind, "files": files}
-    path.write_text(json.dumps(about) + "\n", encoding="utf-8")
-    force_to_disk(path)
 
 
 # ---- from the new to its place -----------------------------------------------------------------------------
@@ -337,17 +229,17 @@ def _swap_files(news: Sequence[Path], paths: Sequence[Path], places: Sequence[Pa
             _check_file(path, place, kind)
             old = place.exists()
             # The mark knows the old and the new before the new is there, so that it is right at every moment.
-            mark = _mark_beside(place)
-            known = _read_mark(mark) if old else None
+            mark = mark_beside(place)
+            known = read_mark(mark) if old else None
             versions = {
                 name: version
                 for name, version in (known["files"] if known else {}).items()
-                if _is_unchanged(place, version)
+                if is_unchanged(place, version)
             }
-            version = _version_of(new)
+            version = version_of(new)
             temporary = _temporary_file(place)
             try:
-                _write_mark(temporary, kind, versions | {version["sha256"]: version})
+                write_mark(temporary, kind, versions | {version["sha256"]: version})
                 temporary.chmod(0o644)
                 temporary.replace(mark)
             finally:
@@ -358,7 +250,7 @@ def _swap_files(news: Sequence[Path], paths: Sequence[Path], places: Sequence[Pa
                 undo.callback(mark.unlink)
             elif _renameat2(new, place, _EXCHANGE):
                 undo.callback(_renameat2, new, place, _EXCHANGE)
-                if not any(_is_unchanged(new, one) for one in versions.values()):
+                if not any(is_unchanged(new, one) for one in versions.values()):
                     raise BadInput(f"{path}: was changed meanwhile; choose another, or move it away")
             else:
                 new.replace(place)
@@ -419,7 +311,7 @@ def _clean(place: Path) -> None:
         if (
             not place.exists()
             and left.name.startswith(f".{place.name}{_TEMPORARY}old-")
-            and _read_mark(left / MARK)
+            and read_mark(left / MARK)
         ):
             left.replace(place)
             print(f"catpref: {place}: was put back, after a run that was ended too soon", file=sys.stderr)
@@ -437,8 +329,8 @@ def _remove(left: Path) -> None:
         with suppress(OSError):
             left.unlink(missing_ok=True)
         return
-    mark = _read_mark(left / MARK)
-    foreign = _foreign_entry(left, mark["kind"]) if mark else None
+    mark = read_mark(left / MARK)
+    foreign = foreign_entry(left, mark["kind"]) if mark else None
     if foreign:
         print(f"catpref: {left}: is kept, since {foreign}", file=sys.stderr)
     else:

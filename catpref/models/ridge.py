@@ -36,6 +36,8 @@ def _fit(data: Data, train: np.ndarray, _: np.ndarray | None) -> _Ridge:
     sizes = np.bincount(kernels.blocks.of_dimension, minlength=len(kernels.blocks.factors))
     gram = kernels.gram(sizes / sizes.sum())
     differences = right_minus_left(gram @ directions(gram, kernels.pairs[train]), kernels.pairs)
+    if not differences.shape[1]:  # all images look the same, and scikit-learn wants something to read
+        differences = np.zeros((len(differences), 1))
     seen, choices = differences[train], data.choices[train]
     return _Ridge(
         _regression(_choose(seen, choices, data.pairs[train], data.seed)).fit(seen, choices), differences

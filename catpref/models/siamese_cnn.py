@@ -23,19 +23,17 @@ from catpref.design.splits import split
 from catpref.errors import BadInput
 from catpref.models import laplace, stored
 from catpref.models.calibration import fit_gain
+from catpref.models.components import IMAGES_AT_ONCE, MOST_COMPONENTS, components_of, mixing_of
 from catpref.models.interface import Data, Epoch, Images, Model
 from catpref.models.study_cnn import CHANNELS
 from catpref.models.utility import Utility, learned_from, project
 
 EPOCHS = 6
-_COMPONENTS = 32  # that the first, 1 × 1 convolution makes of the channels
-_COMPONENT_ROWS = 4096  # cells of training images that tell the components
 _MEMBERS = 2  # networks, from different initial weights, whose utilities are averaged
 _INNER_FOLDS = 3
 _BATCH = 128  # trials
 _LEARNING_RATE = 1e-3
 _WEIGHT_DECAY = 1e-2
-_IMAGES_AT_ONCE = 64
 _MOST_DIRECTIONS = 300  # in which the shortcut varies where there are many images
 
 
@@ -113,11 +111,13 @@ class SiameseCNN:
         embeddings
             Shape (images, dimensions), as in training.
         """
-        components = _components(embeddings, np.arange(len(embeddings)), self.centre, self.scale, self.mixing)
+        components = components_of(
+            embeddings, np.arange(len(embeddings)), self.centre, self.scale, self.mixing
+        )
         device = self.networks[0].side_bias.device
         parts = [
             torch.stack([_look(network, part, self.mirror) for network in self.networks]).mean(0).cpu()
-            for part in components.to(device).split(_IMAGES_AT_ONCE)
+            for part in components.to(device).split(IMAGES_AT_ONCE)
         ]
         return self.gain * torch.cat(parts).double().numpy()
 
@@ -168,7 +168,7 @@ def restore(tensors: Mapping[str, np.ndarray], channels: int, grid: int, device:
         If a part is missing, has another shape or type, or a value that cannot be.
     """
     components = tensors["mixing"].shape[-1:] if "mixing" in tensors else ()
-    if not components or components[0] not in range(1, _COMPONENTS + 1):
+    if not components or components[0] not in range(1, MOST_COMPONENTS + 1):
         raise ValueError("mixing is missing or of another shape")
     with torch.device("meta"):  # no memory, before it is known that the tensors are there
         networks = [_Network(components[0], grid) for _ in range(_MEMBERS)]
@@ -225,10 +225,10 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         shown = np.unique(pairs)
-        mixing = _mixing(embeddings, shown, start.centre, start.scale, channels)
+        mixing = mixing_of(embeddings, shown, start.centre, start.scale, channels)
         followed = shown if test is None else np.unique(np.concatenate([pairs, test[0]]))
         components = torch.zeros(len(embeddings), mixing.shape[1], grid, grid)
-        components[followed] = _components(embeddings, followed, start.centre, start.scale, mixing)
+        components[followed] = components_of(embeddings, followed, start.centre, start.scale, mixing)
         components = components.to(device)
         epochs, gain = _choose(components, pairs, choices, seed, mirror)
         networks, histories = [], []
@@ -358,47 +358,6 @@ def _look(network: _Network, components: Tensor, mirror: bool) -> Tensor:
         if mirror:
             utilities = (utilities + network(components, mirrored=True)) / 2
     return utilities
-
-
-def _mixing(
-    embeddings: np.ndarray, images: np.ndarray, centre: np.ndarray, scale: np.ndarray, channels: int
-) -> np.ndarray:
-    """Find the channels' principal components over the cells of the images, scaled to a mean square of one.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape (channels, components).
-    """
-    cells = embeddings.shape[1] // channels
-    enough = max(1, _COMPONENT_ROWS // cells)
-    some = np.random.default_rng(0).permutation(images)[:enough]
-    standardised = (torch.from_numpy(embeddings[some]).float() - torch.from_numpy(centre)) * _inverse(scale)
-    rows = standardised.reshape(-1, channels, cells).transpose(1, 2).reshape(-1, channels)
-    count = min(_COMPONENTS, *rows.shape)
-    _, lengths, directions = torch.svd_lowrank(rows, q=count, niter=4)
-    return (directions / (lengths.square().mean() / len(rows)).sqrt().clamp_min(1e-6)).numpy()
-
-
-def _components(
-    embeddings: np.ndarray, images: np.ndarray, centre: np.ndarray, scale: np.ndarray, mixing: np.ndarray
-) -> Tensor:
-    """Standardise images and mix their channels, a few at a time: shape (images, components, grid, grid)."""
-    channels, components = mixing.shape
-    grid = round((embeddings.shape[1] / channels) ** 0.5)
-    by = _inverse(scale)
-    mix = torch.from_numpy(mixing).T
-    middle = mix @ (torch.from_numpy(centre) * by).reshape(channels, grid**2)
-    parts = [
-        mix @ torch.from_numpy(embeddings[some]).float().mul_(by).reshape(-1, channels, grid**2) - middle
-        for some in np.array_split(images, -(-len(images) // _IMAGES_AT_ONCE))
-    ]
-    return torch.cat(parts).reshape(-1, components, grid, grid)
-
-
-def _inverse(scale: np.ndarray) -> Tensor:
-    """Invert the scale; a dimension that is the same in all images does not count."""
-    return torch.from_numpy(np.divide(1, scale, out=np.zeros_like(scale), where=scale > 1e-12))
 
 
 @dataclass(frozen=True)

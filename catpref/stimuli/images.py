@@ -1,6 +1,7 @@
 """Images in a folder: find them, check them, and load them as a participant sees them."""
 
 import io
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -11,6 +12,8 @@ from PIL import Image, ImageOps
 from catpref._io.reading import read_bytes
 from catpref.errors import BadInput, is_out_of_memory
 from catpref.stimuli.folder import StimulusFolder
+
+_LOG = logging.getLogger(__name__)
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
@@ -59,6 +62,31 @@ def find_images(folder: Path) -> list[str]:
     if not names:
         raise BadInput(f"{folder}: holds no images (jpg, png, webp, bmp or tiff)")
     return sorted(names)
+
+
+def images_in(place: Path) -> list[Path]:
+    """Return an image file, or the images of a folder that are files inside it."""
+    if not place.is_dir():
+        if not place.is_file():
+            what = "is not an ordinary file" if place.exists() else "there is no such image or folder"
+            raise BadInput(f"{place}: {what}")
+        return [place]
+    folder, inside, left_out = StimulusFolder(place), [], []
+    for name in find_images(place):
+        try:
+            folder.file(name)
+            inside.append(place / name)
+        except BadInput:
+            left_out.append(name)
+    if not inside:
+        raise BadInput(f"{place}: none of its images is a file inside it (such as {left_out[0]})")
+    if left_out:
+        more = ", …" if len(left_out) > 3 else ""
+        _LOG.warning(
+            "%s: left out %d not files inside the folder: %s%s",
+            place, len(left_out), ", ".join(left_out[:3]), more,
+        )  # fmt: skip
+    return inside
 
 
 def image_path(folder: Path, name: str) -> Path:

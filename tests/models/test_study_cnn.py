@@ -118,5 +118,5 @@ def test_what_is_saved_is_restored() -> None:
 
 @pytest.mark.parametrize("size", [1, 31, 2049])
 def test_maps_of_no_use_are_bad_input(size: int) -> None:
-    with pytest.raises(BadInput, match=f"--map-size {size}"):
+    with pytest.raises(BadInput, match=f"map_size={size}"):
         study_cnn.fit(np.zeros((2, size, size), np.float32), np.array([0, 1]))

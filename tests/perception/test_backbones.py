@@ -5,48 +5,19 @@ import socket
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lpips
 import pytest
 import torch
+from networks_support import TRUNKS, random_trunk, reference, save_trunk
 from skimage import data
-from torchvision import models
 from torchvision.models import SqueezeNet1_1_Weights
 
 from catpref.errors import BadInput
 from catpref.perception.backbones import DEFAULT, OFFICIAL_FILES, PACKAGED, load_backbone
 from catpref.perception.lpips_networks import classifier, read_caffe_weights, torchvision_state
-
-TRUNKS: dict[str, Callable[..., Any]] = {
-    "squeeze": models.squeezenet1_1,
-    "alex": models.alexnet,
-    "vgg": models.vgg16,
-}
-
-
-def random_trunk(net: str, seed: int = 0) -> torch.nn.Module:
-    torch.manual_seed(seed)
-    return TRUNKS[net](weights=None)
-
-
-def save_trunk(network: torch.nn.Module, path: Path) -> Path:
-    """Save a checkpoint of torchvision's layout, without the large dense layers, which LPIPS does not use."""
-    state = {
-        name: value for name, value in network.state_dict().items() if not name.startswith("classifier.6")
-    }
-    large = {name for name, value in state.items() if name.startswith("classifier") and value.numel() > 10**6}
-    torch.save({name: value for name, value in state.items() if name not in large}, path)
-    return path
-
-
-def reference(net: str, network: torch.nn.Module, monkeypatch: pytest.MonkeyPatch) -> lpips.LPIPS:
-    """Let lpips itself cut up the network, as if torchvision had downloaded it."""
-    name = {"squeeze": "squeezenet1_1", "alex": "alexnet", "vgg": "vgg16"}[net]
-    monkeypatch.setattr(lpips.pretrained_networks.tv, name, lambda **_: network)
-    return lpips.LPIPS(net=net, spatial=True, verbose=False).eval()
 
 
 @pytest.fixture(autouse=True)
@@ -133,7 +104,7 @@ def test_weights_that_are_not_there_are_asked_for(net: str, tmp_path: Path) -> N
         file,
         file.split("-")[-1].split(".")[0],
         str(tmp_path / "torch/hub/checkpoints" / file),
-        "--weights",
+        "weights=",
     ):
         assert said in str(refused.value)
 
@@ -238,5 +209,8 @@ def test_the_embedded_pickle_may_hold_arrays_and_nothing_else(tmp_path: Path) ->
 
 def test_nobody_waits_for_a_network_that_is_not_used() -> None:
     """Importing torchvision takes a second, which a fit with a warm cache does not need."""
-    code = "import sys, catpref.fit as fit; fit.load_backbone(); sys.exit('torchvision' in sys.modules)"
+    code = (
+        "import sys, catpref.fit; from catpref.perception.backbones import load_backbone; load_backbone();"
+        "sys.exit('torchvision' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

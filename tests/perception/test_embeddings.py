@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from networks_support import random_trunk, save_trunk
 from PIL import Image
 from support import faces
-from test_backbones import random_trunk, save_trunk
 
 from catpref.errors import BadInput
 from catpref.perception import embeddings

@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from networks_support import TRUNKS, random_trunk, reference, save_trunk
 from PIL import Image
-from test_backbones import TRUNKS, random_trunk, reference, save_trunk
 
 from catpref._io import cache
 from catpref.errors import BadInput
