@@ -48,7 +48,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     embedded, mapped, *lines = done.out.splitlines()
     assert embedded.startswith("embeddings of ") and mapped.startswith("distance maps of ")
     assert lines[0].split()[:3] == ["model", "reads", "accuracy"]
-    assert [line.split()[0] for line in lines[2:9]] == [*MODELS, *BASELINES]
+    assert [line.split()[0] for line in lines[2:10]] == [*MODELS, *BASELINES]
     assert lines[-1] == "report: session_fit/report.html"
     return folder
 
