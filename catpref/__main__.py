@@ -1,7 +1,6 @@
 """``catpref fit session.csv``: every command under one name, wherever catpref is installed."""
 
 import importlib
-import sys
 from collections.abc import Sequence
 
 from catpref.command_line import Parser, run
@@ -37,4 +36,4 @@ def script() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(script())
+    script()

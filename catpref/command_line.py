@@ -27,7 +27,7 @@ def as_typed(message: str) -> str:
         name, value = found.groups()
         return f"--{name.replace('_', '-')}{' ' if value else ''}{value}" if name in _options else found[0]
 
-    return re.sub(r"(?<![\w./])([a-z_]+)=([\w./~-]?)", spelt, message.replace("cache=None", "--no-cache"))
+    return re.sub(r"(?<![\w./])([a-z_]+)=([\w./~-]?)", spelt, message)
 
 
 class Parser(argparse.ArgumentParser):

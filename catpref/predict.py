@@ -9,8 +9,6 @@ import pandas as pd
 from catpref._io.devices import DEVICES
 from catpref._io.outputs import output_file
 from catpref.command_line import Parser, add_cache_options, run, warn_on_terminal
-from catpref.sessions.session import read_pairs
-from catpref.stimuli.images import images_in
 from catpref.taste import load
 
 
@@ -61,8 +59,6 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _table(options: argparse.Namespace) -> pd.DataFrame:
-    images = [path for place in options.images for path in images_in(place)]
-    pairs = None if options.pairs is None else read_pairs(options.pairs, options.stimuli)
     taste = load(
         options.model,
         backbone=options.backbone,
@@ -70,7 +66,9 @@ def _table(options: argparse.Namespace) -> pd.DataFrame:
         device=options.device,
         cache=options.cache_dir,
     )
-    return taste.rank(images) if pairs is None else taste.predict(*pairs)
+    if options.pairs is None:
+        return taste.rank(options.images)
+    return taste.predict(options.pairs, options.stimuli)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from catpref._io.cache import default_folder
 from catpref._io.devices import choose_device
 from catpref._io.outputs import output_folder
 from catpref.errors import BadInput
-from catpref.evaluation.analysis import Analysis, Options, analyse, rank
+from catpref.evaluation.analysis import Analysis, Options, analyse, rank, ranking_model
 from catpref.models import registry, store
 from catpref.models.interface import Images
 from catpref.models.registry import MODELS
@@ -260,8 +260,7 @@ class Taste:
         with np.errstate(all="ignore"):
             p_right = predict(predictor, images, indices.reshape(-1, 2))
         _check_finite(p_right)
-        if hasattr(predictor, "far"):
-            self._far(name, images)
+        self._far(name, images)
         return table.assign(p_right=p_right)
 
     def rank(self, images: AnyPath | Sequence[AnyPath]) -> pd.DataFrame:
@@ -290,23 +289,26 @@ class Taste:
         """
         places = [images] if isinstance(images, str | Path) else images
         paths = {str(path): path for place in places for path in images_in(Path(place))}
-        with_utilities = [name for name in self._fitted.predictors if MODELS[name].utilities is not None]
-        if not with_utilities:
+        name = ranking_model(self._fitted.predictors)
+        if name is None:
             raise BadInput("study_cnn compares pairs and cannot rank; fit with model=utility, or give pairs=")
         seen = self._fitted.images(list(paths.values()), self._cache)
         with np.errstate(all="ignore"):
             ranking = rank(list(paths), seen, self._fitted.predictors)
         _check_finite(ranking["utility"].to_numpy())
-        if not hasattr(self._fitted.predictors[with_utilities[0]], "far"):
+        if MODELS[name].far is None:
             return ranking  # a network, which tells neither how sure it is
         _check_finite(ranking["utility_sd"].to_numpy())
-        far = self._far(with_utilities[0], seen)
-        distant = [name for name, is_far in zip(paths, far, strict=True) if is_far]
+        far = self._far(name, seen)
+        distant = [path for path, is_far in zip(paths, far, strict=True) if is_far]
         return ranking.assign(far=ranking["image"].isin(distant).astype(int))
 
     def _far(self, name: str, images: Images) -> np.ndarray:
-        """Return which images are unlike all that a model learned from, and warn of them."""
-        far = self._fitted.predictors[name].far(images.embeddings)
+        """Return which images are unlike all that a model learned from, if it can tell, and warn of them."""
+        tell = MODELS[name].far
+        far = (
+            np.zeros(len(images.paths), bool) if tell is None else tell(self._fitted.predictors[name], images)
+        )
         if far.any():
             _LOG.warning(
                 "%d of %d images are far from all that the model learned from; what it says of them may mean nothing",

@@ -3,8 +3,6 @@
 A folder holds `MARK`, which lists its files; beside a single file stands a mark of its own, ``.NAME.catpref``.
 """
 
-import hashlib
-import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -83,14 +81,8 @@ def read_mark(path: Path) -> dict[str, Any] | None:
 
 def version_of(path: Path) -> dict[str, Any]:
     """Return what tells this version of a file from others."""
-    with path.open("rb", buffering=0) as file:
-        return _version(file)
-
-
-def _version(file: io.FileIO) -> dict[str, Any]:
-    status = os.fstat(file.fileno())
-    digest = hashlib.file_digest(file, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
-    return {"size": status.st_size, "modified_ns": status.st_mtime_ns, "sha256": digest}
+    status = path.stat()
+    return {"size": status.st_size, "modified_ns": status.st_mtime_ns, "sha256": sha256_of(path)}
 
 
 def is_unchanged(path: Path, version: dict[str, Any]) -> bool:
@@ -116,10 +108,9 @@ def mark_folder(folder: Path, kind: str) -> None:
 def _forced_versions(paths: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
     """Force files to the disk, and return what tells their versions from others."""
     versions = []
-    for path in paths:
-        with Path(path).open("rb", buffering=0) as file:
-            os.fsync(file.fileno())
-            versions.append((path, _version(file)))
+    for path in map(Path, paths):
+        force_to_disk(path)
+        versions.append((str(path), version_of(path)))
     return versions
 
 

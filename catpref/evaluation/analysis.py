@@ -38,7 +38,7 @@ _MAP_SIZES = (512, 256, 128, 96, 64, 48, 40, 32)
 _TRAINING_BUDGET = 1.5e12  # multiplications and additions: about a quarter of a minute on two cores
 _EXAMPLE_SIZE = 256  # pixels, of the maps of one pair that the report shows
 
-_ORDER = ("luminance_and_contrast", "crop_sizes", "embeddings", "maps")
+_ORDER = ("luminance_and_contrast", "embeddings", "maps")
 """What models need of the images, in the order in which it is computed."""
 
 
@@ -198,14 +198,18 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
     )
 
 
+def ranking_model(predictors: Mapping[str, Any]) -> str | None:
+    """Return the name of the first predictor that has utilities."""
+    return next((name for name in predictors if MODELS[name].utilities is not None), None)
+
+
 def rank(names: Sequence[str], images: Images, predictors: Mapping[str, Any]) -> pd.DataFrame:
     """Rank images by the first predictor that has utilities, most preferred first; what is unknown is NaN."""
     mean = sd = np.full(len(names), np.nan)
-    for name, predictor in predictors.items():
-        utilities = MODELS[name].utilities
-        if utilities is not None:
-            mean, sd = utilities(predictor, images)
-            break
+    name = ranking_model(predictors)
+    utilities = None if name is None else MODELS[name].utilities
+    if name is not None and utilities is not None:
+        mean, sd = utilities(predictors[name], images)
     table = pd.DataFrame({"image": list(names), "utility": mean, "utility_sd": sd})
     return table.sort_values("utility", ascending=False, kind="stable", ignore_index=True)
 
@@ -225,13 +229,15 @@ def _chosen(options: Options, data: Data) -> list[Model]:
 
 def _images(session: Session, backbone: Backbone, options: Options, training_trials: Sequence[int]) -> Images:
     """Return what is to be seen in the session's images, as the options want it."""
+    if options.map_size is not None and options.map_size not in study_cnn.SIZES:
+        raise study_cnn.bad_size(options.map_size)
     needs = {need for name in options.models for need in MODELS[name].needs}
     embedding, layer = _representations(options, backbone, needs)
     return Images(
         paths=[image_path(session.stimuli, image) for image in session.images],
         backbone=backbone,
         embedding=embedding,
-        map_size=_map_size(options, training_trials) if "maps" in needs else _checked_map_size(options),
+        map_size=_map_size(options, training_trials) if "maps" in needs else None,
         map_layer=layer,
         cache=options.cache,
     )
@@ -254,14 +260,8 @@ def _representations(options: Options, backbone: Backbone, needs: set[str]) -> t
     )
 
 
-def _checked_map_size(options: Options) -> None:
-    if options.map_size is not None and options.map_size not in study_cnn.SIZES:
-        raise study_cnn.bad_size(options.map_size)
-
-
 def _map_size(options: Options, training_trials: Sequence[int]) -> int:
     """Take the size asked for, else the largest with which all the training keeps within its budget."""
-    _checked_map_size(options)
     if options.map_size is not None:
         return options.map_size
     passes = 3 * study_cnn.EPOCHS * sum(training_trials)  # a step costs about three forward passes

@@ -8,6 +8,7 @@ from scipy.special import expit
 
 from catpref.models import laplace
 from catpref.models.interface import Data, Model
+from catpref.models.kernels import right_minus_left
 
 
 @dataclass(frozen=True)
@@ -25,38 +26,24 @@ def _fit_majority_side(data: Data, train: np.ndarray, _: np.ndarray | None) -> _
     return _Given(np.full(len(data.pairs), rate))
 
 
-def _fit_number(number: Callable[[Data], np.ndarray | None]) -> Callable[..., _Given]:
-    """Return a fit of a logistic regression on the difference of one number between right and left."""
+def _by_number(name: str, title: str, need: str, number: Callable[[Data], np.ndarray | None]) -> Model:
+    """Return a logistic regression on the difference of one number between right and left."""
 
     def fit(data: Data, train: np.ndarray, _: np.ndarray | None) -> _Given:
         values = number(data)
         assert values is not None
-        differences = (values[data.pairs[:, 1]] - values[data.pairs[:, 0]])[:, None]
+        differences = right_minus_left(values, data.pairs)[:, None]
         posterior = laplace.fit(differences[train], data.choices[train])
         return _Given(expit(differences @ posterior.weights + posterior.side_bias))
 
-    return fit
+    return Model(name, title, fit, needs=(need,), is_baseline=True)
 
 
 MAJORITY_SIDE = Model("majority_side", "more frequent side", _fit_majority_side, is_baseline=True)
-LUMINANCE = Model(
-    "luminance",
-    "luminance",
-    _fit_number(lambda data: data.luminance_and_contrast[:, 0]),
-    needs=("luminance_and_contrast",),
-    is_baseline=True,
+LUMINANCE = _by_number(
+    "luminance", "luminance", "luminance_and_contrast", lambda data: data.luminance_and_contrast[:, 0]
 )
-CONTRAST = Model(
-    "contrast",
-    "contrast",
-    _fit_number(lambda data: data.luminance_and_contrast[:, 1]),
-    needs=("luminance_and_contrast",),
-    is_baseline=True,
+CONTRAST = _by_number(
+    "contrast", "contrast", "luminance_and_contrast", lambda data: data.luminance_and_contrast[:, 1]
 )
-CROP_SIZE = Model(
-    "crop_size",
-    "size of the face's crop",
-    _fit_number(lambda data: data.crop_sizes),
-    needs=("crop_sizes",),
-    is_baseline=True,
-)
+CROP_SIZE = _by_number("crop_size", "size of the face's crop", "crop_sizes", lambda data: data.crop_sizes)

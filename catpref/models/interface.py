@@ -90,6 +90,8 @@ class Data:
         Of every random draw; where networks are trained.
     shared
         Training trials (as ``train.tobytes()``) of which several models learn: what one found, others take.
+    found
+        What was learned from those, by the same key.
     """
 
     images: Images
@@ -130,14 +132,6 @@ class Fitted(Protocol):
         ...
 
 
-class Predictor(Protocol):
-    """What a model learned, for images of any kind."""
-
-    def tensors(self) -> dict[str, np.ndarray]:
-        """Return everything there is to save, by name."""
-        ...
-
-
 @dataclass(frozen=True)
 class Model:
     """A way to learn from choices.
@@ -160,12 +154,17 @@ class Model:
         Predicts pairs of any images: (predictor, images, pairs) to P(right).
     utilities
         Mean and standard deviation of images' utilities, each shape (images,); None where it has none.
+    far
+        Which of some images are of another kind than all that a predictor learned from, shape (images,); None where
+        it cannot tell.
     restore
         Makes a predictor of saved tensors again: (tensors, channels, grid, map size, device).
     is_baseline
-        Whether it is fitted always, to compare others with.
+        Whether it is fitted beside the models asked for, to compare them with, where they read what it needs.
     is_slow
         Whether it takes long to train: one cross-validation, where others are repeated.
+    first_epoch
+        Number of the first entry of its training history.
     """
 
     name: str
@@ -175,6 +174,7 @@ class Model:
     predictor: Callable[[Any, Data], Any] | None = None
     p_right: Callable[[Any, Images, np.ndarray], np.ndarray] | None = None
     utilities: Callable[[Any, Images], tuple[np.ndarray, np.ndarray]] | None = None
+    far: Callable[[Any, Images], np.ndarray] | None = None
     restore: Callable[[Mapping[str, np.ndarray], int, int, int | None, str], Any] | None = None
     is_baseline: bool = False
     is_slow: bool = False

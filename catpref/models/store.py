@@ -139,8 +139,8 @@ def load(
 
     def restored(name: str) -> Any:
         path = folder / f"{name}.safetensors"
-        limit = most if size is None else most + study_cnn.stored_bytes(size)
-        content = _read_whole(path, limit, about.files_sha256[name])
+        of_maps = study_cnn.stored_bytes(size) if size is not None and "maps" in MODELS[name].needs else 0
+        content = _read_whole(path, most + of_maps, about.files_sha256[name])
         restore = MODELS[name].restore
         assert restore is not None
         try:

@@ -462,5 +462,6 @@ UTILITY = Model(
     predictor=lambda fitted, data: project(fitted, data.embeddings),
     p_right=lambda model, images, pairs: model.p_right(images.embeddings, pairs),
     utilities=_utilities,
+    far=lambda model, images: model.far(images.embeddings),
     restore=_restore,
 )

@@ -20,7 +20,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from PIL import Image
-from support import Finished, call, refusal, use_own_cache
+from support import Finished, Malice, call, refusal, spring, use_own_cache
 from torchvision import models
 
 from catpref.errors import BadInput
@@ -263,11 +263,6 @@ def listen(path: Path) -> None:
 def sparse(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(200 << 30)
-
-
-class Malice:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (Path("executed"),))
 
 
 class Program(torch.nn.Module):
@@ -584,7 +579,7 @@ def test_the_program_that_must_not_run_would_do_harm(tmp_path: Path, monkeypatch
         warnings.simplefilter("ignore")
         torch.jit.load("evil.pt")(torch.zeros(1))
     assert Path("precious.bin").read_bytes() == bytes(64)
-    pickle.loads(as_pickle(b""))
+    spring(as_pickle(b""))
     assert Path("executed").exists()
 
 

@@ -6,13 +6,13 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import lpips
 import pytest
 import torch
 from networks_support import TRUNKS, random_trunk, reference, save_trunk
 from skimage import data
+from support import Malice, spring
 from torchvision.models import SqueezeNet1_1_Weights
 
 from catpref.errors import BadInput
@@ -139,13 +139,6 @@ def test_names_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
             load_backbone(name, weights)
 
 
-class Malice:
-    """Runs code when it is unpickled."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path.touch, (Path("executed"),))
-
-
 def checkpoint(content: object, legacy: bool = False) -> bytes:
     buffer = io.BytesIO()
     torch.save(content, buffer, _use_new_zipfile_serialization=not legacy)
@@ -187,7 +180,7 @@ def test_odd_checkpoints_are_bad_input_and_nothing_is_executed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    pickle.loads(pickle.dumps(Malice()))
+    spring(pickle.dumps(Malice()))
     assert Path("executed").exists(), "the malice works"
     Path("executed").unlink()
     path = tmp_path / "odd.pth"
