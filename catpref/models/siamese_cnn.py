@@ -11,7 +11,6 @@ none, where it does not help.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,17 +37,17 @@ _MOST_DIRECTIONS = 300  # in which the shortcut varies where there are many imag
 
 
 class _Network(nn.Module):
-    """One image's components, shape (images, components, grid, grid), to its utility, shape (images,)."""
+    """One image's components, shape (images, components, grid, grid), to its utility, shape (images,).
 
-    def __init__(self, components: int, grid: int) -> None:
+    Where it looks at mirror images, it learns from either at random and, once trained, averages over both.
+    """
+
+    def __init__(self, components: int, grid: int, mirror: bool) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         side, channels_in = grid, components
         for _, channels_out in CHANNELS:
-            layers += [
-                nn.Conv2d(channels_in, channels_out, 3, padding=1),
-                nn.MaxPool2d(2, ceil_mode=True),
-            ]
+            layers += [nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.MaxPool2d(2, ceil_mode=True)]
             side, channels_in = -(-side // 2), channels_out
         layers += [
             nn.Flatten(),
@@ -56,14 +55,28 @@ class _Network(nn.Module):
             nn.ReLU(),
             nn.Linear(32, 1, bias=False),
         ]
-        self.trunk = nn.Sequential(*layers)
         nn.init.zeros_(layers[-1].weight)  # type: ignore[arg-type]
+        self.trunk = nn.Sequential(*layers)
         self.shortcut = nn.Linear(components * grid**2, 1, bias=False).requires_grad_(False)
         self.side_bias = nn.Parameter(torch.zeros(()))
+        self.mirror = mirror
 
     def forward(self, components: Tensor, mirrored: bool = False) -> Tensor:
         seen = components.flip(3) if mirrored else components
         return (self.trunk(seen) + self.shortcut(components.flatten(1)))[:, 0]
+
+    def look(self, components: Tensor) -> Tensor:
+        """Return images' utilities, before the gain."""
+        with torch.inference_mode():
+            utilities = self(components)
+            return (utilities + self(components, mirrored=True)) / 2 if self.mirror else utilities
+
+    def differences(self, components: Tensor, pairs: np.ndarray) -> np.ndarray:
+        """Return by how much the right image's utility is above the left one's, before the gain."""
+        images, indices = np.unique(pairs, return_inverse=True)
+        left, right = indices.reshape(-1, 2).T
+        utilities = self.look(components[torch.from_numpy(images)]).double().cpu().numpy()
+        return utilities[right] - utilities[left]
 
 
 @dataclass(frozen=True)
@@ -81,12 +94,10 @@ class SiameseCNN:
         What comes after it.
     gain
         What the differences of utility are multiplied by, so that P(right) is calibrated for images never seen.
-    mirror
-        Whether the trunk looks at each image's mirror image, too.
     epochs
         How often the trunk saw the training trials.
     history
-        How the first network did after each pass.
+        How the first network did before and after each pass, where held-out trials were followed.
     """
 
     centre: np.ndarray
@@ -94,7 +105,6 @@ class SiameseCNN:
     mixing: np.ndarray
     networks: Sequence[_Network]
     gain: float
-    mirror: bool
     epochs: int
     history: list[Epoch]
 
@@ -104,20 +114,12 @@ class SiameseCNN:
         return float(np.mean([network.side_bias.item() for network in self.networks]))
 
     def utilities(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return each image's utility in logits; only differences mean something.
-
-        Parameters
-        ----------
-        embeddings
-            Shape (images, dimensions), as in training.
-        """
-        components = components_of(
-            embeddings, np.arange(len(embeddings)), self.centre, self.scale, self.mixing
-        )
-        device = self.networks[0].side_bias.device
+        """Return each image's utility in logits, shape (images,); only differences mean something."""
+        images = np.arange(len(embeddings))
+        components = components_of(embeddings, images, self.centre, self.scale, self.mixing)
         parts = [
-            torch.stack([_look(network, part, self.mirror) for network in self.networks]).mean(0).cpu()
-            for part in components.to(device).split(IMAGES_AT_ONCE)
+            torch.stack([network.look(part) for network in self.networks]).mean(0).cpu()
+            for part in components.to(self.networks[0].side_bias.device).split(IMAGES_AT_ONCE)
         ]
         return self.gain * torch.cat(parts).double().numpy()
 
@@ -144,13 +146,19 @@ class SiameseCNN:
     def tensors(self) -> dict[str, np.ndarray]:
         """Return everything there is to save, by name; the training history is not kept."""
         own = {"centre": self.centre, "scale": self.scale, "mixing": self.mixing}
-        own |= {"gain": np.array([self.gain]), "mirror": np.array([self.mirror], np.uint8)}
+        own |= {"gain": np.array([self.gain]), "mirror": np.array([self.networks[0].mirror], np.uint8)}
         for number, network in enumerate(self.networks):
             own |= {f"{number}.{name}": part.cpu().numpy() for name, part in network.state_dict().items()}
         return own
 
 
-def restore(tensors: Mapping[str, np.ndarray], channels: int, grid: int, device: str = "cpu") -> SiameseCNN:
+def restore(
+    tensors: Mapping[str, np.ndarray],
+    channels: int,
+    grid: int,
+    map_size: int | None = None,
+    device: str = "cpu",
+) -> SiameseCNN:
     """Restore what `SiameseCNN.tensors` returned, without its history.
 
     Parameters
@@ -159,6 +167,8 @@ def restore(tensors: Mapping[str, np.ndarray], channels: int, grid: int, device:
         What was read.
     channels, grid
         Of the embedding that the networks are to read: its channels, and cells along each side of its grid.
+    map_size
+        Of no use: these networks read no distance maps.
     device
         Where the networks run.
 
@@ -171,20 +181,20 @@ def restore(tensors: Mapping[str, np.ndarray], channels: int, grid: int, device:
     if not components or components[0] not in range(1, MOST_COMPONENTS + 1):
         raise ValueError("mixing is missing or of another shape")
     with torch.device("meta"):  # no memory, before it is known that the tensors are there
-        networks = [_Network(components[0], grid) for _ in range(_MEMBERS)]
-    own = [f"{number}." for number in range(_MEMBERS)]
+        networks = [_Network(components[0], grid, mirror=False) for _ in range(_MEMBERS)]
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("centre", "scale"), (channels * grid**2,))
     shapes |= {"mixing": (channels, *components), "gain": (1,), "mirror": (1,)}
-    for prefix, network in zip(own, networks, strict=True):
-        shapes |= {prefix + name: shape for name, shape in stored.shapes_of(network).items()}
+    for number, network in enumerate(networks):
+        shapes |= {f"{number}.{name}": shape for name, shape in stored.shapes_of(network).items()}
     stored.check(tensors, shapes, {"gain": np.float64, "mirror": np.uint8})
     stored.check_positive(tensors, "scale", "gain")
-    for prefix, network in zip(own, networks, strict=True):
-        state = {name: torch.from_numpy(tensors[prefix + name]) for name in network.state_dict()}
+    for number, network in enumerate(networks):
+        state = {name: torch.from_numpy(tensors[f"{number}.{name}"]) for name in network.state_dict()}
         network.load_state_dict(state, assign=True)
+        network.mirror = bool(tensors["mirror"][0])
         network.to(device).eval()
-    gain, mirror = float(tensors["gain"][0]), bool(tensors["mirror"][0])
-    return SiameseCNN(tensors["centre"], tensors["scale"], tensors["mixing"], networks, gain, mirror, 0, [])
+    gain = float(tensors["gain"][0])
+    return SiameseCNN(tensors["centre"], tensors["scale"], tensors["mixing"], networks, gain, 0, [])
 
 
 def fit(
@@ -198,7 +208,7 @@ def fit(
     device: str = "cpu",
     mirror: bool = True,
 ) -> SiameseCNN:
-    """Train the network.
+    """Train the networks.
 
     Parameters
     ----------
@@ -231,20 +241,15 @@ def fit(
         components[followed] = components_of(embeddings, followed, start.centre, start.scale, mixing)
         components = components.to(device)
         epochs, gain = _choose(components, pairs, choices, seed, mirror)
-        networks, histories = [], []
         shortcut = _ridge(components, pairs, choices)
+        networks: list[_Network] = []
+        history = []
         for _ in range(_MEMBERS):
-            course = list(_train(components, pairs, choices, shortcut, epochs, mirror, test))
-            networks.append(course[-1].network)
-            histories.append([step.epoch for step in course])
-    return SiameseCNN(start.centre, start.scale, mixing, networks, gain, mirror, epochs, histories[0])
-
-
-class _Step(NamedTuple):
-    """The network after so many passes over the training trials (it goes on changing)."""
-
-    network: _Network
-    epoch: Epoch
+            networks.append(_untrained(components, shortcut, mirror))
+            for _ in _train(networks[-1], components, pairs, choices, epochs):
+                if test is not None and len(networks) == 1:
+                    history.append(_epoch(networks[0], components, (pairs, choices), test))
+    return SiameseCNN(start.centre, start.scale, mixing, networks, gain, epochs, history)
 
 
 def _choose(
@@ -255,43 +260,36 @@ def _choose(
         folds = split(pairs, "images", _INNER_FOLDS, seed)
     except BadInput:
         return 0, 1.0  # too little data to leave any out
-    logits = np.zeros((EPOCHS + 1, 0))
-    biases, chosen = logits.copy(), np.zeros(0)
+    differences, biases = (np.zeros((EPOCHS + 1, len(choices))) for _ in range(2))
     for train, test in folds:
-        course = []
-        shortcut = _ridge(components, pairs[train], choices[train])
-        for step in _train(components, pairs[train], choices[train], shortcut, EPOCHS, mirror):
-            difference = _differences(step.network, components, pairs[test], mirror)
-            course.append((difference, np.full(len(test), step.network.side_bias.item())))
-        logits, biases = (
-            np.hstack([old, np.array(new)])
-            for old, new in zip((logits, biases), zip(*course, strict=True), strict=True)
-        )
-        chosen = np.append(chosen, choices[test])
-
+        network = _untrained(components, _ridge(components, pairs[train], choices[train]), mirror)
+        passes = _train(network, components, pairs[train], choices[train], EPOCHS)
+        for epochs, _ in enumerate(passes):
+            differences[epochs, test] = network.differences(components, pairs[test])
+            biases[epochs, test] = network.side_bias.item()
+    tested = np.concatenate([test for _, test in folds])
     found = [
-        fit_gain(lambda gain, epochs=epochs: gain * logits[epochs] + biases[epochs], chosen)
-        for epochs in range(EPOCHS + 1)
+        fit_gain(lambda gain, of=of, bias=bias: gain * of + bias, choices[tested])
+        for of, bias in zip(differences[:, tested], biases[:, tested], strict=True)
     ]
     best = int(np.argmin([loss for _, loss in found]))
     return best, found[best][0]
 
 
-def _train(
-    components: Tensor,
-    pairs: np.ndarray,
-    choices: np.ndarray,
-    shortcut: tuple[Tensor, float],
-    epochs: int,
-    mirror: bool,
-    test: tuple[np.ndarray, np.ndarray] | None = None,
-) -> Iterator[_Step]:
-    """Return the network before the first pass over the trials, where it is the shortcut alone, and after each."""
-    network = _Network(components.shape[1], components.shape[2]).to(components.device)
+def _untrained(components: Tensor, shortcut: tuple[Tensor, float], mirror: bool) -> _Network:
+    """Build a network that is, before its trunk learns, the shortcut alone."""
+    network = _Network(components.shape[1], components.shape[2], mirror).to(components.device)
     weights, side_bias = shortcut
     network.shortcut.weight.copy_(weights)
     network.side_bias.data.fill_(side_bias)
-    yield _Step(network, _epoch(network, components, pairs, choices, mirror, test))
+    return network
+
+
+def _train(
+    network: _Network, components: Tensor, pairs: np.ndarray, choices: np.ndarray, epochs: int
+) -> Iterator[None]:
+    """Train a network; pause before the first pass over the trials, and after each."""
+    yield
     optimiser = torch.optim.AdamW(
         [
             {"params": network.trunk.parameters(), "weight_decay": _WEIGHT_DECAY},
@@ -301,18 +299,16 @@ def _train(
     )
     sides, targets = torch.from_numpy(pairs), torch.tensor(choices, dtype=torch.float32)
     for _ in range(epochs):
-        network.train()
         for batch in torch.randperm(len(targets)).split(_BATCH):
             images, places = sides[batch].unique(return_inverse=True)
-            mirrored = mirror and bool(torch.rand(()) < 0.5)
+            mirrored = network.mirror and bool(torch.rand(()) < 0.5)
             utilities = network(components[images.to(components.device)], mirrored)
             logits = utilities[places[:, 1]] - utilities[places[:, 0]] + network.side_bias
             loss = binary_cross_entropy_with_logits(logits, targets[batch].to(logits.device))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-        network.eval()
-        yield _Step(network, _epoch(network, components, pairs, choices, mirror, test))
+        yield
 
 
 def _ridge(components: Tensor, pairs: np.ndarray, choices: np.ndarray) -> tuple[Tensor, float]:
@@ -326,38 +322,14 @@ def _ridge(components: Tensor, pairs: np.ndarray, choices: np.ndarray) -> tuple[
     return (right @ torch.from_numpy(posterior.weights)).float()[None], posterior.side_bias
 
 
-def _epoch(
-    network: _Network,
-    components: Tensor,
-    pairs: np.ndarray,
-    choices: np.ndarray,
-    mirror: bool,
-    test: tuple[np.ndarray, np.ndarray] | None,
-) -> Epoch:
-    if test is None:
-        return Epoch(np.nan, np.nan, None, None)  # nobody looks at it
+def _epoch(network: _Network, components: Tensor, *sets: tuple[np.ndarray, np.ndarray]) -> Epoch:
+    """Return how a network does on its training trials and on held-out ones."""
     scores: list[float] = []
-    for sides, chosen in ((pairs, choices), test):
-        logits = _differences(network, components, sides, mirror) + network.side_bias.item()
-        signs = np.where(chosen == 1, 1.0, -1.0)
+    for pairs, choices in sets:
+        logits = network.differences(components, pairs) + network.side_bias.item()
+        signs = np.where(choices == 1, 1.0, -1.0)
         scores += [float(-log_expit(signs * logits).mean()), float((signs * logits > 0).mean())]
     return Epoch(*scores)
-
-
-def _differences(network: _Network, components: Tensor, pairs: np.ndarray, mirror: bool) -> np.ndarray:
-    images, indices = np.unique(pairs, return_inverse=True)
-    left, right = indices.reshape(-1, 2).T
-    utilities = _look(network, components[torch.from_numpy(images)], mirror).double().cpu().numpy()
-    return utilities[right] - utilities[left]
-
-
-def _look(network: _Network, components: Tensor, mirror: bool) -> Tensor:
-    """Return images' utilities, before the gain."""
-    with torch.inference_mode():
-        utilities = network(components)
-        if mirror:
-            utilities = (utilities + network(components, mirrored=True)) / 2
-    return utilities
 
 
 @dataclass(frozen=True)
@@ -390,12 +362,6 @@ def _utilities(model: SiameseCNN, images: Images) -> tuple[np.ndarray, np.ndarra
     return utilities - utilities.mean(), np.full(len(utilities), np.nan)
 
 
-def _restore(
-    tensors: Mapping[str, np.ndarray], channels: int, grid: int, map_size: int | None, device: str
-) -> SiameseCNN:
-    return restore(tensors, channels, grid, device)
-
-
 SIAMESE_CNN = Model(
     "siamese_cnn",
     "siamese CNN",
@@ -404,7 +370,7 @@ SIAMESE_CNN = Model(
     predictor=lambda fitted, data: fitted.model,
     p_right=lambda model, images, pairs: model.p_right(images.embeddings, pairs),
     utilities=_utilities,
-    restore=_restore,
+    restore=restore,
     is_slow=True,
     first_epoch=0,
 )

@@ -47,9 +47,9 @@ def write_model(folder: Path, backbone: Any, embedding: str, grid: int) -> None:
     pairs = np.array([rng.choice(12, 2, replace=False) for _ in range(24)])
     learned = utility.fit(looks, pairs, np.arange(24) % 2)
     torch.manual_seed(0)
-    networks = [siamese_cnn._Network(8, grid) for _ in range(2)]
+    networks = [siamese_cnn._Network(8, grid, mirror=True) for _ in range(2)]
     mixing = rng.random((channels, 8)).astype(np.float32)
-    siamese = siamese_cnn.SiameseCNN(learned.centre, learned.scale, mixing, networks, 1.2, True, 0, [])
+    siamese = siamese_cnn.SiameseCNN(learned.centre, learned.scale, mixing, networks, 1.2, 0, [])
     study = study_cnn.StudyCNN(study_cnn.build(32).eval(), [])
     predictors = {"utility": learned, "siamese_cnn": siamese, "study_cnn": study}
     store.save(store.FittedModels(backbone, embedding, 32, None, predictors), folder)

@@ -78,14 +78,14 @@ def test_the_trunk_learns_what_no_line_can(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_mirror_image_is_as_good_where_it_is_asked_for() -> None:
     components = torch.randn(5, 3, GRID, GRID)
-    network = siamese_cnn._Network(3, GRID)
+    network = siamese_cnn._Network(3, GRID, mirror=True)
     torch.nn.init.normal_(network.trunk[-1].weight)  # type: ignore[arg-type]
     flipped = components.flip(3)
     assert not torch.allclose(network.trunk(components), network.trunk(flipped))
-    both = siamese_cnn._look(network, components, mirror=True) - network.shortcut(components.flatten(1))[:, 0]
-    mirrored = siamese_cnn._look(network, flipped, mirror=True) - network.shortcut(flipped.flatten(1))[:, 0]
+    both = network.look(components) - network.shortcut(components.flatten(1))[:, 0]
+    mirrored = network.look(flipped) - network.shortcut(flipped.flatten(1))[:, 0]
     torch.testing.assert_close(both, mirrored)
-    assert not trained(mirror=False).mirror
+    assert not trained(mirror=False).networks[0].mirror
 
 
 def test_what_is_saved_is_restored() -> None:
