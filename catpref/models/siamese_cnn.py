@@ -152,13 +152,7 @@ class SiameseCNN:
         return own
 
 
-def restore(
-    tensors: Mapping[str, np.ndarray],
-    channels: int,
-    grid: int,
-    map_size: int | None = None,
-    device: str = "cpu",
-) -> SiameseCNN:
+def restore(tensors: Mapping[str, np.ndarray], channels: int, grid: int, device: str = "cpu") -> SiameseCNN:
     """Restore what `SiameseCNN.tensors` returned, without its history.
 
     Parameters
@@ -167,8 +161,6 @@ def restore(
         What was read.
     channels, grid
         Of the embedding that the networks are to read: its channels, and cells along each side of its grid.
-    map_size
-        Of no use: these networks read no distance maps.
     device
         Where the networks run.
 
@@ -370,7 +362,7 @@ SIAMESE_CNN = Model(
     predictor=lambda fitted, data: fitted.model,
     p_right=lambda model, images, pairs: model.p_right(images.embeddings, pairs),
     utilities=_utilities,
-    restore=restore,
+    restore=lambda tensors, channels, grid, _, device: restore(tensors, channels, grid, device),
     is_slow=True,
     first_epoch=0,
 )

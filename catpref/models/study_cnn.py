@@ -4,8 +4,8 @@ A distance map is the same when the sides swap, and the choice is not; with coun
 make this network predict choices between new images. It is here as the study had it.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from catpref._io.progress import progress
 from catpref.errors import BadInput
 from catpref.models import stored, study_training
-from catpref.models.interface import Data, Epoch, Images, Model
+from catpref.models.interface import Data, Epoch, Model
 
 SIZES = range(32, 2049)
 """Sides of maps, in pixels: of the smallest, three convolutions and poolings leave something; larger than the
@@ -45,7 +45,7 @@ class StudyCNN:
         return {name: tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}
 
 
-def restore(tensors: Mapping[str, np.ndarray], size: int, device: str) -> StudyCNN:
+def restore(tensors: Mapping[str, np.ndarray], size: int | None, device: str) -> StudyCNN:
     """Restore what `StudyCNN.tensors` returned, without its history.
 
     Raises
@@ -53,6 +53,8 @@ def restore(tensors: Mapping[str, np.ndarray], size: int, device: str) -> StudyC
     ValueError
         If a part is missing, is not finite, or has another shape or type than for maps of this size.
     """
+    if size is None:
+        raise ValueError("the size of its maps is not known")
     network = _unfilled(size)
     stored.check(tensors, stored.shapes_of(network))
     state = {name: torch.from_numpy(array) for name, array in tensors.items()}
@@ -77,12 +79,11 @@ def build(size: int) -> nn.Sequential:
     Three 3 × 3 convolutions (32, 64, 128 channels), each followed by 2 × 2 max-pooling and by no activation, then
     dense layers of 128, 64 and 32 units with ReLU and dropout 0.2, and two outputs: left and right.
     """
-    side = size
-    for _ in range(3):
-        side = (side - 2) // 2
     layers: list[nn.Module] = []
+    side = size
     for channels_in, channels_out in CHANNELS:
         layers += [nn.Conv2d(channels_in, channels_out, 3), nn.MaxPool2d(2)]
+        side = (side - 2) // 2
     layers.append(nn.Flatten())
     for units_in, units_out in ((128 * side * side, 128), (128, 64), (64, 32)):
         layers += [nn.Linear(units_in, units_out), nn.ReLU(), nn.Dropout(0.2)]
@@ -132,26 +133,27 @@ def fit(
     size = maps.shape[1]
     if size not in SIZES:
         raise bad_size(size)
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=[]))
+    inputs, targets = torch.from_numpy(maps)[:, None], torch.tensor(choices)
+    history = []
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build(size).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimiser = torch.optim.Adam(network.parameters(), lr=_LEARNING_RATE, fused=device != "mps")
-        take_step: Callable[[Tensor, Tensor], tuple[float, Tensor]] = partial(step, network, optimiser)
+        stepping = nullcontext(partial(step, network, optimiser))
         if study_training.pays(device, size):
-            take_step = stack.enter_context(study_training.stepping(network, optimiser, _BATCH))
-        inputs = torch.from_numpy(maps)[:, None]
-        targets = torch.tensor(choices)
-        history = []
-        for _ in progress(range(epochs), "training", unit="epoch"):
-            network.train()
-            loss_sum, right = 0.0, 0
-            for batch in torch.randperm(len(targets)).split(_BATCH):
-                goal = targets[batch].to(device)
-                loss, logits = take_step(inputs[batch].to(device, memory_format=torch.channels_last), goal)
-                loss_sum += loss * len(batch)
-                right += int((logits.argmax(1) == goal).sum())
-            history.append(_epoch(network, loss_sum / len(targets), right / len(targets), test))
+            stepping = study_training.stepping(network, optimiser, _BATCH)
+        with stepping as take_step:
+            for _ in progress(range(epochs), "training", unit="epoch"):
+                network.train()
+                loss_sum, right = 0.0, 0
+                for batch in torch.randperm(len(targets)).split(_BATCH):
+                    goal = targets[batch].to(device)
+                    loss, logits = take_step(
+                        inputs[batch].to(device, memory_format=torch.channels_last), goal
+                    )
+                    loss_sum += loss * len(batch)
+                    right += int((logits.argmax(1) == goal).sum())
+                history.append(_epoch(network, loss_sum / len(targets), right / len(targets), test))
     return StudyCNN(network.eval(), history)
 
 
@@ -178,12 +180,8 @@ def _epoch(
     if test is None:
         return Epoch(loss, accuracy, None, None)
     logits, targets = _logits(network, test[0]), torch.tensor(test[1])
-    return Epoch(
-        loss,
-        accuracy,
-        cross_entropy(logits, targets).item(),
-        (logits.argmax(1) == targets).double().mean().item(),
-    )
+    hits = (logits.argmax(1) == targets).double()
+    return Epoch(loss, accuracy, cross_entropy(logits, targets).item(), hits.mean().item())
 
 
 def _logits(network: nn.Sequential, maps: np.ndarray) -> Tensor:
@@ -218,25 +216,13 @@ def _fit(data: Data, train: np.ndarray, test: np.ndarray | None) -> _Trained:
     return _Trained(fit(data.maps[train], data.choices[train], followed, data.seed, data.device), data)
 
 
-def _p_right(model: StudyCNN, images: Images, pairs: np.ndarray) -> np.ndarray:
-    return model.p_right(images.distance_maps(pairs))
-
-
-def _restore(
-    tensors: Mapping[str, np.ndarray], channels: int, grid: int, map_size: int | None, device: str
-) -> StudyCNN:
-    if map_size is None:
-        raise ValueError("the size of its maps is not known")
-    return restore(tensors, map_size, device)
-
-
 STUDY_CNN = Model(
     "study_cnn",
     "study's CNN",
     _fit,
     needs=("maps",),
     predictor=lambda fitted, data: fitted.model,
-    p_right=_p_right,
-    restore=_restore,
+    p_right=lambda model, images, pairs: model.p_right(images.distance_maps(pairs)),
+    restore=lambda tensors, _channels, _grid, map_size, device: restore(tensors, map_size, device),
     is_slow=True,
 )
