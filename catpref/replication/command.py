@@ -21,7 +21,8 @@ from catpref.errors import BadInput
 from catpref.models import study_cnn
 from catpref.perception.backbones import Backbone, load_backbone
 from catpref.replication import page
-from catpref.replication.runs import Answers, Study, repeat_study
+from catpref.replication.results import Answers, Study
+from catpref.replication.runs import repeat_study
 from catpref.sessions.session import check_both_sides_chosen, read_sessions
 from catpref.stimuli.images import find_images
 

@@ -12,8 +12,9 @@ from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined, Te
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from catpref.replication import verdicts as verdicts
-from catpref.replication.runs import HALVES, LEAK_EPOCHS, LOT, MAPS, ORDER, Run, Study
+from catpref.replication import verdicts
+from catpref.replication.results import AT_RANDOM, HALVES, MAPS, ORDER, Run, Study
+from catpref.replication.runs import LEAK_EPOCHS
 from catpref.report.faces import Face
 from catpref.report.figures import BLUE, GREY, INK, ORANGE, STYLE
 from catpref.report.page import data_url, png
@@ -70,7 +71,7 @@ def page(study: Study, figures: Mapping[str, str], seconds: float) -> str:
         study=study,
         verdicts=verdicts,
         maps=list(MAPS),
-        sides={"lot": LOT, "order": ORDER, "halves": HALVES},
+        sides={"random": AT_RANDOM, "order": ORDER, "halves": HALVES},
         figures=figures,
         seconds=seconds,
         leak_epochs=LEAK_EPOCHS,
@@ -134,7 +135,7 @@ def leaks(study: Study) -> Figure:
     figure = Figure(figsize=(8.4, 3.6))
     panels = figure.subplots(1, len(MAPS), sharey=True)
     shown = [
-        (0, LOT, "trials", BLUE),
+        (0, AT_RANDOM, "trials", BLUE),
         (1, ORDER, "trials", BLUE),
         (1.85, HALVES, "trials", BLUE),
         (2.35, HALVES, "images", ORANGE),
@@ -149,7 +150,7 @@ def leaks(study: Study) -> Figure:
                 panel.plot(x, run.accuracy, marker, color=colour, markersize=6, markerfacecolor=face)
             ends = [place - 0.2, place + 0.2]
             panel.plot(ends, [leak.network.majority] * 2, color=INK, linewidth=1)
-            if by == "trials" and sides != LOT:
+            if by == "trials" and sides != AT_RANDOM:
                 panel.plot(ends, [leak.recognised] * 2, color=INK, linestyle="--", linewidth=1)
         panel.set_xticks(
             [0, 1, 2.1], ["sides\nat random", "sides by a\nlist's order", "each image\non one side"]

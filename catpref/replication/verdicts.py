@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from catpref.replication.runs import MAPS, Controls, Leak, Run, Sidedness, Study, Swap
+from catpref.replication.results import MAPS, Controls, Leak, Run, Sidedness, Study, Swap
 
 _LEVEL = 0.05
 _SAME = (

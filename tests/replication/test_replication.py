@@ -12,7 +12,7 @@ from catpref.perception.backbones import load_backbone
 from catpref.perception.lpips_maps import distance_maps
 from catpref.replication import command, runs
 from catpref.replication.command import main
-from catpref.replication.runs import Study
+from catpref.replication.results import MAPS, Study
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +68,7 @@ def test_the_maps_shown_are_those_of_the_faces_shown(simulated: Path, studies: l
     left, right, maps = studies[0].example
     for name, content in maps.items():
         pairs = np.array([(0, 1), (1, 0)])
-        own = distance_maps([left, right], pairs, load_backbone(), 32, runs.MAPS[name])
+        own = distance_maps([left, right], pairs, load_backbone(), 32, MAPS[name])
         np.testing.assert_allclose(content, own, atol=1e-4 * np.ptp(own))
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from support import all_pairs
 
-from catpref.replication import page, runs
-from catpref.replication.runs import (
+from catpref.replication import leaks, page
+from catpref.replication.results import (
+    AT_RANDOM,
     HALVES,
-    LOT,
     MAPS,
     ORDER,
     Answers,
@@ -34,7 +34,12 @@ def run(accuracy: float, majority: float = 0.5, p_value: float | None = None, ti
 SAME = Swap(200, 0.0, 1.0, 1e-7, 1e-7)
 BY_LOT = Sidedness(0.55, 0.55, 0.5)
 KEPT = Sidedness(0.8, 0.55, 0.001)
-LEAKS = {(LOT, "trials"): 0.5, (ORDER, "trials"): 0.6, (HALVES, "trials"): 0.75, (HALVES, "images"): 0.5}
+LEAKS = {
+    (AT_RANDOM, "trials"): 0.5,
+    (ORDER, "trials"): 0.6,
+    (HALVES, "trials"): 0.75,
+    (HALVES, "images"): 0.5,
+}
 
 
 def planted(**changes: object) -> Study:
@@ -182,7 +187,7 @@ def test_what_leaks_is_said_as_it_was_found() -> None:
     assert "and nothing that is above chance where each image is on one side" in text
     text = said(with_leak(HALVES, "images", network=0.7))
     assert "New images are predicted too" in text and "new ones are not" not in text
-    text = said(with_leak(LOT, "trials", network=0.7))
+    text = said(with_leak(AT_RANDOM, "trials", network=0.7))
     assert "sides drawn at random do not explain" in text and "does not show by itself" not in text
     text = said(planted(leaks=[]))
     assert "too few of these trials share images" in text and "points" not in text
@@ -190,7 +195,7 @@ def test_what_leaks_is_said_as_it_was_found() -> None:
 
 def test_whether_images_keep_to_their_sides() -> None:
     pairs = all_pairs(20)
-    by_lot, ordered = runs.sidedness(pairs, 0), runs.sidedness(np.sort(pairs, axis=1), 0)
+    by_lot, ordered = leaks.sidedness(pairs, 0), leaks.sidedness(np.sort(pairs, axis=1), 0)
     assert by_lot is not None and by_lot.p_value > 0.05 and abs(by_lot.part - by_lot.by_lot) < 0.05
     assert ordered is not None and ordered.p_value < 0.01 and ordered.part == pytest.approx(0.7632, abs=1e-4)
-    assert runs.sidedness(np.arange(20).reshape(10, 2), 0) is None
+    assert leaks.sidedness(np.arange(20).reshape(10, 2), 0) is None
