@@ -52,8 +52,8 @@ class Parser(argparse.ArgumentParser):
         )
 
     def add_argument(self, *names: Any, **keywords: Any) -> argparse.Action:
-        """Add an argument as argparse does, and remember what Python calls it."""
-        action = super().add_argument(*names, **keywords)
+        """Add an argument as argparse does, or one of `COMMON` by its name; remember what Python calls it."""
+        action = super().add_argument(*names, **COMMON.get(names[0], {}) | keywords)
         _options.add(action.dest)
         return action
 
@@ -185,18 +185,36 @@ def _whole(text: str, least: int) -> int:
     return number
 
 
-def add_cache_options(parser: argparse.ArgumentParser) -> None:
-    """Let a command's user say where features and embeddings are kept, or that they are not."""
+COMMON: dict[str, dict[str, Any]] = {
+    "sessions": {"nargs": "+", "type": Path, "metavar": "session.csv", "help": "the choices; all are pooled"},
+    "--stimuli": {"type": Path, "metavar": "DIR", "help": "folder that the image paths start from"},
+    "--out": {"type": Path, "metavar": "DIR", "help": "where to write"},
+    "--weights": {"type": Path, "metavar": "FILE", "help": "read an official backbone's weights from here"},
+    "--seed": {
+        "type": non_negative,
+        "metavar": "N",
+        "default": 0,
+        "help": "of every random draw (default: 0)",
+    },
+    "--json": {"action": "store_true", "help": "print one JSON object a line instead of a table"},
+}
+"""What several commands take, and what it is unless a command says otherwise."""
+
+
+def add_network_options(parser: Parser) -> None:
+    """Add the options that say where networks run, and where what they see is kept."""
+    from catpref._io.devices import DEVICES  # imports torch, which few commands need
+
+    parser.add_argument(
+        "--device", choices=DEVICES, default="auto", help="where networks run (default: auto)"
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--cache-dir",
-        type=Path,
-        metavar="DIR",
-        default=cache.default_folder(),
+        "--cache-dir", dest="cache", type=Path, metavar="DIR", default=cache.default_folder(),
         help="where features and embeddings are kept (default: %(default)s)",
-    )
+    )  # fmt: skip
     where.add_argument(
-        "--no-cache", dest="cache_dir", action="store_const", const=None, help="compute and keep nothing"
+        "--no-cache", dest="cache", action="store_const", const=None, help="compute and keep nothing"
     )
 
 
@@ -204,26 +222,17 @@ def add_list_options(
     parser: argparse.ArgumentParser | argparse._ArgumentGroup, repeats: str = "0", catch: str = "0"
 ) -> None:
     """Add the options that say what a list has, all None by default; the help names what that stands for."""
+    usual = "default: 1000 for random, all pairs for full"
     for option, least, metavar, what in [
         ("--images", positive, "N", "images to draw (default: 2000 for random, 50 for full)"),
-        (
-            "--trials",
-            positive,
-            "N",
-            "trials, without repeats and catch trials (default: 1000 for random, all pairs for full)",
-        ),
+        ("--trials", positive, "N", f"trials, without repeats and catch trials ({usual})"),
         (
             "--repeats",
             non_negative,
             "K",
-            f"trials shown again later with the sides swapped, in addition (default: {repeats})",
+            f"trials shown again, sides swapped, in addition (default: {repeats})",
         ),
-        (
-            "--catch",
-            non_negative,
-            "K",
-            f"catch trials, a face beside a scrambled one, in addition (default: {catch})",
-        ),
+        ("--catch", non_negative, "K", f"catch trials, one face scrambled, in addition (default: {catch})"),
         ("--block", positive, "N", f"trials a block (default: {BLOCK})"),
     ]:
         parser.add_argument(option, type=least, metavar=metavar, help=what)

@@ -1,11 +1,9 @@
 """``python -m catpref.fit session.csv``: learn one person's taste from a session, and report how well."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from catpref._io.devices import DEVICES
 from catpref._io.outputs import output_folder
-from catpref.command_line import Parser, add_cache_options, log_to_terminal, non_negative, positive, run
+from catpref.command_line import Parser, add_network_options, log_to_terminal, positive, run
 from catpref.errors import BadInput
 from catpref.models import registry
 from catpref.perception.backbones import DEFAULT, NAMES
@@ -16,96 +14,61 @@ from catpref.taste import learn
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
+    options = vars(_parser().parse_args(arguments))
+    sessions, stimuli, out = (options.pop(name) for name in ("sessions", "stimuli", "out"))
+    log_to_terminal()
+    out = out or sessions[0].parent / f"{sessions[0].stem}_fit"
+    with output_folder(out, "fit", reads=sessions) as folder:
+        session = read_sessions(sessions, stimuli)
+        if session.stimuli.resolve().is_relative_to(out.resolve()):
+            raise BadInput(
+                f"{out}: would be replaced whole, and {session.stimuli} is in it; choose another --out"
+            )
+        taste = learn(session, **options)
+        taste.write(folder)
+    print(taste)
+    print(f"report: {out / page.REPORT}")
+
+
+def _parser() -> Parser:
+    """Return the parser, whose options are the arguments of `learn`."""
     parser = Parser(
         "python -m catpref.fit",
         "Learn a person's taste from their 2AFC choices, and report how well it predicts choices never seen.",
         "python -m catpref.fit sessions/p01/session.csv --stimuli stimuli/cats",
     )
+    parser.add_argument("sessions")
+    parser.add_argument("--stimuli")
+    parser.add_argument("--out", help="where to write (default: session_fit/ beside it)")
+    models, usual = registry.choosable(), list(registry.DEFAULT)
     parser.add_argument(
-        "sessions", nargs="+", type=Path, metavar="session.csv", help="the choices; all are pooled"
-    )
-    parser.add_argument("--stimuli", type=Path, metavar="DIR", help="folder that the image paths start from")
+        "--model", nargs="+", choices=models, default=usual, metavar="NAME",
+        help=f"which models to fit: {', '.join(models)} (default: {' '.join(usual)})",
+    )  # fmt: skip
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where to write (default: session_fit/ beside it)"
-    )
+        "--backbone", default=DEFAULT, metavar="NAME|FILE",
+        help=f"network: {', '.join(NAMES)}, a checkpoint, or your own network's JSON (default: {DEFAULT})",
+    )  # fmt: skip
+    parser.add_argument("--weights")
     parser.add_argument(
-        "--model",
-        nargs="+",
-        choices=registry.choosable(),
-        default=list(registry.DEFAULT),
-        metavar="NAME",
-        help=(
-            f"which models to fit: {', '.join(registry.choosable())} (default: {' '.join(registry.DEFAULT)})"
-        ),
-    )
+        "--embedding", metavar="NAME",
+        help="grid8 (default), grid4 or global for utility and siamese_cnn; "
+        "mean-map (default) or layer-1-map … for study_cnn",
+    )  # fmt: skip
     parser.add_argument(
-        "--backbone",
-        default=DEFAULT,
-        metavar="NAME|FILE",
-        help=(f"network: {', '.join(NAMES)}, a checkpoint, or your own network's JSON (default: {DEFAULT})"),
-    )
+        "--map-size", type=positive, metavar="N",
+        help="side of the network's distance maps in pixels; the study's was 512 (default: what time allows)",
+    )  # fmt: skip
     parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="read an official backbone's weights from here"
-    )
-    parser.add_argument(
-        "--embedding",
-        metavar="NAME",
-        help=(
-            "grid8 (default), grid4 or global for utility and siamese_cnn; "
-            "mean-map (default) or layer-1-map … for study_cnn"
-        ),
-    )
-    parser.add_argument(
-        "--map-size",
-        type=positive,
-        metavar="N",
-        help=(
-            "side of the network's distance maps in pixels; the study's was 512 (default: what time allows)"
-        ),
-    )
-    parser.add_argument(
-        "--split",
-        choices=("images", "trials"),
-        default="images",
-        help=("hold out images never trained on (default), or trials of known images"),
-    )
+        "--split", choices=("images", "trials"), default="images",
+        help="hold out images never trained on (default), or trials of known images",
+    )  # fmt: skip
     parser.add_argument(
         "--folds", type=positive, default=5, metavar="K", help="of cross-validation (default: 5)"
     )
-    parser.add_argument(
-        "--seed", type=non_negative, default=0, metavar="N", help="of every random draw (default: 0)"
-    )
-    parser.add_argument(
-        "--device", choices=DEVICES, default="auto", help="where networks run (default: auto)"
-    )
-    add_cache_options(parser)
-    options = parser.parse_args(arguments)
-    log_to_terminal()
-
-    first = options.sessions[0]
-    out = options.out or first.parent / f"{first.stem}_fit"
-    with output_folder(out, "fit", reads=options.sessions) as folder:
-        session = read_sessions(options.sessions, options.stimuli)
-        if session.stimuli.resolve().is_relative_to(out.resolve()):
-            raise BadInput(
-                f"{out}: would be replaced whole, and {session.stimuli} is in it; choose another --out"
-            )
-        taste = learn(
-            session,
-            model=options.model,
-            backbone=options.backbone,
-            weights=options.weights,
-            embedding=options.embedding,
-            map_size=options.map_size,
-            split=options.split,
-            folds=options.folds,
-            seed=options.seed,
-            device=options.device,
-            cache=options.cache_dir,
-        )
-        taste.write(folder)
-    print(taste)
-    print(f"report: {out / page.REPORT}")
+    parser.add_argument("--seed")
+    add_network_options(parser)
+    return parser
 
 
 if __name__ == "__main__":

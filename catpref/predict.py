@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from catpref._io.devices import DEVICES
 from catpref._io.outputs import output_file
-from catpref.command_line import Parser, add_cache_options, run, warn_on_terminal
+from catpref.command_line import Parser, add_network_options, run, warn_on_terminal
 from catpref.taste import load
 
 
@@ -26,23 +25,14 @@ def main(arguments: Sequence[str]) -> None:
         "images", nargs="*", type=Path, metavar="IMAGES", help="images, or folders of images, to rank"
     )
     parser.add_argument("--pairs", type=Path, metavar="pairs.csv", help="columns left_image, right_image")
+    parser.add_argument("--stimuli", help="folder that the paths in --pairs start from")
+    parser.add_argument("--out", metavar="FILE", help="where to write (default: to the terminal)")
     parser.add_argument(
-        "--stimuli", type=Path, metavar="DIR", help="folder that the paths in --pairs start from"
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write (default: to the terminal)")
-    parser.add_argument(
-        "--backbone",
-        type=Path,
-        metavar="FILE",
+        "--backbone", type=Path, metavar="FILE",
         help="the checkpoint or network that the model was fitted with, where the model does not hold it",
-    )
-    parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="read an official backbone's weights from here"
-    )
-    parser.add_argument(
-        "--device", choices=DEVICES, default="auto", help="where networks run (default: auto)"
-    )
-    add_cache_options(parser)
+    )  # fmt: skip
+    parser.add_argument("--weights")
+    add_network_options(parser)
     options = parser.parse_args(arguments)
     if bool(options.images) == (options.pairs is not None):
         parser.error("give either images to rank or --pairs")
@@ -59,16 +49,9 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _table(options: argparse.Namespace) -> pd.DataFrame:
-    taste = load(
-        options.model,
-        backbone=options.backbone,
-        weights=options.weights,
-        device=options.device,
-        cache=options.cache_dir,
-    )
-    if options.pairs is None:
-        return taste.rank(options.images)
-    return taste.predict(options.pairs, options.stimuli)
+    networks = {name: getattr(options, name) for name in ("backbone", "weights", "device", "cache")}
+    taste = load(options.model, **networks)
+    return taste.rank(options.images) if options.images else taste.predict(options.pairs, options.stimuli)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from catpref._io.outputs import output_files
-from catpref.command_line import Parser, non_negative, run
+from catpref.command_line import Parser, run
 from catpref.design.simulated_observers import (
     NOISE,
     SimulatedObserver,
@@ -36,37 +36,23 @@ def main(arguments: Sequence[str]) -> None:
         "python -m catpref.simulate trials.csv --stimuli stimuli/faces --out data/session.csv --seed 1",
     )
     parser.add_argument("trials", type=Path, help="a trial list, from python -m catpref.trials")
-    parser.add_argument("--stimuli", type=Path, required=True, metavar="DIR", help="a rendered stimulus set")
-    parser.add_argument("--out", type=Path, required=True, metavar="CSV", help="the session to write")
-    parser.add_argument("--seed", type=non_negative, default=0, help="draws taste and noise (default: 0)")
-    parser.add_argument(
-        "--noise",
-        type=float,
-        default=NOISE,
-        metavar="X",
-        help="scale of the Gumbel noise (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--side-bias",
-        type=float,
-        default=0.0,
-        metavar="X",
-        help="added to the log odds of right (default: 0)",
-    )
-    parser.add_argument(
-        "--lapse", type=float, default=0.0, metavar="P", help="probability of a blind guess (default: 0)"
-    )
+    parser.add_argument("--stimuli", required=True, help="a rendered stimulus set")
+    parser.add_argument("--out", required=True, metavar="CSV", help="the session to write")
+    parser.add_argument("--seed", help="draws taste and noise (default: 0)")
+    for name, default, metavar, what in (
+        ("--noise", NOISE, "X", "scale of the Gumbel noise"),
+        ("--side-bias", 0.0, "X", "added to the log odds of right"),
+        ("--lapse", 0.0, "P", "probability of a blind guess"),
+    ):
+        described = f"{what} (default: {default:g})"
+        parser.add_argument(name, type=float, default=default, metavar=metavar, help=described)
     options = parser.parse_args(arguments)
     out: Path = options.out
     if out.suffix.lower() != ".csv":
         raise BadInput(f"{out}: --out must end in .csv")
+    names = (f"{out.stem}.json", f"{out.stem}_truth.json", f"{out.stem}_utilities.csv", out.name)
     # The session comes last: as long as it is not there, the others mean nothing.
-    with output_files("simulated session", *_beside(out), out) as (
-        about_file,
-        truth_file,
-        utilities_file,
-        file,
-    ):
+    with output_files("simulated session", *map(out.with_name, names)) as (about, truth, of_images, file):
         weights = draw_weights(options.seed)
         values = utilities(read_parameters(options.stimuli), weights)
         observer = SimulatedObserver(values, options.noise, options.side_bias, options.lapse)
@@ -74,35 +60,24 @@ def main(arguments: Sequence[str]) -> None:
         session = simulate_session(observer, trials, f"simulated-{options.seed}", options.seed)
         real = session[session["catch"] == ""]
         ceiling = observer.noise_ceiling(real["left_image"], real["right_image"])
-        truth = {
+        versions = {"catpref": __version__, "numpy": np.__version__, "python": platform.python_version()}
+        _write_json(about, {
+            "stimuli": str(options.stimuli.resolve()),
+            "simulated": True,
+            "seed": options.seed,
+            "noise_ceiling": ceiling,
+            "versions": versions,
+        })  # fmt: skip
+        _write_json(truth, {
             "weights": weights,
             "noise": observer.noise,
             "side_bias": observer.side_bias,
             "lapse": observer.lapse,
             "noise_ceiling": ceiling,
-        }
-        about = {
-            "stimuli": str(options.stimuli.resolve()),
-            "simulated": True,
-            "seed": options.seed,
-            "noise_ceiling": ceiling,
-            "versions": {
-                "catpref": __version__,
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-            },
-        }
-        _write_json(about_file, about)
-        _write_json(truth_file, truth)
-        _write_csv(utilities_file, pd.DataFrame(values.items(), columns=pd.Index(["image", "utility"])))
+        })  # fmt: skip
+        _write_csv(of_images, pd.DataFrame(values.items(), columns=pd.Index(["image", "utility"])))
         _write_csv(file, session)
     print(f"{out}: {len(session)} trials, noise ceiling {ceiling:.3f}")
-
-
-def _beside(out: Path) -> tuple[Path, Path, Path]:
-    names = (f"{out.stem}.json", f"{out.stem}_truth.json", f"{out.stem}_utilities.csv")
-    about, truth, utilities_file = (out.with_name(name) for name in names)
-    return about, truth, utilities_file
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -63,7 +63,7 @@ def read_session(
     """
     listed = [sessions] if isinstance(sessions, str | Path | pd.DataFrame) else list(sessions)
     sources = [one if isinstance(one, pd.DataFrame) else Path(one) for one in listed]
-    return read_sessions(sources, None if stimuli is None else Path(stimuli))
+    return read_sessions(sources, _path(stimuli))
 
 
 def learn(
@@ -85,36 +85,27 @@ def learn(
 
     Parameters
     ----------
-    session
-        From `read_session`, or what that takes.
-    stimuli
-        The stimulus folder, if `session` is yet to be read.
+    session, stimuli
+        What `read_session` returned, or what it takes.
     model
         Which models to fit: ``"utility"``, ``"siamese_cnn"``, ``"study_cnn"``.
-    backbone
-        The network that reads the images: its name, or the file of one of your own.
-    weights
-        The file with an official LPIPS trunk's weights.
+    backbone, weights
+        The network that reads the images: its name, or the file of one of your own; the weights of an official one.
     embedding
         ``"grid8"``, ``"grid4"`` or ``"global"``; for ``study_cnn``, ``"mean-map"`` or ``"layer-1-map"`` and so on.
     map_size
         Side of ``study_cnn``'s distance maps, in pixels; None takes what a quarter of a minute allows.
-    split
-        ``"images"`` holds out images never trained on, ``"trials"`` trials of known images.
-    folds
-        Of the cross-validation.
-    seed
-        Of every random draw.
-    device
-        Where networks run: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    split, folds
+        Of the cross-validation: ``"images"`` holds out images never trained on, ``"trials"`` trials of known images.
+    seed, device
+        Of every random draw; where networks run: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
     cache
         The folder where embeddings and features are kept: ``"auto"`` is the user's cache, None keeps nothing.
 
     Raises
     ------
     BadInput
-        If only one side was ever chosen, there is too little data for the split, an image cannot be read, or the
-        arguments contradict each other.
+        If one side was never chosen, the data are too few, an image cannot be read, or arguments do not fit.
 
     Examples
     --------
@@ -123,23 +114,17 @@ def learn(
     ['utility', 'ridge']
     """
     started = time.perf_counter()
-    models = [model] if isinstance(model, str) else list(model)
-    for name in models:
-        if name not in registry.choosable():
-            raise BadInput(f"model={name}: not a model; choose from {', '.join(registry.choosable())}")
+    models = _known_models(model)
     if split not in ("images", "trials"):
         raise BadInput(f"split={split}: choose images or trials")
     if not isinstance(session, Session):
         session = read_session(session, stimuli)
     device = choose_device(device)
-    network = backbones.load_backbone(str(backbone), None if weights is None else Path(weights), device)
-    folder = _cache_folder(cache)
-    options = Options(models, embedding, map_size, split, folds, seed, device, folder)
-    analysis = analyse(session, network, options)
-    fitted = FittedModels(
-        network, analysis.embedding, analysis.map_size, analysis.map_layer, analysis.predictors
-    )
-    return Taste(fitted, folder, analysis, time.perf_counter() - started)
+    network = backbones.load_backbone(str(backbone), _path(weights), device)
+    options = Options(models, embedding, map_size, split, folds, seed, device, _cache_folder(cache))
+    found = analyse(session, network, options)
+    fitted = FittedModels(network, found.embedding, found.map_size, found.map_layer, found.predictors)
+    return Taste(fitted, options.cache, found, time.perf_counter() - started)
 
 
 def load(
@@ -171,12 +156,7 @@ def load(
     >>> catpref.load("taste").rank("cats")["image"].is_unique
     True
     """
-    fitted = store.load(
-        Path(folder),
-        choose_device(device),
-        None if weights is None else Path(weights),
-        None if backbone is None else Path(backbone),
-    )
+    fitted = store.load(Path(folder), choose_device(device), _path(weights), _path(backbone))
     return Taste(fitted, _cache_folder(cache), folder=Path(folder))
 
 
@@ -212,9 +192,7 @@ class Taste:
         >>> bool(taste.scores["accuracy"].between(0, 1).all())
         True
         """
-        if self.analysis is None:
-            return self._saved(_SCORES)
-        return page.score_table(self.analysis)
+        return self._saved(_SCORES) if self.analysis is None else page.score_table(self.analysis)
 
     @property
     def ranking(self) -> pd.DataFrame:
@@ -251,7 +229,7 @@ class Taste:
         if stimuli is None and isinstance(pairs, pd.DataFrame) and self.analysis is not None:
             stimuli = self.analysis.session.stimuli
         source = pairs if isinstance(pairs, pd.DataFrame) else Path(pairs)
-        table, folder = read_pairs(source, None if stimuli is None else Path(stimuli))
+        table, folder = read_pairs(source, _path(stimuli))
         names, indices = np.unique(table[list(SIDES)].to_numpy(), return_inverse=True)
         images = self._fitted.images([image_path(folder, name) for name in names], self._cache)
         name, predictor = next(iter(self._fitted.predictors.items()))
@@ -299,16 +277,15 @@ class Taste:
         if MODELS[name].far is None:
             return ranking  # a network, which tells neither how sure it is
         _check_finite(ranking["utility_sd"].to_numpy())
-        far = self._far(name, seen)
-        distant = [path for path, is_far in zip(paths, far, strict=True) if is_far]
-        return ranking.assign(far=ranking["image"].isin(distant).astype(int))
+        far = dict(zip(paths, self._far(name, seen), strict=True))
+        return ranking.assign(far=[int(far[name]) for name in ranking["image"]])
 
     def _far(self, name: str, images: Images) -> np.ndarray:
         """Return which images are unlike all that a model learned from, if it can tell, and warn of them."""
         tell = MODELS[name].far
-        far = (
-            np.zeros(len(images.paths), bool) if tell is None else tell(self._fitted.predictors[name], images)
-        )
+        if tell is None:
+            return np.zeros(len(images.paths), bool)
+        far = tell(self._fitted.predictors[name], images)
         if far.any():
             _LOG.warning(
                 "%d of %d images are far from all that the model learned from; what it says of them may mean nothing",
@@ -373,9 +350,7 @@ class Taste:
 
     def _repr_html_(self) -> str:
         """Show the headline, the scores and a strip of faces, in a notebook."""
-        if self.analysis is not None:
-            return page.notebook_view(self.analysis)
-        return self.scores.to_html(index=False)
+        return page.notebook_view(self.analysis) if self.analysis else self.scores.to_html(index=False)
 
     def _known(self) -> Analysis:
         if self.analysis is None:
@@ -389,10 +364,20 @@ class Taste:
         return pd.read_csv(path)
 
 
+def _path(path: AnyPath | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
 def _cache_folder(cache: AnyPath | None) -> Path | None:
-    if cache == AUTO:
-        return default_folder()
-    return None if cache is None else Path(cache)
+    return default_folder() if cache == AUTO else _path(cache)
+
+
+def _known_models(model: str | Sequence[str]) -> list[str]:
+    models = [model] if isinstance(model, str) else list(model)
+    for name in models:
+        if name not in registry.choosable():
+            raise BadInput(f"model={name}: not a model; choose from {', '.join(registry.choosable())}")
+    return models
 
 
 def _check_finite(predicted: np.ndarray) -> None:

@@ -1,10 +1,9 @@
 """``python -m catpref.trials``: make the trial list of one session."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from catpref._io.outputs import output_file
-from catpref.command_line import Parser, add_list_options, non_negative, run
+from catpref.command_line import Parser, add_list_options, run
 from catpref.design.designs import list_trials
 from catpref.design.trial_list import BLOCK, FULL, RANDOM, write_trial_list
 
@@ -19,14 +18,10 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "design", choices=("random", "full"), help="random: no image twice; full: all pairs of a few images"
     )
-    parser.add_argument("--stimuli", type=Path, required=True, metavar="DIR", help="the stimulus folder")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="where to write the list, a CSV"
-    )
+    parser.add_argument("--stimuli", required=True, help="the stimulus folder")
+    parser.add_argument("--out", required=True, metavar="FILE", help="where to write the list, a CSV")
     add_list_options(parser)
-    parser.add_argument(
-        "--seed", type=non_negative, metavar="N", default=0, help="for all that is drawn (default: 0)"
-    )
+    parser.add_argument("--seed")
     options = parser.parse_args(arguments)
     with output_file(options.out, "trial list") as file:
         trials = list_trials(

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from catpref._io.devices import DEVICES, choose_device
+from catpref._io.devices import choose_device
 from catpref._io.outputs import output_folder
-from catpref.command_line import Parser, add_cache_options, non_negative, positive
+from catpref.command_line import Parser, add_network_options, positive
 from catpref.design.designs import make_trials
 from catpref.design.simulated_observers import SimulatedObserver, draw_weights, read_parameters, utilities
 from catpref.design.trial_list import FULL, RANDOM
 from catpref.errors import BadInput
 from catpref.models import study_cnn
-from catpref.perception.backbones import Backbone, load_backbone
+from catpref.perception.backbones import load_backbone
 from catpref.replication import page
-from catpref.replication.results import Answers, Study
+from catpref.replication.results import Answers
 from catpref.replication.runs import repeat_study
 from catpref.sessions.session import check_both_sides_chosen, read_sessions
 from catpref.stimuli.images import find_images
@@ -41,34 +41,24 @@ def main(arguments: Sequence[str]) -> None:
         "python -m catpref.stimuli render --n 4000 --seed 1 stimuli/drawn\n"
         "  python -m experiments.study --simulate stimuli/drawn --out study",
     )
-    parser.add_argument(
-        "sessions", nargs="*", type=Path, metavar="session.csv", help="one person's choices; all are pooled"
-    )
-    parser.add_argument("--stimuli", type=Path, metavar="DIR", help="folder that the image paths start from")
+    parser.add_argument("sessions", nargs="*", help="one person's choices; all are pooled")
+    parser.add_argument("--stimuli")
     parser.add_argument(
         "--simulate", type=Path, metavar="DIR",
         help="instead of a session: a rendered stimulus set, whose faces a simulated observer judges",
     )  # fmt: skip
-    parser.add_argument(
-        "--out", type=Path, default=Path("study"), metavar="DIR", help="where to write (default: study)"
-    )
+    parser.add_argument("--out", default=Path("study"), help="where to write (default: study)")
     parser.add_argument(
         "--map-size", type=positive, default=_MAP_SIZE, metavar="N",
         help="side of the distance maps in pixels; the study's was 512 (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument(
-        "--seed", type=non_negative, default=0, metavar="N", help="of every random draw (default: 0)"
-    )
-    parser.add_argument(
-        "--device", choices=DEVICES, default="auto", help="where networks run (default: auto)"
-    )
-    add_cache_options(parser)
+    parser.add_argument("--seed")
+    add_network_options(parser)
     options = parser.parse_args(arguments)
     if bool(options.sessions) == (options.simulate is not None):
         parser.error("give either a session or --simulate DIR")
     if options.map_size not in study_cnn.SIZES:
-        least, most = study_cnn.SIZES[0], study_cnn.SIZES[-1]
-        parser.error(f"--map-size {options.map_size}: the network takes maps of {least} to {most} pixels")
+        raise study_cnn.bad_size(options.map_size)
     logging.getLogger("catpref").setLevel(logging.WARNING)
     with output_folder(options.out, "study", reads=options.sessions) as folder:
         started = time.perf_counter()
@@ -77,10 +67,8 @@ def main(arguments: Sequence[str]) -> None:
         else:
             answered = _simulate(options.simulate, options.seed)
         device = choose_device(options.device)
-        backbone: Backbone = load_backbone(device=device)
-        study: Study = repeat_study(
-            answered, backbone, options.map_size, options.seed, device, options.cache_dir
-        )
+        backbone = load_backbone(device=device)
+        study = repeat_study(answered, backbone, options.map_size, options.seed, device, options.cache)
         page.write(study, folder, time.perf_counter() - started)
     print(page.text_table(study))
     print(f"report: {options.out / 'report.html'}")
@@ -93,15 +81,13 @@ def _read(paths: Sequence[Path], stimuli: Path | None) -> Answers:
     pairs = np.searchsorted(images, session.trials[["left_image", "right_image"]].to_numpy())
     if len(pairs) < _LEAST_TRIALS:
         raise BadInput(f"{paths[0]}: {len(pairs)} answered trials; the study takes at least {_LEAST_TRIALS}")
-    choices = session.trials["choice"].to_numpy()
-    design = (
-        RANDOM
-        if len(images) == 2 * len(pairs)
-        else FULL
-        if 2 * len(pairs) >= len(images) * (len(images) - 1)
-        else "session"
-    )
-    return Answers(design, [session.stimuli / image for image in images], pairs, choices, None)
+    design = "session"
+    if len(images) == 2 * len(pairs):
+        design = RANDOM
+    elif 2 * len(pairs) >= len(images) * (len(images) - 1):
+        design = FULL
+    paths = [session.stimuli / image for image in images]
+    return Answers(design, paths, pairs, session.trials["choice"].to_numpy(), None)
 
 
 def _simulate(folder: Path, seed: int) -> list[Answers]:

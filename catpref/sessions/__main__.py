@@ -16,9 +16,9 @@ def main(arguments: Sequence[str]) -> None:
         "python -m catpref.sessions export sessions/p01_*/session.csv --stimuli stimuli/cats bids/",
     )
     parser.add_argument("command", choices=("export",), help="what to do")
-    parser.add_argument("sessions", nargs="+", type=Path, metavar="session.csv", help="the choices")
+    parser.add_argument("sessions", help="the choices")
     parser.add_argument("folder", type=Path, metavar="DIR", help="the data set to write, replaced as a whole")
-    parser.add_argument("--stimuli", type=Path, metavar="DIR", help="folder that the image paths start from")
+    parser.add_argument("--stimuli")
     options = parser.parse_intermixed_args(arguments)
     log_to_terminal()
     trials, _ = read_trials(options.sessions, options.stimuli)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from catpref.command_line import Parser, non_negative, positive, run
+from catpref.command_line import Parser, positive, run
 from catpref.stimuli.sets import MANIFEST, render
 
 
@@ -15,9 +15,7 @@ def _render_command(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="where to write the set")
     parser.add_argument("--n", type=positive, default=50, metavar="N", help="number of faces (default: 50)")
-    parser.add_argument(
-        "--seed", type=non_negative, default=0, metavar="N", help="for all that is drawn (default: 0)"
-    )
+    parser.add_argument("--seed")
     options = parser.parse_args(arguments)
     render(options.folder, options.n, options.seed)
     print(f"{options.folder}: {options.n} cat faces, {MANIFEST}, parameters.csv")
@@ -34,9 +32,7 @@ def _import_command(arguments: Sequence[str]) -> None:
     parser.add_argument("source", type=Path, metavar="SRC", help="a folder of photographs; subfolders count")
     parser.add_argument("folder", type=Path, metavar="DEST", help="where to write the set")
     parser.add_argument(
-        "--no-crop",
-        action="store_true",
-        help="faces aligned already: only make square and resize",
+        "--no-crop", action="store_true", help="faces aligned already: only make square and resize"
     )
     options = parser.parse_args(arguments)
     kept, left_out = import_photographs(options.source, options.folder, crop=not options.no_crop)
