@@ -53,14 +53,14 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("fit", type=Path, metavar="FIT.csv", help="the choices to learn from")
     parser.add_argument("test", type=Path, metavar="TEST.csv", help="the choices to predict")
-    parser.add_argument("--stimuli", type=Path, metavar="DIR", help="the folder of both files' images")
+    parser.add_argument("--stimuli", help="the folder of both files' images")
     parser.add_argument(
         "--ceiling", type=float, metavar="P", help="the noise ceiling of TEST, if it is known"
     )
     parser.add_argument(
         "--backbone", default=DEFAULT, metavar="NAME", help="the network (default: %(default)s)"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of a table")
+    parser.add_argument("--json")
     options = parser.parse_args(arguments)
     backbone = load_backbone(options.backbone)
     parts = blocks(backbone, EMBEDDING)

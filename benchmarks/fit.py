@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
         "Time whole fits, with a cold and a warm cache, and their growth with the number of trials.",
         "python -m benchmarks.fit --json",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of a table")
+    parser.add_argument("--json")
     options = parser.parse_args(arguments)
 
     def report(entry: dict[str, Any]) -> None:

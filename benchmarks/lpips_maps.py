@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
         "python -m benchmarks.lpips_maps --json --net squeeze",
     )
     parser.add_argument("--net", nargs="+", choices=NETS, default=list(NETS), help="networks (default: all)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line instead of a table")
+    parser.add_argument("--json")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         images = _images(Path(folder), FILES) * (RANDOM // FILES)

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
         "Time an epoch of the study's network at 512 × 512 against a plain loop and the machine's floor.",
         "python -m benchmarks.study_cnn --json",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.add_argument("--json")
     options = parser.parse_args(arguments)
     maps, choices = torch.rand(BATCH, 1, SIZE, SIZE), torch.randint(0, 2, (BATCH,))
     half = study_training.pays("cpu", SIZE)

@@ -196,9 +196,9 @@ COMMON: dict[str, dict[str, Any]] = {
         "default": 0,
         "help": "of every random draw (default: 0)",
     },
-    "--json": {"action": "store_true", "help": "print one JSON object a line instead of a table"},
+    "--json": {"action": "store_true", "help": "print JSON instead of a table"},
 }
-"""What several commands take, and what it is unless a command says otherwise."""
+"""Arguments that several commands have, and how they are declared unless a command does so otherwise."""
 
 
 def add_network_options(parser: Parser) -> None:
