@@ -1,4 +1,4 @@
-"""The study of 2021, run again to the letter, with the controls that tell why its experiments failed.
+"""The study of 2021, run again to the letter, with the controls that show why its experiments failed.
 
 ``python -m experiments.study --simulate DIR`` lets a simulated observer answer the study's lists;
 ``python -m experiments.study session.csv`` takes a person's answers.
