@@ -47,8 +47,8 @@ def doubts(swaps: Sequence[Swap], controls: Controls, sidedness: Sidedness | Non
     -------
     list of str
         Of ``"swap"``, an exchange of sides was noticed; ``"shuffled"`` and ``"noiseless"``, it predicted
-        choices that a distance does not carry; ``"untaught"``, it did not learn what a distance does tell; ``"sides"``,
-        images keep to their sides, so that maps may tell them.
+        choices that a distance does not carry; ``"untaught"``, it did not learn what a distance does tell;
+        ``"sides"``, images keep to their sides, so that maps may tell them.
     """
     against = {
         "swap": not all(map(blind, swaps)),
