@@ -22,6 +22,8 @@ class Features:
 
     Attributes
     ----------
+    backbone, size, layers
+        What computes them, the side of the images in pixels, and which layers they are of.
     computed
         How many images have gone through the network so far.
     """
@@ -34,7 +36,7 @@ class Features:
         layers: Sequence[int],
         cache_folder: Path | None,
     ) -> None:
-        self._images, self._backbone, self._size, self._layers = images, backbone, size, layers
+        self._images, self.backbone, self.size, self.layers = images, backbone, size, layers
         self._cache_folder = cache_folder
         self._lock = threading.Lock()
         self.computed = 0
@@ -62,9 +64,9 @@ class Features:
         found = {member: features for member, features in read.items() if features is not None}
         missing = [member for member in members if member not in found]
         if missing:
-            images = torch.stack([image_tensor(self._images[member], self._size) for member in missing])
-            layers = self._backbone.raw_features(images.to(self._backbone.device), max(self._layers) + 1)
-            by_layer = [layers[layer].permute(0, 2, 3, 1).cpu() for layer in self._layers]
+            images = torch.stack([image_tensor(self._images[member], self.size) for member in missing])
+            layers = self.backbone.raw_features(images.to(self.backbone.device), max(self.layers) + 1)
+            by_layer = [layers[layer].permute(0, 2, 3, 1).cpu() for layer in self.layers]
             for number, member in enumerate(missing):
                 found[member] = [layer[number] for layer in by_layer]
                 self._write(keys[member], found[member])
@@ -76,18 +78,18 @@ class Features:
         """Name an image's entries in the cache, one a layer; its file is read for them once."""
         if self._cache_folder is None:
             return []
-        content, weights = sha256_of(self._images[member]), self._backbone.weights_sha256
+        content, weights = sha256_of(self._images[member]), self.backbone.weights_sha256
         return [
-            cache.key_of(_CODE_VERSION, content, weights, f"layer {layer}", str(self._size))
-            for layer in self._layers
+            cache.key_of(_CODE_VERSION, content, weights, f"layer {layer}", str(self.size))
+            for layer in self.layers
         ]
 
     def _read(self, keys: Sequence[str]) -> list[Tensor] | None:
         if self._cache_folder is None:
             return None
         features = []
-        for layer, key in zip(self._layers, keys, strict=True):
-            channels = len(self._backbone.channel_weights[layer])
+        for layer, key in zip(self.layers, keys, strict=True):
+            channels = len(self.backbone.channel_weights[layer])
 
             def is_square(length: int, channels: int = channels) -> bool:
                 return 0 < length == channels * math.isqrt(length // channels) ** 2
