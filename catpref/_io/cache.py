@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 
 from catpref.errors import shown
 
@@ -31,8 +32,8 @@ _ABANDONED = 3600.0  # seconds after which a temporary file is no longer being w
 
 
 def default_folder() -> Path:
-    """Return the folder for caches that the XDG base directory specification names, with ours inside it."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "catpref"
+    """Return the folder in which this system keeps caches, with ours inside it."""
+    return platformdirs.user_cache_path("catpref", appauthor=False)
 
 
 def key_of(*parts: str) -> str:
