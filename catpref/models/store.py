@@ -22,7 +22,7 @@ from pydantic import Field
 from catpref._io.files import sha256_of
 from catpref._io.reading import read_bytes
 from catpref._io.schemas import Schema, Sha256
-from catpref.errors import BadInput
+from catpref.errors import BadInput, shown
 from catpref.models import registry, study_cnn
 from catpref.models.interface import Images
 from catpref.models.registry import MODELS
@@ -173,8 +173,8 @@ def _load_backbone(
             return load_copy(folder, device)
         if used not in NAMES:
             raise BadInput(
-                f"{folder}: was fitted with {_shown(used)} (sha256 {about.weights_sha256}), which is not in "
-                "it; name that file with backbone="
+                f"{folder}: was fitted with {shown(ascii(used), 200)} (sha256 {about.weights_sha256}), "
+                "which is not in it; name that file with backbone="
             )
     else:
         used, file = str(named.absolute()), None
@@ -228,8 +228,3 @@ def _read_inside(path: Path, most: int) -> bytes:
     if os.path.islink(path) or os.path.isdir(path):  # noqa: PTH112, PTH114
         raise BadInput(f"{path}: is a link or a folder; a model's files must be in its own folder")
     return read_bytes(path, most)
-
-
-def _shown(name: str) -> str:
-    text = ascii(name)
-    return text if len(text) <= 200 else f"{text[:197]}…"

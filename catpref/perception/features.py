@@ -76,8 +76,6 @@ class Features:
 
     def _keys(self, member: int) -> list[str]:
         """Name an image's entries in the cache, one a layer; its file is read for them once."""
-        if self._cache_folder is None:
-            return []
         content, weights = sha256_of(self._images[member]), self.backbone.weights_sha256
         return [
             cache.key_of(_CODE_VERSION, content, weights, f"layer {layer}", str(self.size))
@@ -85,8 +83,6 @@ class Features:
         ]
 
     def _read(self, keys: Sequence[str]) -> list[Tensor] | None:
-        if self._cache_folder is None:
-            return None
         features = []
         for layer, key in zip(self.layers, keys, strict=True):
             channels = len(self.backbone.channel_weights[layer])
@@ -103,8 +99,6 @@ class Features:
 
     def _write(self, keys: Sequence[str], features: Sequence[Tensor]) -> None:
         # What would push everything else out of the cache, itself included, is not worth keeping.
-        fits = sum(layer.nbytes for layer in features) * len(self._images) <= cache.LIMIT
-        if self._cache_folder is None or not fits:
-            return
-        for key, kept in zip(keys, features, strict=True):
-            cache.write(self._cache_folder, key, kept.numpy())
+        if sum(layer.nbytes for layer in features) * len(self._images) <= cache.LIMIT:
+            for key, kept in zip(keys, features, strict=True):
+                cache.write(self._cache_folder, key, kept.numpy())

@@ -98,16 +98,11 @@ def distance_maps(
                 maps[trials] = _maps_of_group(features, pairs[trials], batch, map, bar.update)
 
             deque(pool.map(fill, groups), maxlen=0)
-    if cache_folder is not None and features.computed:
+    if features.computed:
         cache.prune(cache_folder)
-    _LOG.info(
-        "distance maps of %d pairs: features of %d images, %d cached, %d computed, %.1f s",
-        len(pairs),
-        len(shown),
-        len(shown) - features.computed,
-        features.computed,
-        time.perf_counter() - started,
-    )
+    counts = f"{len(shown)} images, {len(shown) - features.computed} cached, {features.computed} computed"
+    seconds = time.perf_counter() - started
+    _LOG.info("distance maps of %d pairs: features of %s, %.1f s", len(pairs), counts, seconds)
     return maps.numpy()
 
 

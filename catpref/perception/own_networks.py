@@ -58,7 +58,7 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 from catpref._io.files import sha256_of
 from catpref._io.reading import read_bytes
 from catpref._io.schemas import Schema
-from catpref.errors import BadInput, is_out_of_memory
+from catpref.errors import BadInput, is_out_of_memory, shown
 from catpref.perception.weights import check_file, parse_json, read_safetensors
 
 COPY = "network.json"
@@ -350,9 +350,4 @@ def _is_map(activation: Tensor) -> bool:
 
 def _last_line(problem: Exception) -> str:
     lines = str(problem).strip().splitlines()
-    return _shortened(lines[-1]) if lines else type(problem).__name__
-
-
-def _shortened(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    return shown(ascii(lines[-1]), 60) if lines else type(problem).__name__

@@ -3,9 +3,7 @@
 https://bids-specification.readthedocs.io/en/v1.10.0/modality-specific-files/behavioral-experiments.html
 """
 
-import csv
 import functools
-import io
 import json
 import logging
 import re
@@ -223,11 +221,8 @@ def _description(*columns: str) -> str:
 
 
 def _write_table(path: Path, columns: Mapping[str, Sequence[str | None]]) -> None:
-    text = io.StringIO()
-    table = csv.writer(text, delimiter="\t", lineterminator="\n")
-    table.writerow(map(_escaped, columns))
-    table.writerows(zip(*([cell or _NOTHING for cell in cells] for cells in columns.values()), strict=True))
-    path.write_text(text.getvalue(), encoding="utf-8", newline="")
+    table = {_escaped(name): [cell or _NOTHING for cell in cells] for name, cells in columns.items()}
+    pd.DataFrame(table).to_csv(path, sep="\t", index=False, lineterminator="\n")
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+import pandas as pd
 from pydantic import Field
 
 from catpref._io.reading import read_bytes
@@ -66,15 +68,27 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def noise_ceiling(path: Path) -> float | None:
-    """Return the best accuracy to expect, where the JSON beside a session knows it (that of a simulated one does).
+def pooled_noise_ceiling(sources: Sequence[Path | pd.DataFrame], of_trials: Sequence[str]) -> float | None:
+    """Return the best accuracy to expect, where the JSONs beside all sessions know it (those of simulated ones do).
+
+    Parameters
+    ----------
+    sources
+        The sessions.
+    of_trials
+        The session that each trial is from. The ceilings are averaged over the trials.
 
     Raises
     ------
     BadInput
-        If it is no accuracy.
+        If one is no accuracy.
     """
-    return _read(path.with_suffix(".json")).noise_ceiling
+    if not all(isinstance(source, Path) for source in sources):
+        return None  # a table has no JSON beside it
+    ceilings = [_read(path.with_suffix(".json")).noise_ceiling for path in sources if isinstance(path, Path)]
+    known = [ceiling for ceiling in ceilings if ceiling is not None]
+    counts = [of_trials.count(str(path)) for path in sources]
+    return float(np.average(known, weights=counts)) if known == ceilings else None
 
 
 def _read(path: Path) -> _Description:
