@@ -46,8 +46,8 @@ class Schema(BaseModel):
         name = shown(".".join(map(str, place)))
         if error["type"] == "json_invalid":
             return f"not JSON ({error['ctx']['error']})"  # type: ignore[reportTypedDictNotRequiredAccess]
-        if not place:
-            return "not a JSON object"
+        if error["type"] == "model_type":
+            return f"{name} must be a table" if place else "not a JSON object"
         if error["type"] == "missing":
             return f"has no {name}"
         if error["type"] == "extra_forbidden":

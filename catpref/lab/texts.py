@@ -119,12 +119,9 @@ def load_texts(path: Path = ENGLISH) -> Texts:
     try:
         text = content.decode("utf-8-sig")
         table = tomllib.loads(text)
-    except RecursionError as problem:
-        raise BadInput(
-            f"{path}: is not TOML in UTF-8 (too many brackets in each other); correct it"
-        ) from problem
-    except ValueError as problem:  # no UTF-8, or no TOML
-        raise BadInput(f"{path}: is not TOML in UTF-8 ({problem}); correct it") from problem
+    except (ValueError, RecursionError) as problem:  # no UTF-8, or no TOML
+        reason = problem if isinstance(problem, ValueError) else "too many brackets in each other"
+        raise BadInput(f"{path}: is not TOML in UTF-8 ({reason}); correct it") from problem
     texts = Texts.of(table, path, f"take it from {ENGLISH}")
     font = FT2Font(str(FONT_FILE))
     for character in sorted(set(text) - {"\n", "\r", "\t"}):

@@ -42,12 +42,7 @@ class Features:
         self.computed = 0
 
     def of(self, members: Sequence[int]) -> list[list[Tensor]]:
-        """Return the features of some of the images.
-
-        Parameters
-        ----------
-        members
-            Indices into the list of images; what is not in the cache goes through the network together.
+        """Return the features of some images, by index; what is not in the cache goes through the network together.
 
         Returns
         -------

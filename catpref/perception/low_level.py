@@ -17,14 +17,7 @@ _CODE_VERSION = "1"  # raise it when the same image would be measured differentl
 
 
 def luminance_and_contrast(images: Sequence[Path], cache_folder: Path | None = None) -> np.ndarray:
-    """Measure each image's mean luma and its spread.
-
-    Parameters
-    ----------
-    images
-        The files.
-    cache_folder
-        Where the numbers are kept by content; None keeps nothing.
+    """Measure each image's mean luma and its spread; a cache keeps the numbers by content.
 
     Returns
     -------
@@ -54,13 +47,6 @@ def _measure(path: Path, cache_folder: Path | None) -> np.ndarray:
 
 def crop_sizes(stimuli: Path, images: Sequence[str]) -> np.ndarray | None:
     """Read how large each face was in its photograph, from the manifest of an imported set.
-
-    Parameters
-    ----------
-    stimuli
-        The stimulus folder.
-    images
-        Names of images in it.
 
     Returns
     -------

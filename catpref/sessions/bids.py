@@ -7,7 +7,6 @@ import functools
 import json
 import logging
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -146,27 +145,23 @@ def write(trials: pd.DataFrame, folder: Path, reads: Sequence[Path] = ()) -> lis
 
 def _files(trials: pd.DataFrame) -> Iterator[tuple[str, list[int]]]:
     """Take the trials apart: a file's name without its ending, and the places of its rows."""
-    participants = list(trials["participant"]) if "participant" in trials else [None]
-    if not all(isinstance(code, str) for code in participants):
+    if "participant" not in trials or not all(isinstance(code, str) for code in trials["participant"]):
         raise BadInput("a trial does not say whose it is; name its participant in a column participant")
-    sessions = list(trials["session"]) if "session" in trials else participants
-    parts: dict[tuple[Any, ...], defaultdict[str, list[int]]] = {}
-    for row, (who, source) in enumerate(
-        zip(zip(participants, sessions, strict=True), trials["source"], strict=True)
-    ):
-        parts.setdefault(who, defaultdict(list))[source].append(row)
+    names = [name for name in ("participant", "session") if name in trials]
     codes: dict[str, tuple[str, Any]] = {}
-    for who, by_source in parts.items():
-        known = [code for code in who if isinstance(code, str)] if "session" in trials else who[:1]
+    for _, part in trials.groupby(names, sort=False, dropna=False):
+        who = tuple(part[names].iloc[0])
+        known = [code for code in who if isinstance(code, str)]
         entities = [f"{kind}-{_label(code)}" for kind, code in zip(("sub", "ses"), known, strict=False)]
         for place, entity in enumerate(entities):
             key = "_".join(entities[: place + 1]).casefold()
             other, whose = codes.setdefault(key, (entity, who[: place + 1]))
             if whose != who[: place + 1]:
                 raise BadInput(_same(who[place], entity, other))
-        for run, rows in enumerate(by_source.values(), start=1):
-            which = f"_run-{run}" if len(by_source) > 1 else ""
-            yield f"{'_'.join(entities)}_task-{TASK}{which}_beh", rows
+        runs = part.groupby("source", sort=False).groups
+        for run, rows in enumerate(runs.values(), start=1):
+            which = f"_run-{run}" if len(runs) > 1 else ""
+            yield f"{'_'.join(entities)}_task-{TASK}{which}_beh", list(rows)
 
 
 def _same(code: Any, entity: str, other: str) -> str:
