@@ -46,11 +46,11 @@ class Schema(BaseModel):
         name = shown(".".join(map(str, place)))
         if error["type"] == "json_invalid":
             return f"not JSON ({error['ctx']['error']})"  # type: ignore[reportTypedDictNotRequiredAccess]
-        if error["type"] == "model_type":
+        if error["type"] in ("model_type", "dataclass_type"):
             return f"{name} must be a table" if place else "not a JSON object"
         if error["type"] == "missing":
             return f"has no {name}"
-        if error["type"] == "extra_forbidden":
+        if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             return f"{name} means nothing"
         field = cls.model_fields.get(str(place[0]))
         if field and field.description:

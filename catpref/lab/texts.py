@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from string import Formatter, ascii_lowercase, digits
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 
 import matplotlib
 from matplotlib.ft2font import FT2Font
-from pydantic import AliasPath, Field
+from pydantic import AliasPath, ConfigDict, Field
 
 from catpref._io.reading import read_bytes
 from catpref._io.schemas import Schema
@@ -64,8 +65,11 @@ class Keys(Schema):
     stop: _Names
 
 
-class Page(Schema):
+@dataclass(frozen=True)
+class Page:
     """A screen of text: a title, a body, and at the bottom what to press."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     title: str
     body: str
@@ -73,7 +77,7 @@ class Page(Schema):
 
     def fill(self, **values: object) -> "Page":
         """Fill in the names in braces."""
-        return Page(**{entry: text.format(**values) for entry, text in self})
+        return Page(self.title.format(**values), self.body.format(**values), self.hint.format(**values))
 
 
 class Web(Schema):

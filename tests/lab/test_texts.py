@@ -51,6 +51,7 @@ def test_another_language_and_another_question(tmp_path):
         ("{trials} pairs", "{trials.real} pairs", "braces that cannot be filled in ('trials.real')"),
         ("{trials} pairs", "{} pairs", "braces that cannot be filled in"),
         ('"Thank you!"', "3", "end.title must be a valid string"),
+        ('[end]\n', "[end]\ntitel = ''\n", "end.titel means nothing; take it from"),
         ('"Thank you!"', '"谢谢"', "has no '谢'"),
         ('"Thank you!"', '"Thank you!', "is not TOML in UTF-8"),
     ],
