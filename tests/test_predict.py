@@ -255,34 +255,35 @@ def test_a_damaged_model_is_refused(study: Path, name: str, damage: str) -> None
 
 
 @pytest.mark.parametrize(("name", "value", "said"), [
-    ("schema_version", 1, "another version"),
-    ("schema_version", None, "another version"),
-    ("backbone", 5, "damaged"),
-    ("backbone", ["x"], "damaged"),
+    ("schema_version", 1, "schema_version must be that of this version"),
+    ("schema_version", None, "schema_version must be that of this version"),
+    ("backbone", 5, "backbone"),
+    ("backbone", ["x"], "backbone"),
     ("backbone", "nonsense", "nonsense"),
     ("backbone", "x" * 300, "which is not in it"),
     ("backbone", "../network.json", "which is not in it"),
-    ("weights_sha256", "x", "damaged"),
+    ("weights_sha256", "x", "weights_sha256"),
     ("weights_sha256", "0" * 64, "not the weights"),
-    ("embedding", "nonsense", "damaged"),
-    ("embedding", ["x"], "damaged"),
-    ("embedding", None, "damaged"),
-    ("map_size", None, "damaged"),
-    ("map_size", "x", "damaged"),
-    ("map_size", 0, "damaged"),
-    ("map_size", 40, "damaged"),
-    ("map_size", 10**9, "damaged"),
-    ("map_layer", 7, "damaged"),
-    ("map_layer", "x", "damaged"),
-    ("files_sha256", {}, "damaged"),
-    ("files_sha256", {"other": "x"}, "damaged"),
-    ("files_sha256", {"utility": 3}, "damaged"),
-    ("files_sha256", None, "damaged"),
+    ("embedding", "nonsense", "embedding"),
+    ("embedding", ["x"], "embedding"),
+    ("embedding", None, "embedding"),
+    ("map_size", None, "map_size"),
+    ("map_size", "x", "map_size"),
+    ("map_size", 0, "map_size"),
+    ("map_size", 40, "7.weight is float32 of shape"),
+    ("map_size", 10**9, "map_size"),
+    ("map_layer", 7, "map_layer"),
+    ("map_layer", "x", "map_layer"),
+    ("files_sha256", {}, "files_sha256"),
+    ("files_sha256", {"other": "x"}, "files_sha256"),
+    ("files_sha256", {"utility": 3}, "files_sha256"),
+    ("files_sha256", None, "files_sha256"),
 ])  # fmt: skip
 def test_a_damaged_description_is_refused(study: Path, name: str, value: object, said: str) -> None:
     path = study / "session_fit" / "model" / "model.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
-    assert said in refusal(main, path.parent, study / "new" / "cat_0051.png")
+    complaint = refusal(main, path.parent, study / "new" / "cat_0051.png")
+    assert said in complaint.replace(str(study), "")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"5", b"null", b"{}", b"[" * 100_000, b"\xff"])

@@ -3,7 +3,8 @@
 Kept are images' embeddings and, where they all fit, their features. An entry is one file: the sha256 of the
 array's bytes, then the bytes. It is written under a temporary name and renamed, so a run that is killed leaves the
 old entry or none, and two runs at a time do no harm. An entry that does not match its own sha256 is made again.
-What was used longest ago goes first when the folder grows too large. Where nothing can be written, nothing is kept.
+What was used longest ago goes first when the folder grows too large. Where nothing can be written, or where the
+folder is None, nothing is kept.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 
 from catpref.errors import shown
 
@@ -31,8 +33,8 @@ _ABANDONED = 3600.0  # seconds after which a temporary file is no longer being w
 
 
 def default_folder() -> Path:
-    """Return the folder for caches that the XDG base directory specification names, with ours inside it."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "catpref"
+    """Return the folder in which this system keeps caches, with ours inside it."""
+    return platformdirs.user_cache_path("catpref", appauthor=False)
 
 
 def key_of(*parts: str) -> str:
@@ -41,9 +43,11 @@ def key_of(*parts: str) -> str:
 
 
 def read(
-    folder: Path, key: str, dtype: type[np.generic], fits: Callable[[int], bool] = lambda length: True
+    folder: Path | None, key: str, dtype: type[np.generic], fits: Callable[[int], bool] = lambda length: True
 ) -> np.ndarray | None:
     """Return the flat array kept under a key, or None if there is none, it is damaged, or its length does not fit."""
+    if folder is None:
+        return None
     path = folder / key[:2] / key
     try:
         content = np.fromfile(path, np.uint8)
@@ -57,8 +61,10 @@ def read(
     return array.view(dtype)
 
 
-def write(folder: Path, key: str, array: np.ndarray) -> None:
+def write(folder: Path | None, key: str, array: np.ndarray) -> None:
     """Keep an array under a key; where it cannot be written, as on a full disk, warn once and leave nothing."""
+    if folder is None:
+        return
     path = folder / key[:2] / key
     content = np.ascontiguousarray(array).data
     try:
@@ -85,13 +91,13 @@ def write(folder: Path, key: str, array: np.ndarray) -> None:
             )
 
 
-def prune(folder: Path, limit: int = LIMIT) -> None:
+def prune(folder: Path | None, limit: int = LIMIT) -> None:
     """Remove what was used longest ago until at most `limit` bytes are left, and what killed runs left behind.
 
     Files that have no name of ours stay, should the folder be one of the user's.
     """
     entries = []
-    for path in folder.glob("??/*"):
+    for path in folder.glob("??/*") if folder else ():
         if not re.fullmatch(
             f"{re.escape(_TEMPORARY)}.*|{re.escape(path.parent.name)}[0-9a-f]{{62}}", path.name
         ):

@@ -11,6 +11,7 @@ killed processes left beside their outputs is cleaned by the next command that w
 
 import ctypes
 import errno
+import glob
 import os
 import shutil
 import stat
@@ -307,7 +308,7 @@ def _clean_others(folder: Path) -> None:
 
 def _clean(place: Path) -> None:
     """Remove what a killed process left beside a place, or put the old folder back; the place is locked."""
-    for left in place.parent.glob(f".{_escaped(place.name)}{_TEMPORARY}*"):
+    for left in place.parent.glob(f".{glob.escape(place.name)}{_TEMPORARY}*"):
         if (
             not place.exists()
             and left.name.startswith(f".{place.name}{_TEMPORARY}old-")
@@ -317,10 +318,6 @@ def _clean(place: Path) -> None:
             print(f"catpref: {place}: was put back, after a run that was ended too soon", file=sys.stderr)
         else:
             _remove(left)
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
 
 
 def _remove(left: Path) -> None:

@@ -220,7 +220,7 @@ def draw_catches(
 
     Returns
     -------
-    list of Catch
+    list of CatchTrial
         In order.
 
     Raises

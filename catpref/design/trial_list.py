@@ -53,14 +53,9 @@ def write_trial_list(path: Path, trials: Sequence[Trial]) -> None:
 
 
 def read_trial_list(path: Path, folder: Path) -> list[Trial]:
-    """Read a trial list that `write_trial_list`, or a careful person, wrote. Further columns are left aside.
+    """Read a trial list for a stimulus folder, as `write_trial_list` or a careful person wrote it.
 
-    Parameters
-    ----------
-    path
-        The CSV.
-    folder
-        The stimulus folder.
+    Further columns are left aside.
 
     Raises
     ------

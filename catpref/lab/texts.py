@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from string import Formatter, ascii_lowercase, digits
-from typing import Any
+from typing import Annotated, Any
 
 import matplotlib
 from matplotlib.ft2font import FT2Font
+from pydantic import AliasPath, ConfigDict, Field
 
 from catpref._io.reading import read_bytes
+from catpref._io.schemas import Schema
 from catpref.errors import BadInput
 
 FONT = "DejaVu Sans"
@@ -51,19 +53,23 @@ KEYS = frozenset(
 _LARGEST = 2**20  # bytes
 
 
-@dataclass(frozen=True)
-class Keys:
+_Names = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+
+
+class Keys(Schema):
     """PsychoPy's names of the keys for each purpose."""
 
-    left: list[str]
-    right: list[str]
-    go_on: list[str]
-    stop: list[str]
+    left: _Names
+    right: _Names
+    go_on: _Names
+    stop: _Names
 
 
 @dataclass(frozen=True)
 class Page:
     """A screen of text: a title, a body, and at the bottom what to press."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     title: str
     body: str
@@ -74,8 +80,7 @@ class Page:
         return Page(self.title.format(**values), self.body.format(**values), self.hint.format(**values))
 
 
-@dataclass(frozen=True)
-class Web:
+class Web(Schema):
     """What only participants in a browser read; `loading` with {percent} in it."""
 
     loading: str
@@ -83,18 +88,17 @@ class Web:
     code: str
 
 
-@dataclass(frozen=True)
-class Texts:
+class Texts(Schema):
     """Everything a participant reads."""
 
     question: str
     keys: Keys
-    left_hint: str
-    right_hint: str
+    left_hint: str = Field(validation_alias=AliasPath("hints", "left"))
+    right_hint: str = Field(validation_alias=AliasPath("hints", "right"))
     instructions: Page
     practice: Page
     begin: Page
-    pause: Page
+    pause: Page = Field(validation_alias="break")
     resume: Page
     unsaved: Page
     end: Page
@@ -119,50 +123,21 @@ def load_texts(path: Path = ENGLISH) -> Texts:
     try:
         text = content.decode("utf-8-sig")
         table = tomllib.loads(text)
-    except RecursionError as problem:
-        raise BadInput(
-            f"{path}: is not TOML in UTF-8 (too many brackets in each other); correct it"
-        ) from problem
-    except ValueError as problem:  # no UTF-8, or no TOML
-        raise BadInput(f"{path}: is not TOML in UTF-8 ({problem}); correct it") from problem
-    _check_entries(path, table, tomllib.loads(ENGLISH.read_text(encoding="utf-8")))
+    except (ValueError, RecursionError) as problem:  # no UTF-8, or no TOML
+        reason = problem if isinstance(problem, ValueError) else "too many brackets in each other"
+        raise BadInput(f"{path}: is not TOML in UTF-8 ({reason}); correct it") from problem
+    texts = Texts.of(table, path, f"take it from {ENGLISH}")
     font = FT2Font(str(FONT_FILE))
     for character in sorted(set(text) - {"\n", "\r", "\t"}):
         if not font.get_char_index(ord(character)):
             raise BadInput(f"{path}: the font, {FONT}, has no '{character}'; write it otherwise")
+    _check_keys(path, texts.keys)
     pages = {name: _page(path, name, table) for name in PAGES}
-    return Texts(
-        question=table["question"],
-        keys=_keys(path, table["keys"]),
-        left_hint=table["hints"]["left"],
-        right_hint=table["hints"]["right"],
-        pause=pages.pop("break"),
-        web=Web(**table["web"]),
-        **pages,
-    )
+    return texts.model_copy(update=pages | {"pause": pages["break"]})
 
 
-def _check_entries(
-    path: Path, table: Mapping[str, object], model: Mapping[str, object], inside: str = ""
-) -> None:
-    """Compare names and types with the English file's."""
-    for name in (*model, *table):
-        if name not in table:
-            raise BadInput(f"{path}: has no {inside}{name}; take it from {ENGLISH}")
-        if name not in model:
-            raise BadInput(f"{path}: {inside}{name[:40]} means nothing; there are {', '.join(model)}")
-        ours, theirs = table[name], model[name]
-        if isinstance(theirs, dict) and isinstance(ours, dict):
-            _check_entries(path, ours, theirs, f"{inside}{name}.")
-        elif type(ours) is not type(theirs):
-            kind = {str: "a text", list: "a list of keys"}.get(type(theirs), "a table")
-            raise BadInput(f"{path}: {inside}{name} must be {kind}, as in {ENGLISH}")
-
-
-def _keys(path: Path, table: Mapping[str, list[str]]) -> Keys:
-    named = [key for keys in table.values() for key in keys]
-    if not all(isinstance(key, str) and key for key in named) or not all(table.values()):
-        raise BadInput(f'{path}: each of the keys must be a list of PsychoPy\'s names, such as ["left", "f"]')
+def _check_keys(path: Path, keys: Keys) -> None:
+    named = [key for _, names in keys for key in names]
     twice = next((key for key in named if named.count(key) > 1), None)
     if twice:
         raise BadInput(f"{path}: the key {twice} is named twice in keys; give it one meaning")
@@ -171,7 +146,6 @@ def _keys(path: Path, table: Mapping[str, list[str]]) -> Keys:
         close = get_close_matches(unknown.lower()[:40], sorted(KEYS), 1)
         instead = f"; did you mean '{close[0]}'?" if close else ", such as left, f or num_1"
         raise BadInput(f"{path}: '{unknown[:40]}' in keys is none of PsychoPy's names{instead}")
-    return Keys(**table)
 
 
 def _page(path: Path, name: str, table: Mapping[str, Any]) -> Page:

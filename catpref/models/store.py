@@ -9,17 +9,20 @@ else the user names its file each time, which is known again by its sha256.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import safetensors.numpy as safetensors
+from annotated_types import Predicate
+from pydantic import Field
 
 from catpref._io.files import sha256_of
 from catpref._io.reading import read_bytes
-from catpref.errors import BadInput
+from catpref._io.schemas import Schema, Sha256
+from catpref.errors import BadInput, shown
 from catpref.models import registry, study_cnn
 from catpref.models.interface import Images
 from catpref.models.registry import MODELS
@@ -27,7 +30,6 @@ from catpref.perception.backbones import NAMES, Backbone, load_backbone, load_co
 from catpref.perception.embeddings import GRIDS
 from catpref.perception.weights import check_file, parse_arrays, parse_json
 
-_SCHEMA = 2
 _COPY = "network.json"  # what `backbone` says of a network that is in the folder
 _MOST_JSON = 1 << 16  # bytes of the description: it has a dozen lines
 _MOST_ARRAYS = 16 << 20  # bytes of a model's file, beside …
@@ -59,16 +61,20 @@ class FittedModels:
         return Images(paths, self.backbone, self.embedding, self.map_size, self.map_layer, cache)
 
 
-@dataclass(frozen=True)
-class _Description:
-    """What ``model.json`` says, checked."""
+class _Description(Schema, extra="ignore"):
+    """What ``model.json`` says."""
 
-    backbone: str
-    weights_sha256: str
-    embedding: str
-    map_size: int | None
-    map_layer: int | None
-    files_sha256: dict[str, str]
+    schema_version: int = Field(ge=2, le=2, description="that of this version of catpref")
+    backbone: str = Field(min_length=1, description="a name or path")
+    weights_sha256: Sha256
+    embedding: Annotated[str, Predicate(GRIDS.__contains__)] = Field(description=f"one of {', '.join(GRIDS)}")
+    map_size: Annotated[int, Predicate(study_cnn.SIZES.__contains__)] | None = Field(
+        description="a size of maps that study_cnn takes, or null"
+    )
+    map_layer: Annotated[int, Field(ge=0)] | None
+    files_sha256: dict[Annotated[str, Predicate(lambda name: name in registry.choosable())], Sha256] = Field(
+        min_length=1, description="the sha256 of each model's file"
+    )
 
 
 def save(models: FittedModels, folder: Path) -> None:
@@ -81,7 +87,7 @@ def save(models: FittedModels, folder: Path) -> None:
         path.write_bytes(safetensors.save(tensors))
         files[name] = sha256_of(path)
     description = {
-        "schema_version": _SCHEMA,
+        "schema_version": 2,
         "backbone": _save_backbone(models.backbone, folder),
         "weights_sha256": models.backbone.weights_sha256,
         "embedding": models.embedding,
@@ -167,8 +173,8 @@ def _load_backbone(
             return load_copy(folder, device)
         if used not in NAMES:
             raise BadInput(
-                f"{folder}: was fitted with {_shown(used)} (sha256 {about.weights_sha256}), which is not in "
-                "it; name that file with backbone="
+                f"{folder}: was fitted with {shown(ascii(used), 200)} (sha256 {about.weights_sha256}), "
+                "which is not in it; name that file with backbone="
             )
     else:
         used, file = str(named.absolute()), None
@@ -197,41 +203,13 @@ def _read_description(path: Path) -> _Description:
             f"{path.parent}: not a fitted model (no {path.name}); give the folder model/ of a fit"
         ) from None
     try:
-        about = parse_json(content)
+        said = parse_json(content)
     except ValueError as problem:
         raise BadInput(f"{path}: damaged ({problem}); fit the session again") from problem
-    if not isinstance(about, dict) or "schema_version" not in about:
-        raise BadInput(f"{path}: damaged (no schema_version); fit the session again")
-    if type(about["schema_version"]) is not int or about["schema_version"] != _SCHEMA:
-        raise BadInput(f"{path}: written by another version of catpref; fit the session again")
-    for key, is_right in _RULES.items():
-        if key not in about or not is_right(about[key]):
-            raise BadInput(f"{path}: damaged ({key}); fit the session again")
-    if (about["map_size"] is None) == ("study_cnn" in about["files_sha256"]):
+    about = _Description.of(said, path, "fit the session again")
+    if (about.map_size is None) == ("study_cnn" in about.files_sha256):
         raise BadInput(f"{path}: damaged (map_size goes with study_cnn); fit the session again")
-    return _Description(**{key: about[key] for key in _RULES})
-
-
-def _is_sha256(value: Any) -> bool:
-    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
-
-
-def _are_files(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and set() < value.keys() <= {*registry.choosable()}
-        and all(map(_is_sha256, value.values()))
-    )
-
-
-_RULES: dict[str, Callable[[Any], bool]] = {
-    "backbone": lambda value: isinstance(value, str) and value != "",
-    "weights_sha256": _is_sha256,
-    "embedding": lambda value: isinstance(value, str) and value in GRIDS,
-    "map_size": lambda value: value is None or (type(value) is int and value in study_cnn.SIZES),
-    "map_layer": lambda value: value is None or (type(value) is int and value >= 0),
-    "files_sha256": _are_files,
-}
+    return about
 
 
 def _read_whole(path: Path, most: int, sha256: str) -> bytes:
@@ -250,8 +228,3 @@ def _read_inside(path: Path, most: int) -> bytes:
     if os.path.islink(path) or os.path.isdir(path):  # noqa: PTH112, PTH114
         raise BadInput(f"{path}: is a link or a folder; a model's files must be in its own folder")
     return read_bytes(path, most)
-
-
-def _shown(name: str) -> str:
-    text = ascii(name)
-    return text if len(text) <= 200 else f"{text[:197]}…"

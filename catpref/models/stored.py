@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from torch import nn
 
+from catpref.errors import shown
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -30,11 +32,11 @@ def check(tensors: Mapping[str, np.ndarray], shapes: Shapes, types: Mapping[str,
             raise ValueError(f"{name} is missing")
     for name, tensor in tensors.items():
         if name not in shapes:
-            raise ValueError(f"{_shown(name)} is none of its parts")
+            raise ValueError(f"{shown(ascii(name), 60)} is none of its parts")
         wanted = np.dtype((types or {}).get(name, np.float32))
         if tensor.dtype != wanted or np.atleast_1d(tensor).shape != shapes[name]:
             raise ValueError(
-                f"{name} is {tensor.dtype} of shape {_shown(tensor.shape)}, not {wanted} of {shapes[name]}"
+                f"{name} is {tensor.dtype} of shape {shown(str(tensor.shape), 60)}, not {wanted} of {shapes[name]}"
             )
         if not np.isfinite(tensor).all():
             raise ValueError(f"{name} is not finite")
@@ -57,8 +59,3 @@ def check_positive(tensors: Mapping[str, np.ndarray], *names: str) -> None:
 def shapes_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a network's state; a single number is stored with the shape (1,)."""
     return {name: tuple(tensor.shape) or (1,) for name, tensor in network.state_dict().items()}
-
-
-def _shown(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -84,37 +84,31 @@ def embed(
         If an image cannot be read.
     """
     started = time.perf_counter()
-    grid = GRIDS[embedding]
-    dimensions = grid**2 * sum(len(weights) for weights in backbone.channel_weights)
+    dimensions = GRIDS[embedding] ** 2 * sum(len(weights) for weights in backbone.channel_weights)
     embeddings = np.empty((len(images), dimensions), np.float16)
 
-    def read(index: int) -> str | None:
-        """Fill in an image's embedding from the cache; if it is not there, tell its key."""
-        if cache_folder is None:
-            return ""
-        key = _key(images[index], backbone, embedding)
+    def read(index: int, key: str) -> bool:
         kept = cache.read(cache_folder, key, np.float16, lambda length: length == dimensions)
-        if kept is None:
-            return key
-        embeddings[index] = kept
-        return None
+        if kept is not None:
+            embeddings[index] = kept
+        return kept is not None
 
-    def compute(batch: list[tuple[int, str]]) -> int:
-        tensors = torch.stack([image_tensor(images[index], SIZE) for index, _ in batch])
-        for (index, key), vector in zip(batch, _pooled(tensors, backbone, grid), strict=True):
-            embeddings[index] = vector
-            if cache_folder:
-                cache.write(cache_folder, key, vector)
+    def compute(batch: Sequence[int]) -> int:
+        tensors = torch.stack([image_tensor(images[index], SIZE) for index in batch])
+        embeddings[batch] = _pooled(tensors, backbone, GRIDS[embedding])
+        for index in batch:
+            cache.write(cache_folder, keys[index], embeddings[index])
         return len(batch)
 
     with workers() as pool:
-        keys = enumerate(pool.map(read, range(len(images))))
-        missing = [(index, key) for index, key in keys if key is not None]
+        keys = list(pool.map(lambda image: _key(image, backbone, embedding), images))
+        cached = pool.map(read, range(len(images)), keys)
+        missing = [index for index, there in enumerate(cached) if not there]
         with progress([], f"embedding with {backbone.name}", total=len(missing)) as bar:
             batches = [missing[start : start + _BATCH] for start in range(0, len(missing), _BATCH)]
             for done in pool.map(compute, batches):
                 bar.update(done)
-    if cache_folder and missing:
+    if missing:
         cache.prune(cache_folder)
     counts = f"{len(images) - len(missing)} cached, {len(missing)} computed"
     _LOG.info("embeddings of %d images: %s, %.1f s", len(images), counts, time.perf_counter() - started)

@@ -22,6 +22,8 @@ class Features:
 
     Attributes
     ----------
+    backbone, size, layers
+        What computes them, the side of the images in pixels, and which layers they are of.
     computed
         How many images have gone through the network so far.
     """
@@ -34,18 +36,13 @@ class Features:
         layers: Sequence[int],
         cache_folder: Path | None,
     ) -> None:
-        self._images, self._backbone, self._size, self._layers = images, backbone, size, layers
+        self._images, self.backbone, self.size, self.layers = images, backbone, size, layers
         self._cache_folder = cache_folder
         self._lock = threading.Lock()
         self.computed = 0
 
     def of(self, members: Sequence[int]) -> list[list[Tensor]]:
-        """Return the features of some of the images.
-
-        Parameters
-        ----------
-        members
-            Indices into the list of images; what is not in the cache goes through the network together.
+        """Return the features of some images, by index; what is not in the cache goes through the network together.
 
         Returns
         -------
@@ -62,9 +59,9 @@ class Features:
         found = {member: features for member, features in read.items() if features is not None}
         missing = [member for member in members if member not in found]
         if missing:
-            images = torch.stack([image_tensor(self._images[member], self._size) for member in missing])
-            layers = self._backbone.raw_features(images.to(self._backbone.device), max(self._layers) + 1)
-            by_layer = [layers[layer].permute(0, 2, 3, 1).cpu() for layer in self._layers]
+            images = torch.stack([image_tensor(self._images[member], self.size) for member in missing])
+            layers = self.backbone.raw_features(images.to(self.backbone.device), max(self.layers) + 1)
+            by_layer = [layers[layer].permute(0, 2, 3, 1).cpu() for layer in self.layers]
             for number, member in enumerate(missing):
                 found[member] = [layer[number] for layer in by_layer]
                 self._write(keys[member], found[member])
@@ -74,20 +71,16 @@ class Features:
 
     def _keys(self, member: int) -> list[str]:
         """Name an image's entries in the cache, one a layer; its file is read for them once."""
-        if self._cache_folder is None:
-            return []
-        content, weights = sha256_of(self._images[member]), self._backbone.weights_sha256
+        content, weights = sha256_of(self._images[member]), self.backbone.weights_sha256
         return [
-            cache.key_of(_CODE_VERSION, content, weights, f"layer {layer}", str(self._size))
-            for layer in self._layers
+            cache.key_of(_CODE_VERSION, content, weights, f"layer {layer}", str(self.size))
+            for layer in self.layers
         ]
 
     def _read(self, keys: Sequence[str]) -> list[Tensor] | None:
-        if self._cache_folder is None:
-            return None
         features = []
-        for layer, key in zip(self._layers, keys, strict=True):
-            channels = len(self._backbone.channel_weights[layer])
+        for layer, key in zip(self.layers, keys, strict=True):
+            channels = len(self.backbone.channel_weights[layer])
 
             def is_square(length: int, channels: int = channels) -> bool:
                 return 0 < length == channels * math.isqrt(length // channels) ** 2
@@ -101,8 +94,6 @@ class Features:
 
     def _write(self, keys: Sequence[str], features: Sequence[Tensor]) -> None:
         # What would push everything else out of the cache, itself included, is not worth keeping.
-        fits = sum(layer.nbytes for layer in features) * len(self._images) <= cache.LIMIT
-        if self._cache_folder is None or not fits:
-            return
-        for key, kept in zip(keys, features, strict=True):
-            cache.write(self._cache_folder, key, kept.numpy())
+        if sum(layer.nbytes for layer in features) * len(self._images) <= cache.LIMIT:
+            for key, kept in zip(keys, features, strict=True):
+                cache.write(self._cache_folder, key, kept.numpy())

@@ -1,10 +1,10 @@
 """What a choice might follow without looking at the face: plain numbers of each image, as baselines."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from catpref._io import cache
 from catpref._io.files import sha256_of
@@ -17,14 +17,7 @@ _CODE_VERSION = "1"  # raise it when the same image would be measured differentl
 
 
 def luminance_and_contrast(images: Sequence[Path], cache_folder: Path | None = None) -> np.ndarray:
-    """Measure each image's mean luma and its spread.
-
-    Parameters
-    ----------
-    images
-        The files.
-    cache_folder
-        Where the numbers are kept by content; None keeps nothing.
+    """Measure each image's mean luma and its spread; a cache keeps the numbers by content.
 
     Returns
     -------
@@ -43,42 +36,28 @@ def luminance_and_contrast(images: Sequence[Path], cache_folder: Path | None = N
 
 def _measure(path: Path, cache_folder: Path | None) -> np.ndarray:
     key = cache.key_of("luminance and contrast", _CODE_VERSION, sha256_of(path))
-    kept = None
-    if cache_folder:
-        kept = cache.read(cache_folder, key, np.float64, lambda length: length == 2)
+    kept = cache.read(cache_folder, key, np.float64, lambda length: length == 2)
     if kept is not None:
         return kept
     luma = np.asarray(open_image(path).convert("L"), np.float64)
     measured = np.array([luma.mean(), luma.std()])
-    if cache_folder:
-        cache.write(cache_folder, key, measured)
+    cache.write(cache_folder, key, measured)
     return measured
 
 
 def crop_sizes(stimuli: Path, images: Sequence[str]) -> np.ndarray | None:
     """Read how large each face was in its photograph, from the manifest of an imported set.
 
-    Parameters
-    ----------
-    stimuli
-        The stimulus folder.
-    images
-        Names of images in it.
-
     Returns
     -------
     ndarray or None
         Logarithm of the crop's side in pixels, shape (images,); None where the set does not say it of all images.
     """
-    wanted = set(images)
     try:
-        with (stimuli / MANIFEST).open(newline="", encoding="utf-8-sig") as file:
-            sides = {
-                row["file"]: float(row["crop_right"]) - float(row["crop_left"])
-                for row in csv.DictReader(file)
-                if row["file"] in wanted
-            }
-        sizes = np.array([sides[image] for image in images])
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
-        return None  # drawn faces, or a manifest of other software
-    return np.log(sizes) if (sizes > 0).all() else None
+        manifest = pd.read_csv(stimuli / MANIFEST, encoding="utf-8-sig").set_index(
+            "file", verify_integrity=True
+        )
+        sizes = (manifest["crop_right"] - manifest["crop_left"]).loc[list(images)].to_numpy(np.float64)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # a manifest of other software
+    return np.log(sizes) if (sizes > 0).all() else None  # nan for drawn faces

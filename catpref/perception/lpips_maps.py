@@ -11,14 +11,13 @@ wait in a temporary file; then, a strip at a time, all pairs come out of one mat
 f = √w · feature / |feature|, the distance is |f₁|² + |f₂|² − 2 f₁·f₂.
 """
 
-import io
 import logging
+import os
 import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -88,50 +87,22 @@ def distance_maps(
     layers = range(len(backbone.channel_weights)) if layer is None else [layer]
     features = Features([images[image] for image in shown], backbone, size, layers, cache_folder)
     batch = min(_MOST, max(2, _PIXELS // size**2))
-    maps = torch.empty(len(pairs), size, size)
-
-    def fill(trials: np.ndarray, apply: Apply) -> None:
-        nonlocal maps
-        members, local = np.unique(pairs[trials], return_inverse=True)
-        with ExitStack() as files:
-            strips = _Strips(len(members), layers, None if len(members) <= batch else files)
-
-            def keep(start: int) -> None:
-                for number, image in enumerate(features.of(members[start : start + batch].tolist()), start):
-                    strips.put(number, image)
-                    bar.update()
-
-            deque(apply(keep, range(0, len(members), batch)), maxlen=0)
-            distances = _by_resolution(strips, local.reshape(-1, 2), backbone, apply)
-        if np.array_equal(trials, np.arange(len(pairs))) and distances[0].shape == maps.shape:
-            maps = distances[0]  # added to in place, since two arrays as large would be too much
-
-        def finish(start: int) -> None:
-            rows = slice(start, start + _MAPS_AT_ONCE)
-            total = _resized(distances[0][rows], size)
-            for coarser in distances[1:]:
-                total.add_(_resized(coarser[rows], size))
-            maps[trials[rows]] = total.div_(len(layers))
-
-        deque(apply(finish, range(0, len(trials), _MAPS_AT_ONCE)), maxlen=0)
-
     groups = list(_groups(pairs, batch))
     with workers() as pool, progress([], f"distance maps with {backbone.name}", total=len(shown)) as bar:
-        if len(groups) == 1:
-            fill(groups[0], pool.map)
+        if len(groups) == 1:  # no second array, which may be as large
+            maps = _maps_of_group(features, pairs, batch, pool.map, bar.update)
         else:
-            deque(pool.map(lambda trials: fill(trials, map), groups), maxlen=0)
-    if cache_folder is not None and features.computed:
+            maps = torch.empty(len(pairs), size, size)
+
+            def fill(trials: np.ndarray) -> None:
+                maps[trials] = _maps_of_group(features, pairs[trials], batch, map, bar.update)
+
+            deque(pool.map(fill, groups), maxlen=0)
+    if features.computed:
         cache.prune(cache_folder)
-    counts = f"{len(shown) - features.computed} cached, {features.computed} computed"
+    counts = f"{len(shown)} images, {len(shown) - features.computed} cached, {features.computed} computed"
     seconds = time.perf_counter() - started
-    _LOG.info(
-        "distance maps of %d pairs: features of %d images, %s, %.1f s",
-        len(pairs),
-        len(shown),
-        counts,
-        seconds,
-    )
+    _LOG.info("distance maps of %d pairs: features of %s, %.1f s", len(pairs), counts, seconds)
     return maps.numpy()
 
 
@@ -146,12 +117,40 @@ def layer_maps(
         Shape (layers, size, size); their mean over the first axis is the mean map.
     """
     layers = range(len(backbone.channel_weights))
-    strips = _Strips(2, layers, None)
+    strips = _Strips(2, layers, in_files=False)
     for number, image in enumerate(Features([left, right], backbone, size, layers, cache_folder).of([0, 1])):
         strips.put(number, image)
     pair = np.array([[0, 1]])
     distances = [_layer_distances(strips, layer, pair, backbone, map) for layer in layers]
     return torch.cat([_resized(distance, size) for distance in distances]).numpy()
+
+
+def _maps_of_group(
+    features: Features, pairs: np.ndarray, batch: int, apply: Apply, advance: Callable[[], object]
+) -> Tensor:
+    """Compute the maps of pairs that share no image with others: shape (pairs, size, size)."""
+    members, local = np.unique(pairs, return_inverse=True)
+    strips = _Strips(len(members), features.layers, in_files=len(members) > batch)
+
+    def keep(start: int) -> None:
+        for number, image in enumerate(features.of(members[start : start + batch].tolist()), start):
+            strips.put(number, image)
+            advance()
+
+    deque(apply(keep, range(0, len(members), batch)), maxlen=0)
+    distances = _by_resolution(strips, local.reshape(-1, 2), features.backbone, apply)
+    size, finest = features.size, distances[0]
+    maps = finest if finest.shape[1:] == (size, size) else torch.empty(len(pairs), size, size)
+
+    def finish(start: int) -> None:
+        rows = slice(start, start + _MAPS_AT_ONCE)
+        total = _resized(finest[rows], size)
+        for coarser in distances[1:]:
+            total.add_(_resized(coarser[rows], size))
+        maps[rows] = total.div_(len(features.layers))
+
+    deque(apply(finish, range(0, len(pairs), _MAPS_AT_ONCE)), maxlen=0)
+    return maps
 
 
 def _resized(distances: Tensor, size: int) -> Tensor:
@@ -182,66 +181,67 @@ def _groups(pairs: np.ndarray, most: int) -> Iterator[np.ndarray]:
 
 
 class _Strips:
-    """The features of a group of images, to be read a strip of rows at a time.
+    """The features of a group of images, in memory or in temporary files, to be read a strip of rows at a time.
 
-    Without files they stay in memory; in temporary files, strip after strip and in each image after image, what
-    is read together lies together.
+    Strip after strip and in each image after image, what is read together lies together.
     """
 
-    def __init__(self, images: int, layers: Sequence[int], files: ExitStack | None) -> None:
+    def __init__(self, images: int, layers: Sequence[int], in_files: bool) -> None:
         self.images = images
         self.layers = layers
         self.shapes: dict[int, tuple[int, int, int]] = {}
-        self.kept: dict[int, list[Tensor]] = {layer: [] for layer in layers}
-        self.files: dict[int, io.BufferedRandom] = {}
-        self.lock = threading.Lock()
-        if files is not None:
-            self.files = {layer: files.enter_context(tempfile.TemporaryFile()) for layer in layers}  # noqa: SIM115
+        self._in_files = in_files
+        self._content: dict[int, np.ndarray] = {}
+        self._lock = threading.Lock()
 
     def rows(self, layer: int) -> int:
         """Return how many rows make a strip."""
         height, width, channels = self.shapes[layer]
-        by_features = (_STRIP_BYTES if self.files else _CACHED_BYTES) // (4 * width * channels * self.images)
+        by_features = (_STRIP_BYTES if self._in_files else _CACHED_BYTES) // (
+            4 * width * channels * self.images
+        )
         by_products = _PRODUCT_BYTES // (4 * width * self.images**2)
         return min(max(1, min(by_features, by_products)), height)
 
     def put(self, number: int, image: Sequence[Tensor]) -> None:
-        """Keep an image's features, its layers each of shape (height, width, channels); images come in order."""
+        """Keep an image's features, its layers each of shape (height, width, channels)."""
         for layer, content in zip(self.layers, image, strict=True):
-            height, width, channels = self.shapes[layer] = (
-                content.shape[0],
-                content.shape[1],
-                content.shape[2],
-            )
-            if not self.files:
-                self.kept[layer].append(content)
-                continue
+            height, width, channels = content.shape
+            with self._lock:
+                if layer not in self._content:
+                    self.shapes[layer] = height, width, channels
+                    self._content[layer] = self._space(content.numel() * self.images)
             rows = self.rows(layer)
-            try:
-                for top in range(0, height, rows):
-                    strip = content[top : top + rows].contiguous()
-                    place = top * self.images + number * len(strip)
-                    with self.lock:
-                        self.files[layer].seek(4 * width * channels * place)
-                        self.files[layer].write(strip.numpy().data)
-            except OSError as problem:
-                folder = tempfile.gettempdir()
-                raise BadInput(
-                    f"{folder}: cannot hold the features ({problem.strerror}); free space"
-                ) from problem
+            for top in range(0, height, rows):
+                self._at(layer, top)[number] = content[top : top + rows].reshape(-1, channels).numpy()
 
     def strip(self, layer: int, top: int) -> Tensor:
         """Read the strip whose first row is `top`: shape (images, pixels, channels)."""
+        return torch.from_numpy(np.array(self._at(layer, top)))
+
+    def _at(self, layer: int, top: int) -> np.ndarray:
+        """Return where the strip whose first row is `top` lies."""
         height, width, channels = self.shapes[layer]
-        rows = min(self.rows(layer), height - top)
-        if not self.files:
-            together = torch.stack([content[top : top + rows] for content in self.kept[layer]])
-            return together.reshape(self.images, -1, channels)
-        content = torch.empty(self.images, rows * width, channels)
-        with self.lock:
-            self.files[layer].seek(4 * width * channels * top * self.images)
-            self.files[layer].readinto(content.numpy().data)
-        return content
+        pixels = min(self.rows(layer), height - top) * width
+        start = top * width * channels * self.images
+        strip = self._content[layer][start : start + self.images * pixels * channels]
+        return strip.reshape(self.images, pixels, channels)
+
+    def _space(self, numbers: int) -> np.ndarray:
+        if not self._in_files:
+            return np.empty(numbers, np.float32)
+        try:
+            with tempfile.TemporaryFile() as file:
+                if hasattr(
+                    os, "posix_fallocate"
+                ):  # or writing to the map of a file on a full disk kills the process
+                    os.posix_fallocate(file.fileno(), 0, 4 * numbers)
+                return np.memmap(file, np.float32, "r+", shape=numbers)
+        except OSError as problem:
+            folder = tempfile.gettempdir()
+            raise BadInput(
+                f"{folder}: cannot hold the features ({problem.strerror}); free space"
+            ) from problem
 
 
 def _by_resolution(strips: _Strips, pairs: np.ndarray, backbone: Backbone, apply: Apply) -> list[Tensor]:

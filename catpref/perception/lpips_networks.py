@@ -148,10 +148,3 @@ def torchvision_state(caffe: Mapping[str, list[np.ndarray]]) -> dict[str, Tensor
     state["features.0.weight"] = kernel * (255 * _TORCH_STD)[:, None, None]
     state["features.0.bias"] = bias + np.einsum("oihw,i->o", kernel, 255 * _TORCH_MEAN - _CAFFE_MEAN)
     return {name: torch.from_numpy(np.ascontiguousarray(array, np.float32)) for name, array in state.items()}
-
-
-def classifier(state: Mapping[str, Tensor]) -> nn.Module:
-    """Return SqueezeNet with its ImageNet classifier, to check a conversion against a known image."""
-    whole = models.squeezenet1_1(weights=None)
-    whole.load_state_dict(state)
-    return whole.eval()

@@ -39,15 +39,16 @@ No human judgements weigh the channels of such a network: its distance maps are 
 """
 
 import functools
-import math
 import shutil
+import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Predicate
+from pydantic import Field, StringConstraints
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.overrides import TorchFunctionMode
@@ -56,7 +57,8 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 
 from catpref._io.files import sha256_of
 from catpref._io.reading import read_bytes
-from catpref.errors import BadInput, is_out_of_memory
+from catpref._io.schemas import Schema
+from catpref.errors import BadInput, is_out_of_memory, shown
 from catpref.perception.weights import check_file, parse_json, read_safetensors
 
 COPY = "network.json"
@@ -65,25 +67,40 @@ COPY = "network.json"
 _COPIED_WEIGHTS = "network.safetensors"  # … and its weights, whatever name the JSON file has for them
 _MOST_JSON = 1 << 20  # bytes
 _MOST_UNUSED = 256 << 20  # bytes of a received weights file that are of parts beyond the layers
-_SIZES = range(16, 4097)
-_KEYS = ("weights", "sha256", "layers", "input_size", "mean", "std")
+_TRACING = threading.Lock()  # torchvision's tracer keeps its notes in one place for all threads
 
 # Takes normalised images and how many layers to compute, and gives at least so many activations.
 Trunk = Callable[[Tensor, int], Sequence[Tensor]]
 
+_Name = Annotated[str, Field(min_length=1), Predicate(str.isprintable)]
 
-@dataclass(frozen=True)
-class Description:
+
+class Description(Schema):
     """What the JSON file says; see the module's text."""
 
-    path: Path
-    weights: Path
-    sha256: str
-    architecture: str | None
-    layers: list[str]
-    input_size: int
-    mean: list[float]
-    std: list[float]
+    path: Path = Path()  # of the JSON file, in which it is not
+    weights: _Name = Field(description="the name of a file")
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-fA-F]{64}$", to_lower=True)] = Field(
+        description="64 hexadecimal digits"
+    )
+    architecture: Annotated[str, Predicate(lambda name: name in models.list_models(module=models))] | None = (
+        Field(None, description="a classification network of torchvision.models, such as 'resnet18'")
+    )
+    layers: Annotated[list[_Name], Predicate(lambda names: len({*names}) == len(names) > 0)] = Field(
+        description="a list of different names"
+    )
+    input_size: int = Field(ge=16, le=4096, description="a whole number from 16 to 4096")
+    mean: list[Annotated[float, Field(gt=-1e6, lt=1e6)]] = Field(
+        min_length=3, max_length=3, description="three numbers, for red, green and blue"
+    )
+    std: list[Annotated[float, Field(gt=0, lt=1e6)]] = Field(
+        min_length=3, max_length=3, description="three numbers above 0, for red, green and blue"
+    )
+
+    @property
+    def file(self) -> Path:
+        """The file of weights."""
+        return self.path.parent / self.weights
 
 
 class OwnNetwork(nn.Module):
@@ -143,7 +160,7 @@ class OwnNetwork(nn.Module):
         for name, activation in zip(about.layers, given, strict=True):
             if not activation.isfinite().all():
                 raise BadInput(
-                    f"{about.weights}: layer {name!a} gives values that are not finite; "
+                    f"{about.file}: layer {name!a} gives values that are not finite; "
                     f"check the weights, and mean and std in {about.path}"
                 )
         return [activation.shape[1] for activation in given]
@@ -158,7 +175,7 @@ def copy_into(folder: Path, path: Path, sha256: str) -> None:
         If the files are no longer those that were used.
     """
     content = read_bytes(path, _MOST_JSON)
-    shutil.copyfile(read_description(path).weights, folder / _COPIED_WEIGHTS)
+    shutil.copyfile(read_description(path).file, folder / _COPIED_WEIGHTS)
     (folder / COPY).write_bytes(content)
     if sha256_of(folder / COPY) != sha256 or sha256_of(folder / _COPIED_WEIGHTS) != read_copy(folder).sha256:
         raise BadInput(f"{path}: it or its weights changed while they were used; start again")
@@ -175,7 +192,7 @@ def read_copy(folder: Path) -> Description:
     for name in (COPY, _COPIED_WEIGHTS):
         if (folder / name).is_symlink() or not (folder / name).is_file():
             raise BadInput(f"{folder / name}: missing, or not an ordinary file; fit the session again")
-    about = replace(read_description(folder / COPY), weights=folder / _COPIED_WEIGHTS)
+    about = read_description(folder / COPY).model_copy(update={"weights": _COPIED_WEIGHTS})
     if about.architecture is None:
         raise BadInput(f"{about.path}: names no architecture; such a network is never taken from a model")
     return about
@@ -195,79 +212,21 @@ def read_description(path: Path) -> Description:
         raise
     except (OSError, ValueError) as problem:
         raise BadInput(f"{path}: not a JSON file that describes a network ({problem})") from problem
-    if not isinstance(said, dict):
-        raise BadInput(f"{path}: not a JSON object with the keys {', '.join(_KEYS)}")
-    if lacking := [key for key in _KEYS if key not in said]:
-        raise BadInput(f"{path}: the key {lacking[0]!a} is missing; a network needs {', '.join(_KEYS)}")
-    if unknown := sorted(said.keys() - {*_KEYS, "architecture"}):
-        raise BadInput(
-            f"{path}: there is no key {unknown[0]!a}; the keys are {', '.join(_KEYS)}, architecture"
-        )
-    for key, (is_right, what) in _RULES.items():
-        if key in said and not is_right(said[key]):
-            raise BadInput(f"{path}: {key} must be {what}, not {_shortened(said[key])}")
-    return Description(
-        path=path,
-        weights=path.parent / said["weights"],
-        sha256=said["sha256"].lower(),
-        architecture=said.get("architecture"),
-        layers=said["layers"],
-        input_size=said["input_size"],
-        mean=said["mean"],
-        std=said["std"],
-    )
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and value != "" and value.isprintable()
-
-
-def _is_sha256(value: Any) -> bool:
-    return isinstance(value, str) and len(value) == 64 and set(value.lower()) <= set("0123456789abcdef")
-
-
-def _are_names(value: Any) -> bool:
-    return (
-        isinstance(value, list) and value != [] and all(map(_is_name, value)) and len({*value}) == len(value)
-    )
-
-
-def _is_size(value: Any) -> bool:
-    return type(value) is int and value in _SIZES
-
-
-def _are_numbers(value: Any, least: float = -math.inf) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 3
-        and all(type(number) in (int, float) and least < number and abs(number) < 1e6 for number in value)
-    )
-
-
-_RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "weights": (_is_name, "the name of a file"),
-    "sha256": (_is_sha256, "64 hexadecimal digits"),
-    "architecture": (
-        lambda value: value in models.list_models(module=models),
-        "a classification network of torchvision.models, such as 'resnet18'",
-    ),
-    "layers": (_are_names, "a list of different names"),
-    "input_size": (_is_size, f"a whole number from {_SIZES[0]} to {_SIZES[-1]}"),
-    "mean": (_are_numbers, "three numbers, for red, green and blue"),
-    "std": (functools.partial(_are_numbers, least=0), "three numbers above 0, for red, green and blue"),
-}
+    keys = ", ".join(name for name in Description.model_fields if name != "path")
+    about = Description.of(said, path, f"the keys are {keys}")
+    return about.model_copy(update={"path": path})
 
 
 def _check_weights(about: Description, **limit: int) -> None:
     missing = (
-        f"{about.weights}: the weights (sha256 {about.sha256}) are not there; "
+        f"{about.file}: the weights (sha256 {about.sha256}) are not there; "
         f"put the file there, or correct 'weights' in {about.path}"
     )
-    check_file(about.weights, missing, **limit)
-    actual = sha256_of(about.weights)
+    check_file(about.file, missing, **limit)
+    actual = sha256_of(about.file)
     if actual != about.sha256:
         raise BadInput(
-            f"{about.weights}: damaged or of another network, its sha256 is {actual} and not {about.sha256}; "
+            f"{about.file}: damaged or of another network, its sha256 is {actual} and not {about.sha256}; "
             f"replace the file, or correct 'sha256' in {about.path}"
         )
 
@@ -303,7 +262,9 @@ def _torchvision_trunk(about: Description, device: str) -> tuple[Trunk, list[int
         return create_feature_extractor(network, about.layers[:depth], suppress_diff_warning=True)
 
     def run(images: Tensor, depth: int) -> list[Tensor]:
-        found = first(depth)(images)
+        with _TRACING:
+            extractor = first(depth)
+        found = extractor(images)
         return [found[layer] for layer in about.layers[:depth]]
 
     state = _read_state(first(len(about.layers)), about, device)
@@ -316,18 +277,18 @@ def _torchvision_trunk(about: Description, device: str) -> tuple[Trunk, list[int
 
 def _read_state(needed: nn.Module, about: Description, device: str) -> dict[str, Tensor]:
     """Read the weights, as far as the layers need them."""
-    state = read_safetensors(about.weights)
+    state = read_safetensors(about.file)
     found = {}
     for name, value in needed.state_dict().items():
         if name not in state or state[name].shape != value.shape:
             said = f"has shape {tuple(state[name].shape)}" if name in state else "is missing"
             raise BadInput(
-                f"{about.weights}: not the weights of torchvision's {about.architecture}: "
+                f"{about.file}: not the weights of torchvision's {about.architecture}: "
                 f"{name} of shape {tuple(value.shape)} {said}"
             )
         found[name] = state[name].to(device, value.dtype)
         if not found[name].isfinite().all():
-            raise BadInput(f"{about.weights}: {name} is not finite; save the weights again")
+            raise BadInput(f"{about.file}: {name} is not finite; save the weights again")
     return found
 
 
@@ -335,12 +296,12 @@ def _script_trunk(about: Description, device: str) -> Trunk:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch would rather have torch.export's files
-            module = torch.jit.load(about.weights, map_location=device).eval()
+            module = torch.jit.load(about.file, map_location=device).eval()
     except Exception as problem:  # the decoder raises anything on other files
         if is_out_of_memory(problem):
             raise
         raise BadInput(
-            f"{about.weights}: not a TorchScript file; write it with torch.jit.save, "
+            f"{about.file}: not a TorchScript file; write it with torch.jit.save, "
             f"or name the architecture in {about.path} if it is a safetensors file"
         ) from problem
     return lambda images, depth: module(images)
@@ -355,7 +316,7 @@ def _run(trunk: Trunk, images: Tensor, about: Description) -> Sequence[Tensor]:
         if is_out_of_memory(problem):
             raise
         raise BadInput(
-            f"{about.weights}: does not run on two images of {about.input_size} × {about.input_size} pixels "
+            f"{about.file}: does not run on two images of {about.input_size} × {about.input_size} pixels "
             f"({_last_line(problem)}); correct the network, or 'input_size' in {about.path}"
         ) from problem
     _check_layers(given, about)
@@ -366,14 +327,14 @@ def _check_layers(given: Any, about: Description) -> None:
     if not isinstance(given, list | tuple) or len(given) != len(about.layers):
         count = f"{len(given)} values" if isinstance(given, list | tuple) else f"one {type(given).__name__}"
         raise BadInput(
-            f"{about.weights}: returns {count} where {about.path} names {len(about.layers)} layers; "
+            f"{about.file}: returns {count} where {about.path} names {len(about.layers)} layers; "
             "it must return a list of as many activations"
         )
     for name, activation in zip(about.layers, given, strict=True):
         if not isinstance(activation, Tensor) or not _is_map(activation):
             shape = tuple(activation.shape) if isinstance(activation, Tensor) else type(activation).__name__
             raise BadInput(
-                f"{about.weights}: layer {name!a} gives {shape} for two images, and not real numbers of "
+                f"{about.file}: layer {name!a} gives {shape} for two images, and not real numbers of "
                 f"shape (2, channels, height, width); name another in {about.path}"
             )
 
@@ -389,9 +350,4 @@ def _is_map(activation: Tensor) -> bool:
 
 def _last_line(problem: Exception) -> str:
     lines = str(problem).strip().splitlines()
-    return _shortened(lines[-1]) if lines else type(problem).__name__
-
-
-def _shortened(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    return shown(ascii(lines[-1]), 60) if lines else type(problem).__name__

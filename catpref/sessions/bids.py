@@ -3,13 +3,10 @@
 https://bids-specification.readthedocs.io/en/v1.10.0/modality-specific-files/behavioral-experiments.html
 """
 
-import csv
 import functools
-import io
 import json
 import logging
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -148,27 +145,23 @@ def write(trials: pd.DataFrame, folder: Path, reads: Sequence[Path] = ()) -> lis
 
 def _files(trials: pd.DataFrame) -> Iterator[tuple[str, list[int]]]:
     """Take the trials apart: a file's name without its ending, and the places of its rows."""
-    participants = list(trials["participant"]) if "participant" in trials else [None]
-    if not all(isinstance(code, str) for code in participants):
+    if "participant" not in trials or not all(isinstance(code, str) for code in trials["participant"]):
         raise BadInput("a trial does not say whose it is; name its participant in a column participant")
-    sessions = list(trials["session"]) if "session" in trials else participants
-    parts: dict[tuple[Any, ...], defaultdict[str, list[int]]] = {}
-    for row, (who, source) in enumerate(
-        zip(zip(participants, sessions, strict=True), trials["source"], strict=True)
-    ):
-        parts.setdefault(who, defaultdict(list))[source].append(row)
+    names = [name for name in ("participant", "session") if name in trials]
     codes: dict[str, tuple[str, Any]] = {}
-    for who, by_source in parts.items():
-        known = [code for code in who if isinstance(code, str)] if "session" in trials else who[:1]
+    for _, part in trials.groupby(names, sort=False, dropna=False):
+        who = tuple(part[names].iloc[0])
+        known = [code for code in who if isinstance(code, str)]
         entities = [f"{kind}-{_label(code)}" for kind, code in zip(("sub", "ses"), known, strict=False)]
         for place, entity in enumerate(entities):
             key = "_".join(entities[: place + 1]).casefold()
             other, whose = codes.setdefault(key, (entity, who[: place + 1]))
             if whose != who[: place + 1]:
                 raise BadInput(_same(who[place], entity, other))
-        for run, rows in enumerate(by_source.values(), start=1):
-            which = f"_run-{run}" if len(by_source) > 1 else ""
-            yield f"{'_'.join(entities)}_task-{TASK}{which}_beh", rows
+        runs = part.groupby("source", sort=False).groups
+        for run, rows in enumerate(runs.values(), start=1):
+            which = f"_run-{run}" if len(runs) > 1 else ""
+            yield f"{'_'.join(entities)}_task-{TASK}{which}_beh", list(rows)
 
 
 def _same(code: Any, entity: str, other: str) -> str:
@@ -223,11 +216,8 @@ def _description(*columns: str) -> str:
 
 
 def _write_table(path: Path, columns: Mapping[str, Sequence[str | None]]) -> None:
-    text = io.StringIO()
-    table = csv.writer(text, delimiter="\t", lineterminator="\n")
-    table.writerow(map(_escaped, columns))
-    table.writerows(zip(*([cell or _NOTHING for cell in cells] for cells in columns.values()), strict=True))
-    path.write_text(text.getvalue(), encoding="utf-8", newline="")
+    table = {_escaped(name): [cell or _NOTHING for cell in cells] for name, cells in columns.items()}
+    pd.DataFrame(table).to_csv(path, sep="\t", index=False, lineterminator="\n")
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

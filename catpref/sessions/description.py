@@ -1,16 +1,25 @@
 """What the JSON beside a session says of it: where its images are, and the noise ceiling of a simulated one."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
 
 from catpref._io.reading import read_bytes
-from catpref.errors import BadInput
+from catpref._io.schemas import Schema
+from catpref.errors import BadInput, shown
 
 _LARGEST = 16 * 2**20  # bytes; a sitting has about 1500
 
-_INSTEAD = "correct it or move it away"
+
+class _Description(Schema, extra="ignore"):
+    stimuli: str | None = Field(default=None, description="the path of a folder")
+    noise_ceiling: Annotated[float, Field(ge=0.5, le=1)] | None = Field(
+        default=None, description="an accuracy from 0.5 to 1"
+    )
 
 
 def stimulus_folder(paths: Sequence[Path], stimuli: Path | None) -> Path:
@@ -42,13 +51,12 @@ def stimulus_folder(paths: Sequence[Path], stimuli: Path | None) -> Path:
 
 def _named_folder(path: Path) -> Path:
     for beside in (path.with_suffix(".json"), path.with_name("session.json")):
-        named = _read_json(beside).get("stimuli")
+        named = _read(beside).stimuli
         if named is None:
             continue
-        if not isinstance(named, str) or not _is_folder(beside.parent / named):
-            raise BadInput(
-                f"{beside}: its stimulus folder {_shown(named)} is not there; give it with stimuli="
-            )
+        if not _is_folder(beside.parent / named):
+            said = shown(repr(named), 200)
+            raise BadInput(f"{beside}: its stimulus folder {said} is not there; give it with stimuli=")
         return beside.parent / named
     return path.parent
 
@@ -60,47 +68,35 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def noise_ceiling(path: Path) -> float | None:
-    """Return the best accuracy to expect, where the JSON beside a session knows it (that of a simulated one does).
+def pooled_noise_ceiling(sources: Sequence[Path | pd.DataFrame], of_trials: Sequence[str]) -> float | None:
+    """Return the best accuracy to expect, where the JSONs beside all sessions know it (those of simulated ones do).
+
+    Parameters
+    ----------
+    sources
+        The sessions.
+    of_trials
+        The session that each trial is from. The ceilings are averaged over the trials.
 
     Raises
     ------
     BadInput
-        If it is no accuracy.
+        If one is no accuracy.
     """
-    beside = path.with_suffix(".json")
-    ceiling = _read_json(beside).get("noise_ceiling")
-    if ceiling is None:
-        return None
-    if type(ceiling) not in (float, int) or not 0.5 <= ceiling <= 1:
-        raise BadInput(f"{beside}: noise_ceiling is {_shown(ceiling)}, not an accuracy from 0.5 to 1")
-    return float(ceiling)
+    if not all(isinstance(source, Path) for source in sources):
+        return None  # a table has no JSON beside it
+    ceilings = [_read(path.with_suffix(".json")).noise_ceiling for path in sources if isinstance(path, Path)]
+    known = [ceiling for ceiling in ceilings if ceiling is not None]
+    counts = [of_trials.count(str(path)) for path in sources]
+    return float(np.average(known, weights=counts)) if known == ceilings else None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> _Description:
     """Read a session's JSON; no file is as good as one that says nothing."""
     if path.stem.endswith("_beh"):  # BIDS has one there that describes the columns
-        return {}
+        return _Description()
     try:
-        text = read_bytes(path, _LARGEST).decode("utf-8-sig")
-        content = json.loads(text)
+        content = read_bytes(path, _LARGEST)
     except FileNotFoundError:
-        return {}
-    except RecursionError as problem:
-        raise BadInput(f"{path}: is not JSON (too many brackets in each other); {_INSTEAD}") from problem
-    except UnicodeDecodeError as problem:
-        raise BadInput(f"{path}: is not text in UTF-8; {_INSTEAD}") from problem
-    except json.JSONDecodeError as problem:
-        raise BadInput(f"{path}: is not JSON ({problem}); {_INSTEAD}") from problem
-    except ValueError as problem:
-        if isinstance(problem, BadInput):
-            raise
-        raise BadInput(f"{path}: is not JSON (a number has too many digits); {_INSTEAD}") from problem
-    if not isinstance(content, dict):
-        raise BadInput(f'{path}: must hold a JSON object, such as {{"stimuli": "cats"}}')
-    return content
-
-
-def _shown(value: object) -> str:
-    """Return a value as a message can show it."""
-    return repr(value)[:200] if isinstance(value, str | int | float) else f"a {type(value).__name__}"
+        return _Description()
+    return _Description.of(content, path, "correct it or move it away")

@@ -21,11 +21,10 @@ from itertools import compress, islice
 from pathlib import PurePosixPath
 
 from catpref.errors import BadInput, shown
-from catpref.sessions.table import Table, is_nothing, number, without_quotes
+from catpref.sessions.cells import is_nothing, number, without_quotes
+from catpref.sessions.table import SIDES, Table
 from catpref.stimuli.folder import StimulusFolder
 from catpref.stimuli.images import SUFFIXES
-
-SIDES = ("left_image", "right_image")
 
 _WRITTEN_BY_PSYCHOPY = re.compile(r"\.(keys|clicked_\w+|started|stopped|thisN|thisTrialN|thisRepN)$")
 _ANSWERS = (".keys", ".clicked_name", ".clicked_image")

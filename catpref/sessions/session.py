@@ -6,23 +6,20 @@ PsychoPy and Pavlovia write, `catpref.sessions.bids` of a file that it has expor
 """
 
 import logging
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from catpref.errors import BadInput, shown
-from catpref.sessions import bids, psychopy_csv
-from catpref.sessions.description import noise_ceiling, stimulus_folder
+from catpref.sessions import bids, cells, psychopy_csv
+from catpref.sessions.description import pooled_noise_ceiling, stimulus_folder
 from catpref.sessions.participants import without_names
-from catpref.sessions.table import Table, free_name, is_nothing, number, read_table, table_of, without_quotes
+from catpref.sessions.table import SIDES, Table, free_name, read_table, table_of
 from catpref.stimuli.folder import StimulusFolder
-
-SIDES = ("left_image", "right_image")
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +118,7 @@ def read_sessions(sources: Sequence[Path | pd.DataFrame], stimuli: Path | None =
         stimuli=folder,
         excluded=len(scrambled) - len(answered),
         catch=CatchTrials(len(passed), sum(passed)) if passed else None,
-        noise_ceiling=_pooled_noise_ceiling(sources, [shown["source"][row] for row in real]),
+        noise_ceiling=pooled_noise_ceiling(sources, [shown["source"][row] for row in real]),
     )
 
 
@@ -200,6 +197,8 @@ def check_both_sides_chosen(session: Session) -> None:
 Columns = dict[str, list[Any]]
 """The columns of a table, of the same length; None is an unknown value."""
 
+_WHOLE = {"block", "trial", "repeat_of"}
+
 
 def _read(sources: Sequence[Path | pd.DataFrame], stimuli: Path | None) -> tuple[Columns, Path]:
     tables = [_read_table(source) for source in sources]
@@ -213,25 +212,23 @@ def _read(sources: Sequence[Path | pd.DataFrame], stimuli: Path | None) -> tuple
             log.info("%s: shows no pair of images; left out", table.path)
     names: dict[str, str] = {}
     trials = _joined([_trials(table, folder, names) for table in filled])
-    for name in {"block", "trial", "repeat_of"}.intersection(trials):
-        trials[name] = _whole_numbers(trials[name])
+    for name in _WHOLE.intersection(trials):
+        trials[name] = cells.whole_numbers(trials[name])
     return _once(without_names(trials)), folder
 
 
 def _frame(trials: Columns) -> pd.DataFrame:
     """Make a data frame, in which whole numbers and times are numbers and all else is an object."""
     frame: dict[str, Any] = {}
-    for name, cells in trials.items():
+    for name, column in trials.items():
         if name in ("rt", "onset"):
-            frame[name] = np.array(cells, dtype=float)
-        elif name in ("choice", "row") and None not in cells:
-            frame[name] = np.array(cells, dtype=int)
-        elif name in ("choice", "block", "trial", "repeat_of") and not any(
-            isinstance(cell, str) for cell in cells
-        ):
-            frame[name] = pd.array(cells, dtype="Int64")
+            frame[name] = np.array(column, dtype=float)
+        elif name in ("choice", "row") and None not in column:
+            frame[name] = np.array(column, dtype=int)
+        elif name in _WHOLE | {"choice"} and not any(isinstance(cell, str) for cell in column):
+            frame[name] = pd.array(column, dtype="Int64")
         else:
-            frame[name] = pd.Series(cells, dtype=object)
+            frame[name] = pd.Series(column, dtype=object)
     return pd.DataFrame(frame)
 
 
@@ -259,6 +256,11 @@ def _require(table: Table, *columns: str) -> None:
 
 # ---- from a table to trials --------------------------------------------------------------------------------
 
+_READERS: dict[str, Callable[[str], Any]] = {
+    "choice": cells.choice, "catch": cells.scrambled_side, "rt": cells.seconds, "onset": cells.seconds,
+    "participant": cells.label, "session": cells.label, "design": cells.label,
+}  # fmt: skip
+
 
 def _trials(table: Table, folder: Path, names: dict[str, str]) -> Columns:
     """Check a table and read its columns; `names` remembers what each image file is called."""
@@ -269,68 +271,30 @@ def _trials(table: Table, folder: Path, names: dict[str, str]) -> Columns:
     columns = zip(table.columns, zip(*table.rows, strict=True), strict=True)
     trials: Columns = {name: list(cells) for name, cells in columns if name}
     found = _find_images(table, folder)
-    called = {cell: names.setdefault(file, _tidy(name)) for cell, (name, file) in found.items()}
+    called = {cell: names.setdefault(file, str(PurePosixPath(name))) for cell, (name, file) in found.items()}
     for side in SIDES:
         trials[side] = [called[name] for name in trials[side]]
-    readers = {
-        "choice": _choice, "catch": _scrambled_side, "rt": _seconds, "onset": _seconds,
-        "participant": _label, "session": _label, "design": _label,
-    }  # fmt: skip
-    for name, read in readers.items():
-        if name in trials:
-            trials[name] = [read(cell, table, row, name) for row, cell in enumerate(trials[name])]
+    for name, read in _READERS.items():
+        for row, cell in enumerate(trials.get(name, ())):
+            try:
+                trials[name][row] = read(cell)
+            except BadInput as problem:
+                raise BadInput(f"{table.at(row, name)}: {cell[:40]!r} {problem}") from problem
     return trials | {"source": [str(table.path)] * len(table.rows), "row": table.lines}
-
-
-def _choice(cell: str, table: Table, row: int, column: str) -> int | None:
-    if cell in ("0", "1"):
-        return int(cell)
-    if not cell.strip():
-        return None
-    value = number(cell)
-    if value not in (0, 1) or cell.strip().startswith(("-", "+")):
-        use = "use 0 (left), 1 (right), empty (no answer)"
-        raise BadInput(f"{table.at(row, column)}: {cell[:40]!r} is not a choice; {use}")
-    return int(value)
-
-
-def _scrambled_side(cell: str, table: Table, row: int, column: str) -> str:
-    if is_nothing(cell):
-        return ""
-    side = without_quotes(cell).lower()
-    if side not in ("left", "right"):
-        raise BadInput(
-            f"{table.at(row, column)}: {cell[:40]!r} is no side; name the scrambled one, left or right, and"
-            " leave real trials empty"
-        )
-    return side
-
-
-def _seconds(cell: str, table: Table, row: int, column: str) -> float | None:
-    if is_nothing(cell):
-        return None
-    seconds = number(cell)
-    if seconds is None or math.isinf(seconds):
-        raise BadInput(
-            f"{table.at(row, column)}: {cell[:40]!r} is not a time in seconds; correct or empty it"
-        )
-    return seconds
-
-
-def _label(cell: str, table: Table, row: int, column: str) -> str | None:
-    return None if is_nothing(cell) else cell.strip()
 
 
 def _find_images(table: Table, folder: Path) -> dict[str, tuple[str, str]]:
     """Look up every image once: its name in the table -> its name in the stimulus folder, and the file."""
     files = StimulusFolder(folder)
-    find = psychopy_csv.find_image if psychopy_csv.is_wide(table) else _as_named
+    is_wide = psychopy_csv.is_wide(table)
     found: dict[str, tuple[str, str]] = {}
     for row, (left, right) in enumerate(zip(table["left_image"], table["right_image"], strict=True)):
         for side, name in zip(SIDES, (left, right), strict=True):
             if name not in found:
                 try:
-                    found[name] = find(files, name)
+                    found[name] = (
+                        psychopy_csv.find_image(files, name) if is_wide else (name, files.file(name))
+                    )
                 except BadInput as problem:
                     raise BadInput(f"{table.at(row, side)}: {problem}; check it, or stimuli=") from problem
         if found[left][1] == found[right][1]:
@@ -338,15 +302,6 @@ def _find_images(table: Table, folder: Path) -> dict[str, tuple[str, str]]:
                 f"{table.at(row, 'right_image')}: {right[:100]!r} is the left image too; correct the row"
             )
     return found
-
-
-def _tidy(name: str) -> str:
-    """Write a name without what says nothing, as in ``./sub//cat.png``."""
-    return "/".join(part for part in name.split("/") if part not in ("", "."))
-
-
-def _as_named(folder: StimulusFolder, name: str) -> tuple[str, str]:
-    return name, folder.file(name)
 
 
 # ---- what all files together say ---------------------------------------------------------------------------
@@ -359,20 +314,6 @@ def _joined(files: Sequence[Columns]) -> Columns:
         name: [cell for file in files for cell in file.get(name, [None] * len(file["row"]))]
         for name in columns
     }
-
-
-def _whole_numbers(cells: list[Any]) -> list[Any]:
-    """Turn '3', '3.0' and '' into whole numbers, if the column has nothing else."""
-    whole: list[int | None] = []
-    for cell in cells:
-        value = None if cell is None or is_nothing(cell) else number(cell)
-        if value is not None and value.is_integer() and 0 <= value < 1e15:
-            whole.append(int(value))
-        elif value is None and (cell is None or is_nothing(cell)):
-            whole.append(None)
-        else:
-            return cells
-    return whole
 
 
 def _once(trials: Columns) -> Columns:
@@ -400,14 +341,3 @@ def _once(trials: Columns) -> Columns:
     if copies:
         log.info("%d trials stand in the files twice; their first answers count", len(copies))
     return {name: [cells[row] for row in rows if row not in copies] for name, cells in trials.items()}
-
-
-def _pooled_noise_ceiling(sources: Sequence[Path | pd.DataFrame], of_trials: Sequence[str]) -> float | None:
-    """Average the ceilings over the trials that each of the files gave, if all are known."""
-    paths = [source for source in sources if isinstance(source, Path)]
-    if len(paths) < len(sources):
-        return None  # a table has no JSON beside it
-    counts = [of_trials.count(str(path)) for path in paths]
-    ceilings = [noise_ceiling(path) for path in paths]
-    known = [ceiling for ceiling in ceilings if ceiling is not None]
-    return float(np.average(known, weights=counts)) if known == ceilings else None

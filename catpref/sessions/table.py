@@ -11,14 +11,14 @@ import pandas as pd
 
 from catpref._io.reading import read_bytes
 from catpref.errors import BadInput, shown
+from catpref.sessions.cells import without_quotes
 
 _LARGEST_FILE = 64 * 2**20  # bytes; a wide CSV of 20,000 trials has about 20 MiB
 _LONGEST_HEADER = 2**16
 _MOST_CELLS = 2**23  # a wide CSV of 20,000 trials and 400 columns
 _SEPARATORS = ",;\t"
 
-_NOTHING = {"", "none", "--", "undefined", "null", "na", "n/a", "nan"}
-"""What PsychoPy, PsychoJS, BIDS, R and pandas write for no value."""
+SIDES = ("left_image", "right_image")
 
 
 @dataclass(frozen=True)
@@ -65,24 +65,6 @@ def free_name(name: str, taken: Collection[str]) -> str:
     while name in taken:
         name += "_"
     return name
-
-
-def without_quotes(cell: str) -> str:
-    """Take a cell out of the list or quotes that PsychoPy or a spreadsheet may have written it in."""
-    return cell.strip("[]'\" ")
-
-
-def is_nothing(cell: str) -> bool:
-    """Return whether a cell stands for no value."""
-    return without_quotes(cell).lower() in _NOTHING
-
-
-def number(cell: str) -> float | None:
-    """Read a decimal number, with a point or comma, in scientific notation or not; None if it is none."""
-    text = without_quotes(cell)
-    if not re.fullmatch(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]{1,3})?", text):
-        return None
-    return float(text.replace(",", "."))
 
 
 def read_text(path: Path) -> str:

@@ -22,26 +22,15 @@ BRIGHTNESS_CHANGE = 32.0
 def near_duplicates(folder: Path, names: Sequence[str]) -> list[tuple[str, str]]:
     """Find images that are the same picture: re-encoded, resized or slightly brightened copies.
 
-    Parameters
-    ----------
-    folder
-        The stimulus folder.
-    names
-        Images in it.
-
     Returns
     -------
     list of (str, str)
-        The pairs, each in the order of `names`.
+        The pairs, each in the order of `names`; see `same_pictures` for the criterion.
 
     Raises
     ------
     BadInput
         If an image cannot be read.
-
-    See Also
-    --------
-    same_pictures : the criterion, and how well it separates.
     """
     files = [image_path(folder, name) for name in names]
     looks = list(parallel(threads(), look_at, files, "looking for near-duplicates"))
@@ -91,11 +80,6 @@ def same_pictures(looks: Sequence[Look]) -> list[tuple[int, int]]:
 
     No pair of different pictures came near both limits: the drawn faces nearest in colour, at 0.18 to 0.19,
     differ by 80 bits or more.
-
-    Parameters
-    ----------
-    looks
-        One for each picture.
 
     Returns
     -------

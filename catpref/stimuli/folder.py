@@ -2,11 +2,10 @@
 
 import os
 import posixpath
-import stat
 from contextlib import suppress
 from pathlib import Path
 
-from catpref.errors import BadInput
+from catpref.errors import BadInput, shown
 
 LONGEST_NAME = 4096
 """Characters; no system opens a longer path."""
@@ -30,8 +29,7 @@ class StimulusFolder:
         self._folder = folder
         self._root = os.path.realpath(folder)
         self._inside = self._root.rstrip(os.sep) + os.sep
-        self._real: dict[str, str] = {}  # where a path leads
-        self._files: set[str] = set()
+        self._real: dict[str, str] = {}  # where a folder's name leads
         self._by_stem: dict[str, dict[str, list[str]]] = {}
         self.name = Path(self._root).name
 
@@ -57,15 +55,17 @@ class StimulusFolder:
         if not name.strip():
             raise BadInput("the image name is empty")
         if "\\" in name or name.startswith("/") or name[1:2] == ":":  # such as C:
-            raise BadInput(f"image {_shown(name)} must be a path relative to its folder, separated by '/'")
+            raise BadInput(
+                f"image {shown(repr(name))} must be a path relative to its folder, separated by '/'"
+            )
         try:
             path = self._follow(name)
         except ValueError as problem:  # such as one with a NUL byte
-            raise BadInput(f"image {_shown(name)} is not a usable file name") from problem
+            raise BadInput(f"image {shown(repr(name))} is not a usable file name") from problem
         if not path.startswith(self._inside) or (".." in name and posixpath.normpath(name).startswith("..")):
-            raise BadInput(f"image {_shown(name)} leads outside {self._folder}")
-        if path not in self._files:
-            raise BadInput(f"image {_shown(name)} is not in {self._folder}")
+            raise BadInput(f"image {shown(repr(name))} leads outside {self._folder}")
+        if not os.path.isfile(path):  # noqa: PTH113
+            raise BadInput(f"image {shown(repr(name))} is not in {self._folder}")
         return path
 
     def endings(self, name: str) -> list[str]:
@@ -82,41 +82,19 @@ class StimulusFolder:
     def _list(self, folder: str) -> dict[str, list[str]]:
         by_stem: dict[str, list[str]] = {}
         if (folder + os.sep).startswith(self._inside):
-            with suppress(OSError), os.scandir(folder) as entries:
-                for entry in entries:
-                    stem, ending = posixpath.splitext(entry.name)
+            with suppress(OSError):
+                for name in os.listdir(folder):  # noqa: PTH208
+                    stem, ending = posixpath.splitext(name)
                     by_stem.setdefault(stem, []).append(ending)
-                    if entry.is_file(follow_symlinks=False):
-                        self._real[entry.path] = entry.path
-                        self._files.add(entry.path)
         return by_stem
 
     def _follow(self, name: str) -> str:
-        """Follow a name from the folder on; what is not there is taken for a folder."""
-        if len(name) > LONGEST_NAME:
-            raise ValueError("too long")
-        path = self._root
-        for part in name.split("/"):
-            if part == "..":
-                path = path.rpartition(os.sep)[0]
-            elif part not in ("", "."):
-                path = self._step(path + os.sep + part)
-        return path
-
-    def _step(self, path: str) -> str:
-        """Follow the link that `path` may be; the folder it is in is none. Remembers which paths are files."""
-        if path not in self._real:
-            real = path
-            with suppress(OSError):
-                mode = os.lstat(path).st_mode
-                if stat.S_ISLNK(mode):
-                    real = os.path.realpath(path)
-                    mode = Path(real).stat().st_mode
-                if stat.S_ISREG(mode):
-                    self._files.add(real)
-            self._real[path] = real
-        return self._real[path]
-
-
-def _shown(name: str) -> str:
-    return repr(name if len(name) <= 100 else name[:97] + "...")
+        """Follow a name, and all links on its way, from the folder on; what is not there is taken for a folder."""
+        if len(name) > LONGEST_NAME or "\0" in name:
+            raise ValueError("no system opens it")
+        parent, _, last = name.rpartition("/")
+        if parent not in self._real:
+            self._real[parent] = os.path.realpath(self._root + os.sep + parent)
+        path = self._real[parent] + os.sep + last
+        is_plain = last not in ("", ".", "..") and not os.path.islink(path)  # noqa: PTH114
+        return path if is_plain else os.path.realpath(path)

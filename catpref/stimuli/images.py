@@ -32,11 +32,6 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 def find_images(folder: Path) -> list[str]:
     """List the images of a stimulus folder and its subfolders.
 
-    Parameters
-    ----------
-    folder
-        The stimulus folder.
-
     Returns
     -------
     list of str
@@ -99,11 +94,6 @@ def open_image(path: Path) -> Image.Image:
 
     EXIF orientation is applied, transparency is laid over the mid-grey of a PsychoPy window, 16-bit greys are
     scaled to 8, and of an animation the first frame is taken.
-
-    Parameters
-    ----------
-    path
-        The image file.
 
     Returns
     -------

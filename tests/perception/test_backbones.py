@@ -13,11 +13,11 @@ import torch
 from networks_support import TRUNKS, random_trunk, reference, save_trunk
 from skimage import data
 from support import Malice, spring
-from torchvision.models import SqueezeNet1_1_Weights
+from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
 
 from catpref.errors import BadInput
 from catpref.perception.backbones import DEFAULT, OFFICIAL_FILES, PACKAGED, load_backbone
-from catpref.perception.lpips_networks import classifier, read_caffe_weights, torchvision_state
+from catpref.perception.lpips_networks import read_caffe_weights, torchvision_state
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,10 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def embedded_classifier() -> torch.nn.Module:
-    return classifier(torchvision_state(read_caffe_weights(PACKAGED[DEFAULT].path())))
+    """SqueezeNet with its ImageNet classifier, to check the conversion against a known image."""
+    whole = squeezenet1_1(weights=None)
+    whole.load_state_dict(torchvision_state(read_caffe_weights(PACKAGED[DEFAULT].path())))
+    return whole.eval()
 
 
 def p_espresso(channels: tuple[int, int, int]) -> float:

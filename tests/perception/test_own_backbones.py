@@ -374,10 +374,10 @@ def test_a_fit_with_an_architecture_takes_its_network_along(
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     **{
-        f"no {key}": ({key: None}, f"the key '{key}' is missing")
+        f"no {key}": ({key: None}, f"has no {key}; the keys are weights, sha256")
         for key in ("weights", "sha256", "layers", "input_size", "mean", "std")
     },
-    "a misspelt key": ({"architectur": "resnet18"}, "there is no key 'architectur'; the keys are weights"),
+    "a misspelt key": ({"architectur": "resnet18"}, "architectur means nothing; the keys are weights"),
     "weights a number": ({"weights": 3}, "weights must be the name of a file, not 3"),
     "weights empty": ({"weights": ""}, "weights must be"),
     "weights with a line end": ({"weights": "a\nb"}, "weights must be"),
