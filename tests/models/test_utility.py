@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 from scipy.stats import spearmanr
-from support import TRAINING_FACES, all_pairs, faces, scratch, true_utilities
+from support import TRAINING_FACES, all_pairs, cache_home, faces, true_utilities
 
 from catpref.models import kernels, utility
 from catpref.models.kernels import kernels_of
@@ -16,7 +16,7 @@ from catpref.perception.embeddings import DEFAULT, Blocks, blocks, embed
 @pytest.fixture(scope="module")
 def embeddings() -> np.ndarray:
     """The faces, those for training first."""
-    return embed(sorted(faces().glob("*.png")), load_backbone(), cache_folder=scratch() / "cache" / "catpref")
+    return embed(sorted(faces().glob("*.png")), load_backbone(), cache_folder=cache_home() / "catpref")
 
 
 def answers(
