@@ -22,8 +22,6 @@ from PIL import Image
 
 from catpref.command_line import run
 from catpref.design.simulated_observers import draw_weights, read_parameters, utilities
-from catpref.evaluation import analysis
-from catpref.report import page
 from catpref.stimuli import sets
 
 TRAINING_FACES = 50
@@ -88,13 +86,13 @@ def render_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let fits draw figures but not render them, which takes half of a small fit's time."""
     pixel = io.BytesIO()
     Image.new("RGB", (1, 1)).save(pixel, "PNG")
-    monkeypatch.setattr(page, "png", lambda figure: pixel.getvalue())
+    monkeypatch.setattr("catpref.report.page.png", lambda figure: pixel.getvalue())
 
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let fits render no figures and cross-validate once."""
     render_no_figures(monkeypatch)
-    monkeypatch.setattr(analysis, "_MOST_REPEATS", 1)
+    monkeypatch.setattr("catpref.evaluation.analysis._MOST_REPEATS", 1)
 
 
 def small_study(folder: Path, images: int = 12) -> Path:

@@ -501,13 +501,13 @@ def test_ctrl_c_leaves_nothing_behind(prepared: Path) -> None:
     environment = os.environ | {"XDG_CACHE_HOME": str(cache_home()), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", "import catpref.fit, catpref.command_line; print('ready', flush=True);"
                "catpref.command_line.run(catpref.fit.main)", "session.csv",
-               "--model", "study_cnn", "--map-size", "512"]  # fmt: skip
+               "--model", "study_cnn", "--map-size", "256"]  # fmt: skip
     running = subprocess.Popen(
         command, cwd=prepared.parent, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert running.stdout is not None
     assert running.stdout.readline() == b"ready\n"
-    assert running.stdout.readline().startswith(b"embeddings of "), "maps and the network follow"
+    assert running.stdout.readline().startswith(b"distance maps of "), "the network follows"
     assert running.poll() is None, "it is still at work"
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=60)
