@@ -15,6 +15,7 @@ from catpref.replication import command, runs
 from catpref.replication.command import main
 from catpref.replication.runs import Study
 
+pytestmark = pytest.mark.slow
 FACES = 50 if os.environ.get("CATPREF_STUDY") == "full" else 32
 TRIALS = FACES * (FACES - 1) // 2
 TEST = -(-TRIALS // 5)
