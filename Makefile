@@ -11,14 +11,14 @@ DEBIAN := xvfb xdotool nodejs libjack-jackd2-0 libgl1 libgl1-mesa-dri libglu1-me
 	libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-render-util0 \
 	libxcb-shape0 libxcb-xinerama0 libasound2 libportaudio2 libusb-1.0-0 libsndfile1
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint docs install clean
 
 demo: $(VENV)/demo-installed
 	rm -rf $(DEMO)
 	$(RUN) -m catpref demo $(DEMO)
 
 test: $(VENV)/test-installed $(VENV)/debian-installed
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/dev-installed
 	$(VENV)/bin/ruff check .
@@ -28,6 +28,9 @@ lint: $(VENV)/dev-installed
 
 docs: $(VENV)/dev-installed
 	$(VENV)/bin/mkdocs build --strict --quiet
+
+# All that the targets above need: `make -j2 install` fetches Python's packages and Debian's at the same time.
+install: $(VENV)/dev-installed $(VENV)/debian-installed
 
 clean:
 	rm -rf $(VENV) $(DEMO) site dist
@@ -46,7 +49,7 @@ $(VENV)/test-installed: pyproject.toml | $(VENV)/created
 
 $(VENV)/dev-installed: pyproject.toml | $(VENV)/created
 	$(RUN) -m pip install -q -e '.[dev]'
-	touch $@
+	touch $(VENV)/demo-installed $(VENV)/test-installed $@ # which it includes
 
 $(VENV)/debian-installed: Makefile | $(VENV)/created
 	$(SUDO) apt-get update -qq

@@ -1,9 +1,26 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 
 import pytest
+from support import hurry
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder of what is costly to make, `support.shared`, before xdist starts processes that share it."""
+    if not hasattr(config, "workerinput"):
+        folder = os.environ["CATPREF_TESTS_SHARED"] = tempfile.mkdtemp(prefix="catpref-tests-shared-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the screen or a browser, so that ``-m "not screen"`` leaves it out."""
+    for item in items:
+        for fixture, marker in {"display": "screen", "browser": "browser"}.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +50,9 @@ def display() -> Iterator[str]:
     yield f":{number}"
     server.terminate()
     server.wait()
+
+
+@pytest.fixture
+def quick_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fit in half the time, where neither how figures look nor how sure scores are is the point."""
+    hurry(monkeypatch)

@@ -91,6 +91,15 @@ class Session:
         picture = ImageGrab.grab(xdisplay=self.environment["DISPLAY"])
         return np.asarray(picture.convert("RGB")).astype(int)
 
+    def leave(self, key: str = "space") -> tuple[int, str, str]:
+        """Press a key until the last page is left, and say how the process ended."""
+        deadline = time.monotonic() + 60
+        while self.process.poll() is None and time.monotonic() < deadline:
+            self.press(key)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.5)
+        return self.end()
+
     def press(self, key: str, after: float = 0) -> float:
         """Press a key (or click an image), and say when, in seconds of the day's clock."""
         time.sleep(after)

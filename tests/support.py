@@ -16,7 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import portalocker
 import pytest
+from PIL import Image
 
 from catpref.command_line import run
 from catpref.design.simulated_observers import draw_weights, read_parameters, utilities
@@ -40,11 +42,24 @@ def scratch() -> Path:
     return folder
 
 
+def shared() -> Path:
+    """A folder that all processes of one run of the tests share; see conftest."""
+    return Path(os.environ["CATPREF_TESTS_SHARED"])
+
+
+def cache_home() -> Path:
+    """The tests' own cache, so that embeddings made by one serve the next."""
+    return shared() / "cache"
+
+
 @functools.cache
 def faces() -> Path:
     """A rendered stimulus set of `FACES` faces."""
-    sets.render(scratch() / "faces", FACES, 1)
-    return scratch() / "faces"
+    folder = shared() / "faces"
+    with portalocker.Lock(shared() / "faces.lock", timeout=200):
+        if not folder.exists():
+            sets.render(folder, FACES, 1)
+    return folder
 
 
 @functools.cache
@@ -63,8 +78,21 @@ def all_pairs(images: int, seed: int = 0) -> np.ndarray:
 
 
 def use_own_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the user's cache out of it; embeddings made by one test serve the next."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(scratch() / "cache"))
+    """Keep the user's cache out of it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home()))
+
+
+def render_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let fits draw figures but not render them, which takes half of a small fit's time."""
+    pixel = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(pixel, "PNG")
+    monkeypatch.setattr("catpref.report.page.png", lambda figure: pixel.getvalue())
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let fits render no figures and cross-validate once."""
+    render_no_figures(monkeypatch)
+    monkeypatch.setattr("catpref.evaluation.analysis._MOST_REPEATS", 1)
 
 
 def small_study(folder: Path, images: int = 12) -> Path:
@@ -120,7 +148,7 @@ def refusal(command: Callable[[Sequence[str]], None], *arguments: object) -> str
 def shell(module: str, *arguments: object, cwd: Path) -> Finished:
     """Run ``python -m module`` in a fresh process, whose cache is the tests'."""
     environment = os.environ | {
-        "XDG_CACHE_HOME": str(scratch() / "cache"),
+        "XDG_CACHE_HOME": str(cache_home()),
         "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(

@@ -229,7 +229,7 @@ def test_import_blames_memory_and_not_the_photographs(
 
 LIMITED = """
 import resource, sys
-import numpy, torch, cv2
+import numpy, cv2
 from catpref.command_line import run
 from catpref.stimuli.images import open_image
 def command(arguments):

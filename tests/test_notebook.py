@@ -5,13 +5,13 @@ from pathlib import Path
 import nbclient
 import nbformat
 import pytest
-from support import scratch, small_study
+from support import cache_home, small_study
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "notebooks" / "from_session_to_ranking.ipynb"
 
 
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(scratch() / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home()))
     study = small_study(tmp_path / "demo")
     (tmp_path / "demo" / "new_cats").symlink_to(study.parent / "cats")
     notebook = nbformat.read(NOTEBOOK, as_version=4)

@@ -9,7 +9,7 @@ import pytest
 from networks_support import random_trunk, save_trunk
 from PIL import Image
 from safetensors.numpy import load_file
-from support import call, faces, listing, refusal, shell, small_study, true_utilities, use_own_cache
+from support import call, faces, hurry, listing, refusal, shell, small_study, true_utilities, use_own_cache
 
 from catpref.fit import main as fit
 from catpref.predict import main
@@ -27,6 +27,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study that was fitted with all models."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         use_own_cache(monkeypatch)
+        hurry(monkeypatch)
         session = small_study(tmp_path_factory.mktemp("study"), images=16)
         models = ("--model", "utility", "siamese_cnn", "study_cnn")
         assert call(fit, session, *QUICK, *models).code == 0
@@ -154,6 +155,7 @@ def test_the_cnn_predicts_pairs_and_ranks_nothing(study: Path) -> None:
     assert "cannot rank" in refusal(main, model, study / "new")
 
 
+@pytest.mark.usefixtures("quick_fits")
 def test_a_model_on_ones_own_weights_finds_them_or_asks(study: Path, tmp_path: Path) -> None:
     weights = save_trunk(random_trunk("squeeze"), tmp_path / "trunk.pth")
     other = save_trunk(random_trunk("squeeze", seed=1), tmp_path / "other.pth")

@@ -115,7 +115,10 @@ def test_killed_and_competing_writers_leave_no_broken_entry(tmp_path: Path) -> N
         for writer in writers:
             assert writer.stdout is not None
             writer.stdout.readline()
-        time.sleep(0.05 + 0.03 * attempt)
+        deadline = time.monotonic() + 30
+        while not list(tmp_path.glob("??/*")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.03 * attempt)  # at another moment each time
         for writer in writers:
             os.kill(writer.pid, signal.SIGKILL)
             writer.communicate()

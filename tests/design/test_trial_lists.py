@@ -177,9 +177,9 @@ def test_repeats_are_drawn_from_all_trials_and_spread():
 
 @pytest.mark.parametrize(("design", "images", "repeats"), [(FULL, 50, 60), (RANDOM, 4000, 100)])
 def test_the_study_lists_are_made_at_once(design, images, repeats):
-    start = time.perf_counter()
+    start = time.process_time()
     trials = make_trials(design, names(images), repeats, seed=1)
-    assert time.perf_counter() - start < 0.8
+    assert time.process_time() - start < 0.8
     check_list(trials, 100)
 
 

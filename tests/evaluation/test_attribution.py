@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import all_pairs, faces, scratch, true_utilities
+from support import all_pairs, cache_home, faces, true_utilities
 
 from catpref.design.simulated_observers import read_parameters
 from catpref.evaluation.attribution import contributions, shares
@@ -19,7 +19,7 @@ FACES = 40
 @pytest.fixture(scope="module")
 def embeddings() -> np.ndarray:
     paths = sorted(faces().glob("*.png"))[:FACES]
-    return embed(paths, load_backbone(), cache_folder=scratch() / "cache" / "catpref")
+    return embed(paths, load_backbone(), cache_folder=cache_home() / "catpref")
 
 
 def fitted(embeddings: np.ndarray, worth: np.ndarray) -> Utility:

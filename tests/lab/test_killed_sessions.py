@@ -1,6 +1,6 @@
 """Sessions killed at random moments: nothing that was answered is lost, nothing is shown twice or left out.
 
-`CATPREF_KILLS=60 python -m pytest -s tests/test_killed_sessions.py` kills more often than the tests do by default.
+`CATPREF_KILLS=60 python -m pytest -s tests/lab/test_killed_sessions.py` kills more often than by default.
 """
 
 import csv
@@ -17,6 +17,7 @@ from itertools import chain, cycle, islice
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image, ImageGrab
 from sessions_support import EXPERIMENTS, close_window, draw_pictures
 
@@ -147,6 +148,7 @@ def pair_on(screen: np.ndarray, looks: list[tuple[np.ndarray, np.ndarray]]) -> i
     return None
 
 
+@pytest.mark.slow
 def test_killed_sessions_lose_nothing(display, tmp_path):
     stimuli = draw_pictures(tmp_path / "stimuli", 2 * PAIRS)
     rng = random.Random(os.environ.get("CATPREF_SEED", "1"))

@@ -28,8 +28,11 @@ def test_images_come_in_order_and_only_a_few_are_held(stimuli):
         return load_pair(trial, stimuli)
 
     with loaded_ahead(partial(load, trial) for trial in trials) as pairs:
-        time.sleep(0.3)
-        assert loaded == trials[:2]  # before anyone asks for them
+        deadline = time.monotonic() + 30
+        while len(loaded) < 2 and time.monotonic() < deadline:  # before anyone asks for them
+            time.sleep(0.01)
+        time.sleep(0.1)  # in which a third could come
+        assert loaded == trials[:2]
         for number, (trial, (left, right)) in enumerate(zip(trials, pairs, strict=True)):
             assert left.tobytes() == Image.open(stimuli / trial.left_image).tobytes()
             assert right.tobytes() == Image.open(stimuli / trial.right_image).tobytes()
@@ -45,7 +48,7 @@ def test_whoever_stops_early_does_not_wait_for_the_rest(stimuli):
     began = time.monotonic()
     with loaded_ahead([load] * 100) as pairs:
         next(pairs)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10, "all of them take 20"
 
 
 def test_of_a_catch_trial_one_side_is_scrambled(stimuli):

@@ -112,9 +112,7 @@ def test_a_second_process_is_told_who_runs_the_session(start):
     again = start("--resume")
     first_trial(again)
     again.answer("j")
-    time.sleep(0.7)
-    again.press("Escape")
-    code, said, complained = again.end()
+    code, said, complained = again.leave("Escape")
     assert (code, said) == (0, f"{again.out / SESSION}: stopped, 3 of 4 trials answered\n")
     assert complained.count("\n") == 1 and "the last sitting was at 2099-01-01 12:00" in complained
     onsets, times = ([float(row[name]) for row in again.rows()] for name in ("onset", "rt"))
@@ -156,8 +154,7 @@ def test_a_folder_that_goes_away_in_mid_session(start, homes, tmp_path):
     page = session.screen()  # stays until a key is pressed, and says where the answers are
     assert page[5, 5].tolist() == [128, 128, 128] and (page > 200).sum() > 10_000
     assert (page[:, :40] == 128).all() and (page[:, -40:] == 128).all()  # a long path is not cut off
-    session.press("space")
-    code, said, complained = session.end()
+    code, said, complained = session.leave()
     assert (code, said, complained.count("\n")) == (2, "", 1)
     assert f"{session.out}: is not there any more" in complained
     assert f"All 3 answers are saved in {rescued};" in complained
@@ -175,9 +172,7 @@ def test_a_folder_that_goes_away_in_mid_session(start, homes, tmp_path):
     first_trial(again)
     again.answer("f")
     again.until(lambda: again.description()["completed"])
-    time.sleep(0.7)
-    again.press("space")
-    code, said, complained = again.end()
+    code, said, complained = again.leave()
     assert (code, complained) == (0, "")
     assert f"took the answers that had been saved in {rescued}" in said
     assert [row["choice"] for row in again.rows()] == ["1", "0", "1", "0"]
@@ -199,9 +194,7 @@ def test_the_answer_on_the_screen_when_every_disk_is_full_survives_escape(start)
     session.press("Escape")
     rescued = session.out.with_name("out_rescued1")
     session.until(rescued.exists)
-    time.sleep(0.7)
-    session.press("space")
-    assert session.end()[0] == 2
+    assert session.leave()[0] == 2
     assert len((rescued / SESSION).read_text().splitlines()) == 3
     assert sorted(files(session.out)) == FILES and len(session.rows()) == 1
     said = json.loads((rescued / DESCRIPTION).read_text())
@@ -254,9 +247,7 @@ def test_a_clock_that_is_set_to_2099_in_mid_session(start, tmp_path, monkeypatch
     session.answer("f")
     wrong.touch()
     session.until(lambda: session.description()["completed"])
-    time.sleep(0.7)
-    session.press("space")
-    code, _, complained = session.end()
+    code, _, complained = session.leave()
     assert code == 0
     onsets, times = (np.array([float(row[name]) for row in session.rows()]) for name in ("onset", "rt"))
     assert (times > 0).all() and times.max() < 30

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import scratch, small_study
+from support import cache_home, small_study
 
 import catpref
 from catpref.models import registry
@@ -18,6 +18,7 @@ class Constant:
         return np.full(len(trials), 0.25)
 
 
+@pytest.mark.usefixtures("quick_fits")
 def test_one_line_adds_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
@@ -29,7 +30,7 @@ def test_one_line_adds_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(registry.MODELS, "constant", Model("constant", "a constant", fit))
     assert "constant" in registry.choosable()
     session = small_study(tmp_path / "lab")
-    taste = catpref.learn(session, model="constant", folds=3, cache=scratch() / "cache" / "catpref")
+    taste = catpref.learn(session, model="constant", folds=3, map_size=32, cache=cache_home() / "catpref")
     result = taste.scores.set_index("model").loc["constant"]
     choices = np.concatenate([result.held_out["choice"] for result in taste.analysis.results])  # type: ignore
     assert result["accuracy"] == pytest.approx(1 - choices.mean())

@@ -123,6 +123,7 @@ def node(*arguments: str) -> str:
     return subprocess.run([program, *arguments], capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.browser
 def test_the_scripts_are_javascript_and_python_and_ask_the_question(study, tmp_path):
     module = study / "web" / "two_afc.js"
     shutil.copy(module, tmp_path / "two_afc.mjs")

@@ -118,6 +118,7 @@ def test_maps_are_those_of_lpips_whatever_the_size_pairs_and_batch(
         assert_as_lpips(plain_and_ours, images, np.array(different), size)
 
 
+@pytest.mark.parametrize("plain_and_ours", ["alex", "squeeze"], indirect=True)  # vgg alone would take 8 s
 def test_maps_are_those_of_lpips_at_the_studys_size(
     plain_and_ours: tuple[lpips.LPIPS, Backbone], images: list[Path]
 ) -> None:

@@ -312,6 +312,7 @@ def test_embeddings_and_maps_take_any_backbone(
     np.testing.assert_allclose(distance_maps([left, right], pair, backbone, 64, 1)[0], maps[1], atol=1e-5)
 
 
+@pytest.mark.usefixtures("quick_fits")
 def test_a_fit_with_a_program_asks_for_it_each_time_and_notices_another(
     script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,7 +320,16 @@ def test_a_fit_with_a_program_asks_for_it_each_time_and_notices_another(
     session = small_study(tmp_path / "study")
     monkeypatch.chdir(describe(script).parent)
     done = call(
-        fit.main, session, "--backbone", "network.json", "--model", "utility", "--embedding", "global"
+        fit.main,
+        session,
+        "--backbone",
+        "network.json",
+        "--model",
+        "utility",
+        "--embedding",
+        "global",
+        "--folds",
+        3,
     )
     assert done.code == 0, done.err
     model, ran = session.parent / "session_fit" / "model", []
@@ -350,6 +360,7 @@ def recorded(function: Any, calls: list[Any]) -> Any:
     return call_it
 
 
+@pytest.mark.usefixtures("quick_fits")
 def test_a_fit_with_an_architecture_takes_its_network_along(
     tensors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
