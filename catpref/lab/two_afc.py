@@ -17,6 +17,7 @@ import psychopy
 import catpref
 from catpref.design.trial_list import Trial
 from catpref.errors import BadInput
+from catpref.lab.layout import DOUBLE_CLICK, END_STAYS, FIXATION
 from catpref.lab.loading import Pair, load_pair, loaded_ahead
 from catpref.lab.monitor import Monitor
 from catpref.lab.planning import Plan
@@ -27,15 +28,10 @@ from catpref.lab.screens import Area, Screens, largest_box
 from catpref.lab.stage import ANYWHERE, Shown, Stage, Stopped
 from catpref.lab.texts import Page, Texts
 
-FIXATION = 0.5
-"""Seconds from an answer to the next images."""
-
-STOPPED_STAYS, END_STAYS = 2.0, 20.0
-"""Seconds after which the last screen closes by itself."""
+STOPPED_STAYS = 2.0
+"""Seconds after which the last screen of a session that was stopped closes by itself."""
 
 LEFT, RIGHT = "left image", "right image"
-
-_DOUBLE_CLICK = 0.5
 
 _CLOCK_MOVED = 10.0
 """Seconds by which the clock of the day may gain or lose in a sitting before a line says so."""
@@ -129,9 +125,7 @@ def run_session(plan: Plan, texts: Texts, settings: Settings) -> int:
             if not plan.left:
                 last = texts.end
         with suppress(Stopped):
-            stage.show(
-                screens.page(last), None, {"page": ANYWHERE}, seconds=stays, clicks_after=_DOUBLE_CLICK
-            )
+            stage.show(screens.page(last), None, {"page": ANYWHERE}, seconds=stays, clicks_after=DOUBLE_CLICK)
         return recording.answered
 
 
@@ -261,7 +255,7 @@ def _show_trials(session: _Session, settings: Settings) -> None:
 
     def page(content: Page, share: float | None = None) -> float:
         shown = stage.show(
-            screens.page(content, share), texts.keys.go_on, {"page": ANYWHERE}, clicks_after=_DOUBLE_CLICK
+            screens.page(content, share), texts.keys.go_on, {"page": ANYWHERE}, clicks_after=DOUBLE_CLICK
         )
         return shown.at
 
