@@ -65,7 +65,7 @@ def _add_screen(parser: Parser) -> None:
     screen = parser.add_argument_group("screen")
     screen.add_argument(
         "--texts", type=Path, metavar="FILE", default=ENGLISH,
-        help=f"question, instructions and keys (default: {ENGLISH})",
+        help="question, instructions and keys (default: %(default)s)",
     )  # fmt: skip
     screen.add_argument(
         "--timeout", type=_above_zero, metavar="S", help="seconds after which a trial ends without an answer"

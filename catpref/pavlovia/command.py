@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> None:
         type=Path,
         default=ENGLISH,
         metavar="FILE",
-        help=f"what participants read, and the keys (default: {ENGLISH})",
+        help="what participants read, and the keys (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
     if options.jpeg_quality and options.jpeg_quality > 95:
