@@ -18,7 +18,13 @@ def experiment_parser(design: str, script: str) -> Parser:
         f"{script} --stimuli stimuli/cats --participant p01 --trials-per-session 500",
     )
     parser.add_argument("--stimuli", type=Path, required=True, metavar="DIR", help="the stimulus folder")
+    _add_session(parser)
+    _add_trials(parser)
+    _add_screen(parser)
+    return parser
 
+
+def _add_session(parser: Parser) -> None:
     who = parser.add_argument_group("whose session")
     who.add_argument(
         "--participant", metavar="CODE", help="a code such as p01, never a name; without it a dialog asks"
@@ -34,6 +40,8 @@ def experiment_parser(design: str, script: str) -> Parser:
         "--out", type=Path, metavar="DIR", help="default: sessions/<participant>_<design>_<session>"
     )
 
+
+def _add_trials(parser: Parser) -> None:
     trials = parser.add_argument_group("trials")
     trials.add_argument(
         "--trials-per-session", type=positive, metavar="N",
@@ -52,10 +60,12 @@ def experiment_parser(design: str, script: str) -> Parser:
         help=f"pairs of drawn faces to practise on before the first trial (default: {PRACTICE})",
     )  # fmt: skip
 
+
+def _add_screen(parser: Parser) -> None:
     screen = parser.add_argument_group("screen")
     screen.add_argument(
         "--texts", type=Path, metavar="FILE", default=ENGLISH,
-        help=f"question, instructions and keys (default: {ENGLISH.name} beside the script)",
+        help="question, instructions and keys (default: %(default)s)",
     )  # fmt: skip
     screen.add_argument(
         "--timeout", type=_above_zero, metavar="S", help="seconds after which a trial ends without an answer"
@@ -69,7 +79,6 @@ def experiment_parser(design: str, script: str) -> Parser:
         "--photodiode", action="store_true", help="a patch at the lower left, white while a pair is shown"
     )
     screen.add_argument("--windowed", action="store_true", help="do not fill the screen (for development)")
-    return parser
 
 
 def _above_zero(text: str) -> float:

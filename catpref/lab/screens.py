@@ -8,9 +8,10 @@ from PIL import Image, ImageOps
 from psychopy import visual
 from psychopy.visual.rect import Rect
 
+from catpref.lab import layout
+from catpref.lab.layout import FAINT, INK, SOFT
 from catpref.lab.texts import FONT, FONT_FILE, Page, Texts
 
-BACKGROUND, INK, SOFT, FAINT = "#808080", "#f5f5f5", "#cfcfcf", "#999999"
 DARK, LIGHT = "#000000", "#ffffff"
 
 PATCH = 0.08
@@ -37,11 +38,7 @@ class Area(NamedTuple):
 
 def largest_box(width: int, height: int) -> int:
     """Return how large two images, the question and the hints can be in a window: the images' side in pixels."""
-    return 2 * round(min(0.29 * height * _unit(width, height), 0.215 * width))
-
-
-def _unit(width: int, height: int) -> float:
-    return min(1.0, width / height / 1.25)
+    return 2 * round(layout.lay_out(width, height, layout.LAB).box / 2)
 
 
 def _broken(text: str) -> str:
@@ -61,8 +58,6 @@ def _pieces(word: str) -> Iterator[str]:
 class Screens:
     """Draws each screen into the back buffer; the caller flips.
 
-    All lengths are in window heights times `unit`, which is 1 unless the window is narrow.
-
     Parameters
     ----------
     window
@@ -81,27 +76,27 @@ class Screens:
         self.texts = texts
         self._window = window
         width, height = (int(side) for side in window.size)
-        self.unit = _unit(width, height)
+        lengths = layout.lay_out(width, height, layout.LAB)
+        self._unit, self._wrap = lengths.unit / height, lengths.wrap / height
         self.box = box or largest_box(width, height)
         """Side of the square, in pixels, that each image fits into."""
-        self._centre = self.box // 2 + round(0.03 * width)
-        edge = self.box / 2 / height / self.unit
-        self._question = self._text(edge + 0.1, 0.046, INK)
+        self._centre = self.box // 2 + round(layout.GAP * width)
+        edge = self.box / 2 / height / self._unit
+        self._question = self._text(edge + layout.QUESTION_ABOVE, layout.QUESTION, INK)
         self._question.text = texts.question
-        self._hints = [self._text(-edge - 0.05, 0.026, SOFT) for _ in range(2)]
+        self._hints = [self._text(-edge - layout.HINT_BELOW, layout.HINT, SOFT) for _ in range(2)]
         for hint, text, side in zip(self._hints, (texts.left_hint, texts.right_hint), (-1, 1), strict=True):
             hint.text = text
             hint.pos = (side * self._centre / height, hint.pos[1])
-        self._title = self._text(0.0, 0.06, INK)
-        self._body = self._text(0.0, 0.034, INK)
-        self._press = self._text(-0.38, 0.026, SOFT)
+        self._title = self._text(0.0, layout.TITLE, INK)
+        self._body = self._text(0.0, layout.BODY, INK)
+        self._press = self._text(layout.PRESS, layout.HINT, SOFT)
         self._images = [visual.ImageStim(window, units="pix", interpolate=False) for _ in range(2)]
         self._cross = [
-            Rect(window, width=0.03, height=0.004, fillColor=INK, lineWidth=0),
-            Rect(window, width=0.004, height=0.03, fillColor=INK, lineWidth=0),
+            Rect(window, size=size, fillColor=INK, lineWidth=0) for size in (layout.CROSS, layout.CROSS[::-1])
         ]
         self._track, self._done = (
-            Rect(window, height=0.008, fillColor=color, lineWidth=0) for color in (FAINT, INK)
+            Rect(window, height=layout.BAR_HEIGHT, fillColor=color, lineWidth=0) for color in (FAINT, INK)
         )
         corner = ((PATCH - width / height) / 2, (PATCH - 1) / 2)
         self._patches = {
@@ -156,9 +151,9 @@ class Screens:
         ):
             part.text = text
         height = self._body.boundingBox[1] / self._window.size[1]
-        self._title.pos = (0, height / 2 + 0.09 * self.unit)
+        self._title.pos = (0, height / 2 + 0.09 * self._unit)
         if share is not None:
-            length, y = 0.5 * self.unit, -height / 2 - 0.07 * self.unit
+            length, y = layout.BAR * self._unit, -height / 2 - 0.07 * self._unit
             self._track.width, self._track.pos = length, (0, y)
             self._done.width, self._done.pos = share * length, ((share - 1) * length / 2, y)
             parts += [self._track, self._done]
@@ -179,8 +174,8 @@ class Screens:
             self._window,
             font=FONT,
             fontFiles=[str(FONT_FILE)],
-            pos=(0, y * self.unit),
-            height=size * self.unit,
-            wrapWidth=1.05 * self.unit,
+            pos=(0, y * self._unit),
+            height=size * self._unit,
+            wrapWidth=self._wrap,
             color=color,
         )

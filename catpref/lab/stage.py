@@ -12,13 +12,17 @@ from psychopy.hardware.keyboard import Keyboard
 from pyglet.window import mouse
 
 from catpref.errors import BadInput
-from catpref.lab.screens import BACKGROUND, Area, Draw
+from catpref.lab.layout import BACKGROUND
+from catpref.lab.screens import Area, Draw
 
 WINDOW = (1200, 800)
 """Pixels of a window that does not fill the screen."""
 
 SLOWEST, FASTEST = 20.0, 250.0
 """Refresh rates in Hz that a screen can have; flips that wait for no screen come at others."""
+
+_Click = tuple[float, float, float]
+"""Pixels from the centre of the window, rightwards and upwards, and the time."""
 
 ANYWHERE = Area(-inf, -inf, inf, inf)
 
@@ -85,7 +89,7 @@ class Stage:
         self._keyboard = Keyboard()
         self.backend = str(self._keyboard.getBackend())
         self._stopped = -inf
-        self._clicks: list[tuple[float, float, float]] = []
+        self._clicks: list[_Click] = []
         self._show_pointer(windowed)
         handle: Any = self.window.winHandle
         handle.push_handlers(on_mouse_press=self._on_press, on_mouse_motion=self._on_motion)
@@ -132,25 +136,26 @@ class Stage:
             meanwhile()
         while True:
             clicks = self._new_clicks()
-            for key, pressed in self._presses():
-                if (keys is None or key in keys) and pressed > onset:
-                    self._show_pointer(self._windowed)
-                    return Shown(onset, key, pressed)
-                if key in self._stop and pressed > self._stopped + _SAME_PRESS:
-                    self._stopped = pressed
-                    raise Stopped
-            for x, y, pressed in clicks:
-                for name, area in (areas or {}).items():
-                    if area.holds(x, y) and pressed > onset + clicks_after:
-                        return Shown(onset, name, pressed)
+            response = self._key_in(keys, onset) or _area_in(areas or {}, clicks, onset + clicks_after)
             now = self.now()
-            if now >= ends:
-                return Shown(onset, "", now)
+            if response or now >= ends:
+                return Shown(onset, *(response or ("", now)))
             if now < flipped + self.frame - _DRAWING:
                 time.sleep(0.001)
                 continue
             draw()
             flipped = self._flip()
+
+    def _key_in(self, keys: Sequence[str] | None, after: float) -> tuple[str, float] | None:
+        """Return the first new press of one of the keys, and its time; stop at a stop key."""
+        for key, pressed in self._presses():
+            if (keys is None or key in keys) and pressed > after:
+                self._show_pointer(self._windowed)
+                return key, pressed
+            if key in self._stop and pressed > self._stopped + _SAME_PRESS:
+                self._stopped = pressed
+                raise Stopped
+        return None
 
     def now(self) -> float:
         """Read the clock on which flips and responses are timed, in seconds, which nobody can set.
@@ -216,8 +221,8 @@ class Stage:
         stamped = sorted({(press.name, press.tDown) for press in presses}, key=lambda press: press[1])
         return [(name, self._on_our_clock(at)) for name, at in stamped]
 
-    def _new_clicks(self) -> list[tuple[float, float, float]]:
-        """Return the clicks since the last call: pixels from the centre, and the time."""
+    def _new_clicks(self) -> list[_Click]:
+        """Return the clicks since the last call."""
         if self.closed:
             raise Stopped
         handle: Any = self.window.winHandle
@@ -238,3 +243,12 @@ class Stage:
         """Show the mouse pointer once the mouse moves, hide it from those who press keys."""
         if self.window.mouseVisible != visible:
             self.window.mouseVisible = visible
+
+
+def _area_in(areas: Mapping[str, Area], clicks: Sequence[_Click], after: float) -> tuple[str, float] | None:
+    """Return the first area that was clicked, and when."""
+    for x, y, pressed in clicks:
+        for name, area in areas.items():
+            if area.holds(x, y) and pressed > after:
+                return name, pressed
+    return None

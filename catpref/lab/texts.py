@@ -21,7 +21,7 @@ FONT = "DejaVu Sans"
 
 FONT_FILE = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 
-ENGLISH = Path(__file__).parents[2] / "experiments" / "texts.toml"  # where a lab opens and edits it
+ENGLISH = Path(__file__).with_name("texts.toml")
 
 PAGES: dict[str, set[str]] = {
     "instructions": {"trials"},

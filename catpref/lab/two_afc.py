@@ -4,7 +4,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from math import inf
@@ -17,6 +17,7 @@ import psychopy
 import catpref
 from catpref.design.trial_list import Trial
 from catpref.errors import BadInput
+from catpref.lab.layout import DOUBLE_CLICK, END_STAYS, FIXATION
 from catpref.lab.loading import Pair, load_pair, loaded_ahead
 from catpref.lab.monitor import Monitor
 from catpref.lab.planning import Plan
@@ -27,15 +28,10 @@ from catpref.lab.screens import Area, Screens, largest_box
 from catpref.lab.stage import ANYWHERE, Shown, Stage, Stopped
 from catpref.lab.texts import Page, Texts
 
-FIXATION = 0.5
-"""Seconds from an answer to the next images."""
-
-STOPPED_STAYS, END_STAYS = 2.0, 20.0
-"""Seconds after which the last screen closes by itself."""
+STOPPED_STAYS = 2.0
+"""Seconds after which the last screen of a session that was stopped closes by itself."""
 
 LEFT, RIGHT = "left image", "right image"
-
-_DOUBLE_CLICK = 0.5
 
 _CLOCK_MOVED = 10.0
 """Seconds by which the clock of the day may gain or lose in a sitting before a line says so."""
@@ -98,15 +94,15 @@ def run_session(plan: Plan, texts: Texts, settings: Settings) -> int:
         stage = Stage(texts.keys.stop, settings.windowed)
         held.callback(stage.close)
         screens = Screens(stage.window, texts, _box(stage, settings), settings.photodiode)
-        description, sitting = _describe(plan, stage, screens, settings)
-        began = stage.now()
+        _describe(plan, stage, screens, settings)
+        description, began = plan.description, stage.now()
         if not plan.begun:
             begin(plan.folder, plan.whole, description)
             held.enter_context(running(plan.folder))
         who = description["participant"], description["session"]
         recording = Recording(plan.folder, *who, plan.trials)
         recording.describe(description)
-        session = _Session(plan, stage, screens, recording, description, sitting, began)
+        session = _Session(plan, stage, screens, recording, began)
         try:
             with suppress(Stopped):
                 _show_trials(session, settings)
@@ -129,42 +125,28 @@ def run_session(plan: Plan, texts: Texts, settings: Settings) -> int:
             if not plan.left:
                 last = texts.end
         with suppress(Stopped):
-            stage.show(
-                screens.page(last), None, {"page": ANYWHERE}, seconds=stays, clicks_after=_DOUBLE_CLICK
-            )
+            stage.show(screens.page(last), None, {"page": ANYWHERE}, seconds=stays, clicks_after=DOUBLE_CLICK)
         return recording.answered
 
 
+@dataclass
 class _Session:
     """A session that runs: what it has of screens and files, and how it is saved.
 
     Attributes
     ----------
-    late : list[float]
+    began
+        When this sitting began, on the stage's clock.
+    late
         How much later than `FIXATION` after the last answer each pair came.
-    start : float
-        When the session began, on the stage's clock, had all its sittings followed each other without a pause.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        stage: Stage,
-        screens: Screens,
-        recording: Recording,
-        description: dict[str, Any],
-        sitting: dict[str, Any],
-        began: float,
-    ) -> None:
-        self.plan = plan
-        self.stage = stage
-        self.screens = screens
-        self.recording = recording
-        self.late: list[float] = []
-        self.start = began - plan.seconds
-        self._description = description
-        self._sitting = sitting
-        self._began = began
+    plan: Plan
+    stage: Stage
+    screens: Screens
+    recording: Recording
+    began: float
+    late: list[float] = field(default_factory=list)
 
     @property
     def given(self) -> int:
@@ -174,13 +156,12 @@ class _Session:
     def sum_up(self) -> None:
         """Say in session.json how far the session has come."""
         self._tell(self.recording.answered)
-        self.recording.describe(self._description)
+        self.recording.describe(self.plan.description)
 
     def end(self) -> None:
         """Say in session.json that this sitting has ended, and how."""
-        self._tell(self.recording.answered)
-        self._tell_the_end()
-        self.recording.describe(self._description)
+        self._tell_the_end(self.recording.answered)
+        self.recording.describe(self.plan.description)
 
     def rescue(self) -> Path:
         """Save the whole session in another place than its folder, and return which.
@@ -190,10 +171,9 @@ class _Session:
         BadInput
             If there is none.
         """
-        self._tell(self.given)
-        self._tell_the_end()
+        self._tell_the_end(self.given)
         home = {RESCUED_FROM: str(self.plan.folder.absolute())}
-        return save_elsewhere(self.plan.folder, self.recording.contents(self._description | home))
+        return save_elsewhere(self.plan.folder, self.recording.contents(self.plan.description | home))
 
     def save(self, save: Callable[[], None]) -> bool:
         """Save something; as long as that fails, say so on the screen and try again. Returns whether it failed.
@@ -232,17 +212,22 @@ class _Session:
             return nowhere
         raise SavedElsewhere(problem, folder, self.given)
 
+    @property
+    def _sitting(self) -> dict[str, Any]:
+        return self.plan.description["sittings"][-1]
+
     def _tell(self, answered: int) -> None:
         self._sitting["answered"] = answered - self.plan.answered
         self._sitting["frames"] = self.stage.frames()
         self._sitting["onsets_late"] = _summary(self.late, self.stage.frame)
-        self._description["completed"] = answered == len(self.plan.trials)
+        self.plan.description["completed"] = answered == len(self.plan.trials)
 
-    def _tell_the_end(self) -> None:
+    def _tell_the_end(self, answered: int) -> None:
+        self._tell(answered)
         now = datetime.now().astimezone()
         self._sitting["ended"] = now.isoformat(timespec="milliseconds")
         by_the_day = (now - datetime.fromisoformat(self._sitting["started"])).total_seconds()
-        moved = by_the_day - (self.stage.now() - self._began)
+        moved = by_the_day - (self.stage.now() - self.began)
         if abs(moved) > _CLOCK_MOVED and "clock_moved_s" not in self._sitting:
             print(
                 f"catpref: {self.plan.folder}: the computer's clock moved by {moved:.0f} s in this sitting: it was "
@@ -256,12 +241,13 @@ def _show_trials(session: _Session, settings: Settings) -> None:
     """Show instructions, practice, trials and breaks; each answer is on disk before its pair leaves the screen."""
     plan, stage, screens, recording = session.plan, session.stage, session.screens, session.recording
     texts = screens.texts
+    start = session.began - plan.seconds  # had all sittings followed each other without a pause
     trials, total = plan.trials[plan.answered :], len(plan.trials)
     practice = settings.practice if plan.description["part"] == 1 and not plan.answered else 0
 
     def page(content: Page, share: float | None = None) -> float:
         shown = stage.show(
-            screens.page(content, share), texts.keys.go_on, {"page": ANYWHERE}, clicks_after=_DOUBLE_CLICK
+            screens.page(content, share), texts.keys.go_on, {"page": ANYWHERE}, clicks_after=DOUBLE_CLICK
         )
         return shown.at
 
@@ -292,7 +278,7 @@ def _show_trials(session: _Session, settings: Settings) -> None:
                 trial,
                 int(response == RIGHT or response in texts.keys.right) if response else None,
                 rt=at - onset if response else None,
-                onset=onset - session.start,
+                onset=onset - start,
                 response="click" if clicked else response,
             )
             if session.save(answer):
@@ -342,10 +328,8 @@ def _box(stage: Stage, settings: Settings) -> int:
     return box
 
 
-def _describe(
-    plan: Plan, stage: Stage, screens: Screens, settings: Settings
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what session.json says now, and the part of it that is about this sitting."""
+def _describe(plan: Plan, stage: Stage, screens: Screens, settings: Settings) -> None:
+    """Begin a sitting in what session.json says."""
     height, monitor = int(stage.window.size[1]), settings.monitor
     sitting = {
         "started": datetime.now().astimezone().isoformat(timespec="milliseconds"),
@@ -374,7 +358,6 @@ def _describe(
     }
     plan.description["completed"] = False
     plan.description.setdefault("sittings", []).append(sitting)
-    return plan.description, sitting
 
 
 def _summary(late: Sequence[float], frame: float) -> dict[str, float | int] | None:

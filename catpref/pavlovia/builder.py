@@ -6,6 +6,7 @@ components show: lengths in window heights, and what changes from trial to trial
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ from psychopy.experiment.components.text import TextComponent
 from psychopy.experiment.loops import TrialHandler
 from psychopy.experiment.routines import Routine
 
+from catpref.lab import layout
+from catpref.lab.layout import BACKGROUND, FAINT, INK, SOFT
 from catpref.lab.texts import Page, Texts
+
+_HERE = Path(__file__).parent
+_OURS = re.compile("^from catpref.*\n", re.MULTILINE)
 
 PRACTICE_FILE, TRIALS_FILE = "practice.csv", "trials.csv"
 
-_BACKGROUND, _INK, _SOFT, _FAINT = "#808080", "#f5f5f5", "#cfcfcf", "#999999"
-_FIXATION, _END_STAYS = 0.5, 20.0
 _CODE = "^(?=.*[0-9])[A-Za-z0-9_-]{1,20}$"  # as catpref.participants.check_new_participant has it
 
 
@@ -46,7 +50,7 @@ def build(texts: Texts, plan: WebSession) -> Experiment:
         "Data file delimiter": "comma",
         "Show mouse": True,
         "measureFrameRate": False,
-        "color": _BACKGROUND,
+        "color": BACKGROUND,
         "Units": "height",
         "Enable Escape": False,  # texts.toml says which keys stop a session
         "Save log file": False,
@@ -181,7 +185,9 @@ def _set_up(routine: Routine, texts: Texts, plan: WebSession) -> None:
         "right": texts.keys.right,
         "stop": texts.keys.stop,
         "code": _CODE,
-        "end_stays": _END_STAYS,
+        "end_stays": layout.END_STAYS,
+        "double_click": layout.DOUBLE_CLICK,
+        "layout": layout.WEB._asdict() | {"box": layout.BOX, "gap": layout.GAP},
         "texts": {
             "welcome": texts.instructions.hint,
             "practice_intro": texts.practice.hint,
@@ -199,14 +205,15 @@ def _set_up(routine: Routine, texts: Texts, plan: WebSession) -> None:
         },
     }
     literal = json.dumps(known, indent=2, ensure_ascii=False)  # the same in both languages
-    python, javascript = (
-        Path(__file__).with_name(name).read_text(encoding="utf-8")
-        for name in ("in_psychopy.py", "in_browser.js")
+    shared, python, javascript = (
+        path.read_text(encoding="utf-8")
+        for path in (Path(layout.__file__), _HERE / "in_psychopy.py", _HERE / "in_browser.js")
     )
+    python = _OURS.sub("", python)  # where the script runs, there is no catpref
     _code(
         routine,
         "setup",
-        before=(f"{python}\nPLAN.update({literal})", f"const PLAN = {literal};\n\n{javascript}"),
+        before=(f"{shared}\n{python}\nPLAN.update({literal})", f"const PLAN = {literal};\n\n{javascript}"),
         set_up=('set_up(win, thisExp, expInfo["participant"])', "setUp();"),
         finally_=("", "if (isCompleted && !uploads()) {\n  answers.forget();\n}"),
     )
@@ -239,34 +246,36 @@ def _page(
         ),
     )
     lines = len(page.body.splitlines())
-    _text(routine, "title", _literal(page.title), f"{0.1 + 0.024 * lines:.3f} * view.unit", 0.06, _INK)
-    _text(routine, "body", body or _literal(page.body), "0", 0.034, _INK)
-    _text(routine, "hint", "$view.hint", "-0.38 * view.unit", 0.026, _SOFT)
+    _text(routine, "title", _literal(page.title), f"{0.1 + 0.024 * lines:.3f} * view.unit", layout.TITLE, INK)
+    _text(routine, "body", body or _literal(page.body), "0", layout.BODY, INK)
+    _text(routine, "hint", "$view.hint", f"{layout.PRESS} * view.unit", layout.HINT, SOFT)
     _keys(routine, go_on, "$view.ready")
 
 
 def _bar(routine: Routine) -> None:
     """Show the share of the session that is done."""
-    length, y = "0.5 * view.unit", "-0.09 * view.unit"
-    _rectangle(routine, "track", f"$({length}, 0.008)", f"$(0, {y})", _FAINT)
-    size, pos = f"$(view.share * {length}, 0.008)", f"$((view.share - 1) * 0.25 * view.unit, {y})"
-    _rectangle(routine, "done", size, pos, _INK)
+    length, y = f"{layout.BAR} * view.unit", "-0.09 * view.unit"
+    _rectangle(routine, "track", f"$({length}, {layout.BAR_HEIGHT})", f"$(0, {y})", FAINT)
+    size = f"$(view.share * {length}, {layout.BAR_HEIGHT})"
+    pos = f"$((view.share - 1) * {layout.BAR / 2} * view.unit, {y})"
+    _rectangle(routine, "done", size, pos, INK)
 
 
 def _pair(routine: Routine, texts: Texts, left: str, right: str, record: bool = False) -> None:
     """Fill a routine with a cross, then two images and the question, until one is chosen."""
-    name, start = routine.name, str(_FIXATION)
+    name, start = routine.name, str(layout.FIXATION)
     show = f"({name}_left, {name}_right, {left}, {right})"
     _code(routine, "begin", begin=(f"begin_pair{show}", f"beginPair{show};"))
-    for part, size in {"across": (0.03, 0.004), "down": (0.004, 0.03)}.items():
-        _rectangle(routine, part, str(size), "(0, 0)", _INK, stop=start)
-    _text(routine, "question", _literal(texts.question), "view.box / 2 + 0.1 * view.unit", 0.046, _INK, start)
+    for part, size in {"across": layout.CROSS, "down": layout.CROSS[::-1]}.items():
+        _rectangle(routine, part, str(size), "(0, 0)", INK, stop=start)
+    above = f"view.box / 2 + {layout.QUESTION_ABOVE} * view.unit"
+    _text(routine, "question", _literal(texts.question), above, layout.QUESTION, INK, start)
     for side, sign, hint in (("left", "-", texts.left_hint), ("right", "", texts.right_hint)):
         image = ImageComponent(routine.exp, name, f"{name}_{side}")
         pos, size = f"$({sign}view.centre, 0)", f"$(view.{side}_size[0], view.{side}_size[1])"
         _add(routine, image, start, image="", size=size, pos=pos)
-        y = "-view.box / 2 - 0.05 * view.unit"
-        _text(routine, f"{side}_hint", _literal(hint), y, 0.026, _SOFT, start, x=f"{sign}view.centre")
+        y = f"-view.box / 2 - {layout.HINT_BELOW} * view.unit"
+        _text(routine, f"{side}_hint", _literal(hint), y, layout.HINT, SOFT, start, x=f"{sign}view.centre")
     _keys(routine, texts.keys.left + texts.keys.right, start)
     python, javascript = _STOP
     _code(

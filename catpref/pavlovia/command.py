@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> None:
         type=Path,
         default=ENGLISH,
         metavar="FILE",
-        help="what participants read, and the keys, like experiments/texts.toml (the default)",
+        help="what participants read, and the keys (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
     if options.jpeg_quality and options.jpeg_quality > 95:
@@ -145,16 +145,12 @@ def export(
         pairs = zip(drawn[0::2], drawn[1::2], strict=True)
         names = ("practice_left_file", "practice_right_file")
         _write_table(folder / PRACTICE_FILE, names, [(left.file, right.file) for left, right in pairs])
-    columns = (*COLUMNS, "left_file", "right_file")
     conditions = [
-        (
-            *(getattr(trial, name) for name in COLUMNS),
-            files[trial.left_image, _yes(trial.catch == "left")],
-            files[trial.right_image, _yes(trial.catch == "right")],
-        )
+        [getattr(trial, name) for name in COLUMNS]
+        + [files[image, _yes(mixed)] for image, mixed in _sides(trial)]
         for trial in trials
     ]
-    _write_table(folder / TRIALS_FILE, columns, conditions)
+    _write_table(folder / TRIALS_FILE, (*COLUMNS, "left_file", "right_file"), conditions)
 
     key = f"{NAME} {sha256_of(folder / TRIALS_FILE)[:12]}"
     plan = WebSession(len(trials), trials[-1].block + 1, practice, key)
@@ -183,12 +179,7 @@ def write_images(trials: Sequence[Trial], stimuli: Path, folder: Path, quality: 
     list of Row
         The manifest.
     """
-    sides = [
-        side
-        for trial in trials
-        for side in ((trial.left_image, trial.catch == "left"), (trial.right_image, trial.catch == "right"))
-    ]
-    images = list(enumerate(dict.fromkeys(sides)))
+    images = list(enumerate(dict.fromkeys(side for trial in trials for side in _sides(trial))))
 
     def write(image: tuple[int, tuple[str, bool]]) -> Row:
         number, (name, scrambled) = image
@@ -206,6 +197,11 @@ def write_images(trials: Sequence[Trial], stimuli: Path, folder: Path, quality: 
     return list(parallel(threads(), write, images, "writing the images"))
 
 
+def _sides(trial: Trial) -> tuple[tuple[str, bool], ...]:
+    """Return the left and right image of a trial, and whether they are shown scrambled."""
+    return (trial.left_image, trial.catch == "left"), (trial.right_image, trial.catch == "right")
+
+
 def _yes(condition: bool) -> str:
     return "yes" if condition else ""
 
@@ -214,11 +210,8 @@ def _plain_suffix(path: Path) -> str | None:
     """Name the ending of a file that a browser shows just as `open_image` does, and that says nothing else."""
     with Image.open(path) as image:
         plain = image.mode == "RGB" and not image.getexif() and max(image.size) <= LARGEST
-        return (
-            _AS_THEY_ARE.get(image.format or "")
-            if plain and not getattr(image, "is_animated", False)
-            else None
-        )
+        still = not getattr(image, "is_animated", False)
+        return _AS_THEY_ARE.get(image.format or "") if plain and still else None
 
 
 def _save(image: Image.Image, stem: Path, quality: int | None) -> Path:

@@ -166,12 +166,11 @@ function keepFrom(block) {
 // PsychoJS's "height" is the shorter side of the window.
 function layOut() {
   const side = Math.min(window.innerWidth, window.innerHeight);
-  const width = window.innerWidth / side;
-  const height = window.innerHeight / side;
-  view.unit = Math.min(1.25, height); // text is larger on a phone held upright
-  view.box = 2 * Math.min(0.29 * height * Math.min(1, width / height / 1.25), 0.215 * width);
-  view.centre = view.box / 2 + 0.03 * width;
-  view.wrap = Math.min(1.05, 0.94 * width);
+  const length = ([heights, widths]) => Math.min(heights * window.innerHeight, widths * window.innerWidth) / side;
+  view.unit = length(PLAN.layout.unit);
+  view.wrap = length(PLAN.layout.wrap);
+  view.box = length(PLAN.layout.box);
+  view.centre = view.box / 2 + PLAN.layout.gap * window.innerWidth / side;
 }
 
 // ---- pages --------------------------------------------------------------------------------------------------
@@ -247,7 +246,7 @@ function pageFrame() {
   view.hint = waiting.hint;
   const now = performance.now() / 1000;
   waiting.since = waiting.since === null ? now : waiting.since;
-  const touched = pointer.after(waiting.since + 0.5) !== null; // not by the second half of a double click
+  const touched = pointer.after(waiting.since + PLAN.double_click) !== null; // not by the second half of a double click
   return touched || now > waiting.since + waiting.stays;
 }
 

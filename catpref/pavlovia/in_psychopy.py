@@ -12,6 +12,8 @@ from typing import Any
 from PIL import Image
 from psychopy import event
 
+from catpref.lab.layout import DOUBLE_CLICK, END_STAYS, WEB, lay_out  # its text in the copy
+
 PLAN: dict[str, Any] = {}  # the texts, the keys and the numbers of trials, filled in at the end of the copy
 
 view = SimpleNamespace(
@@ -31,23 +33,20 @@ def set_up(win, experiment, participant):
         sys.exit(PLAN["texts"]["code"])
     view.win = win
     view.mouse = event.Mouse(win=win)
-    lay_out()
+    measure()
 
 
-def lay_out():
-    """Measure in window heights; one unit is the shorter side of the window, PsychoJS's "height"."""
-    aspect = view.win.size[0] / view.win.size[1]
-    view.unit = min(1.0, aspect)
-    view.box = 2 * min(0.29 * min(1.0, aspect / 1.25), 0.215 * aspect)
-    view.centre = view.box / 2 + 0.03 * aspect
-    view.wrap = min(1.05, 0.94 * aspect)
+def measure():
+    """Note the lengths in this window, in window heights."""
+    width, height = view.win.size
+    view.unit, view.wrap, view.box, view.centre = (length / height for length in lay_out(width, height, WEB))
 
 
 def begin_page(name):
     """Prepare a page that goes on with a key or a click."""
-    lay_out()
+    measure()
     view.hint = PLAN["texts"][name]
-    view.stays = PLAN["end_stays"] if name == "end" else math.inf
+    view.stays = END_STAYS if name == "end" else math.inf
     reset_clicks()
 
 
@@ -68,7 +67,7 @@ def begin_pause(block, trial):
 
 def begin_pair(left, right, left_file, right_file):
     """Return the stimuli their images."""
-    lay_out()
+    measure()
     left.image, right.image = f"images/{left_file}", f"images/{right_file}"
     view.left_size, view.right_size = fit(left.image), fit(right.image)
     view.touched, view.onset = None, None
@@ -82,7 +81,7 @@ def fit(path):
 
 def page_frame(t):
     """Return whether the page has been clicked (not by the second half of a double click), or has stayed enough."""
-    return (clicked() and view.click > 0.5) or t > view.stays
+    return (clicked() and view.click > DOUBLE_CLICK) or t > view.stays
 
 
 def pair_frame(clock, shown):

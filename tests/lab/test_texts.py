@@ -8,7 +8,7 @@ import pytest
 from catpref.errors import BadInput
 from catpref.lab.texts import ENGLISH, KEYS, load_texts
 
-GERMAN = ENGLISH.with_name("texts_de.toml")
+GERMAN = Path(__file__).parents[2] / "experiments" / "texts_de.toml"
 
 
 def changed(folder: Path, old: str, new: str) -> Path:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from catpref.design.designs import make_trials
 from catpref.design.trial_list import RANDOM, write_trial_list
+from catpref.lab.layout import WEB, lay_out
 from catpref.lab.texts import ENGLISH
 from catpref.pavlovia.command import main, write_images
 from catpref.sessions.session import read_sessions
@@ -137,6 +138,26 @@ def test_the_scripts_are_javascript_and_python_and_ask_the_question(study, tmp_p
     literal = re.search(r"name='pair_question',\s+text=(.*),\n", python)
     assert literal and eval(literal[1]) == QUESTION
     assert str(study) not in python
+    assert not re.search("^(from|import) catpref", python, re.MULTILINE)  # it runs where there is none
+
+
+def test_the_browser_lays_out_a_window_as_python_does(study):
+    rng = np.random.default_rng(0)
+    windows = [(1280, 800), (390, 844), (800, 800), *rng.integers(200, 4000, (200, 2)).tolist()]
+    exported = (study / "web" / "two_afc.js").read_text(encoding="utf-8-sig")
+    ours = re.search(r"^const PLAN = .*?^const view = .*?^};", exported, re.MULTILINE | re.DOTALL)
+    function = re.search(r"^function layOut\(\) \{.*?^\}", exported, re.MULTILINE | re.DOTALL)
+    assert ours and function
+    script = f"""{ours[0]}
+let window;
+{function[0]}
+JSON.stringify({json.dumps(windows)}.map(([innerWidth, innerHeight]) => {{
+  window = {{ innerWidth, innerHeight }};
+  layOut();
+  return [view.unit, view.wrap, view.box, view.centre];
+}}))"""
+    for (width, height), shown in zip(windows, json.loads(node("-p", script)), strict=True):
+        assert np.allclose(np.multiply(shown, min(width, height)), lay_out(width, height, WEB), rtol=1e-12)
 
 
 def test_builders_script_runs_in_psychopy_and_its_answers_are_read(study, display, tmp_path):
