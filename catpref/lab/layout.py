@@ -19,6 +19,7 @@ DOUBLE_CLICK = 0.5
 # Lengths in units of text, which are the window's height unless the window is narrow.
 TITLE, BODY, QUESTION, HINT = 0.06, 0.034, 0.046, 0.026  # heights of letters
 QUESTION_ABOVE, HINT_BELOW = 0.1, 0.05  # distances from the square of an image
+TITLE_ABOVE = 0.055  # distance from the body of a page, in the lab
 PRESS = -0.38  # where a page says what to press, from the centre upwards
 BAR = 0.5  # length of the bar that shows the share that is done
 

@@ -85,7 +85,7 @@ class Screens:
         self._question = self._text(edge + layout.QUESTION_ABOVE, layout.QUESTION, INK)
         self._question.text = texts.question
         self._hints = [self._text(-edge - layout.HINT_BELOW, layout.HINT, SOFT) for _ in range(2)]
-        for hint, text, side in zip(self._hints, (texts.left_hint, texts.right_hint), (-1, 1), strict=True):
+        for hint, text, side in zip(self._hints, (texts.hints.left, texts.hints.right), (-1, 1), strict=True):
             hint.text = text
             hint.pos = (side * self._centre / height, hint.pos[1])
         self._title = self._text(0.0, layout.TITLE, INK)
@@ -150,8 +150,8 @@ class Screens:
             parts, (page.title, _broken(page.body.strip()), page.hint.strip()), strict=True
         ):
             part.text = text
-        height = self._body.boundingBox[1] / self._window.size[1]
-        self._title.pos = (0, height / 2 + 0.09 * self._unit)
+        title, height = (part.boundingBox[1] / self._window.size[1] for part in (self._title, self._body))
+        self._title.pos = (0, (height + title) / 2 + layout.TITLE_ABOVE * self._unit)
         if share is not None:
             length, y = layout.BAR * self._unit, -height / 2 - 0.07 * self._unit
             self._track.width, self._track.pos = length, (0, y)

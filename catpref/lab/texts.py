@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import matplotlib
 from matplotlib.ft2font import FT2Font
-from pydantic import AliasPath, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from catpref._io.reading import read_bytes
 from catpref._io.schemas import Schema
@@ -65,6 +65,13 @@ class Keys(Schema):
     stop: _Names
 
 
+class Hints(Schema):
+    """What stands below the left and the right image."""
+
+    left: str
+    right: str
+
+
 @dataclass(frozen=True)
 class Page:
     """A screen of text: a title, a body, and at the bottom what to press."""
@@ -93,8 +100,7 @@ class Texts(Schema):
 
     question: str
     keys: Keys
-    left_hint: str = Field(validation_alias=AliasPath("hints", "left"))
-    right_hint: str = Field(validation_alias=AliasPath("hints", "right"))
+    hints: Hints
     instructions: Page
     practice: Page
     begin: Page

@@ -270,7 +270,7 @@ def _pair(routine: Routine, texts: Texts, left: str, right: str, record: bool = 
         _rectangle(routine, part, str(size), "(0, 0)", INK, stop=start)
     above = f"view.box / 2 + {layout.QUESTION_ABOVE} * view.unit"
     _text(routine, "question", _literal(texts.question), above, layout.QUESTION, INK, start)
-    for side, sign, hint in (("left", "-", texts.left_hint), ("right", "", texts.right_hint)):
+    for side, sign, hint in (("left", "-", texts.hints.left), ("right", "", texts.hints.right)):
         image = ImageComponent(routine.exp, name, f"{name}_{side}")
         pos, size = f"$({sign}view.centre, 0)", f"$(view.{side}_size[0], view.{side}_size[1])"
         _add(routine, image, start, image="", size=size, pos=pos)

@@ -38,6 +38,7 @@ def test_another_language_and_another_question(tmp_path):
     [
         ('right = ["right", "j"]', "", "has no keys.right; take it from"),
         ("[end]", "[ende]", "has no end; take it from"),
+        ("[hints]", "[hints]\nmiddle = ''", "hints.middle means nothing; take it from"),
         ("[keys]", "quesion = ''\n[keys]", "quesion means nothing; take it from"),
         ("{trials} pairs", "{pairs} pairs", "instructions.body has braces that cannot be filled in ('pairs'); known"),
         ("{done} of {blocks}", "{done of {blocks}", "break.body has braces that cannot be filled in"),
