@@ -1,4 +1,4 @@
-"""Let a simulated observer answer a trial list (``python -m catpref.simulate``).
+"""Simulate an observer who answers a trial list (``python -m catpref.simulate``).
 
 Beside ``NAME.csv`` it writes ``NAME.json`` (the stimulus folder, and that the session was simulated) and the
 truth: ``NAME_truth.json`` (the observer) and ``NAME_utilities.csv`` (the utility of every image of the set).

@@ -202,7 +202,7 @@ def utilities(parameters: pd.DataFrame, weights: Mapping[str, float]) -> dict[st
 def simulate_session(
     observer: SimulatedObserver, trials: Sequence[Trial], participant: str, seed: int
 ) -> pd.DataFrame:
-    """Let an observer answer a trial list.
+    """Simulate an observer who answers a trial list.
 
     Parameters
     ----------

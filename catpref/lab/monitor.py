@@ -22,7 +22,7 @@ class Monitor:
         return 2 * self.distance_cm * tan(radians(angle) / 2) * self.size_px[0] / self.width_cm
 
     def angle(self, pixels: float) -> float:
-        """Say under how many degrees some pixels are seen, straight ahead."""
+        """Return the visual angle of some pixels straight ahead, in degrees."""
         return degrees(2 * atan(pixels * self.width_cm / self.size_px[0] / 2 / self.distance_cm))
 
 

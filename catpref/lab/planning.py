@@ -269,7 +269,7 @@ def _warn_of_the_clock(folder: Path, description: dict[str, Any]) -> None:
 
 
 def _note_a_kill(plan: Plan, answered: int) -> None:
-    """Say of a killed sitting what it could not say itself: how far it came, and that nothing was left."""
+    """Note of a killed sitting what it could not write itself: how far it came, and that nothing was left."""
     for sitting in plan.description.get("sittings", [])[-1:]:
         sitting["answered"] = plan.description["first_trial"] + answered - sitting["first_trial"]
     if answered == len(plan.trials) and plan.description.get("completed") is not True:

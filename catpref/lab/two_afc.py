@@ -154,12 +154,12 @@ class _Session:
         return self.recording.answered + bool(self.recording.unsaved)
 
     def sum_up(self) -> None:
-        """Say in session.json how far the session has come."""
+        """Write into session.json how far the session has come."""
         self._tell(self.recording.answered)
         self.recording.describe(self.plan.description)
 
     def end(self) -> None:
-        """Say in session.json that this sitting has ended, and how."""
+        """Write into session.json that this sitting has ended, and how."""
         self._tell_the_end(self.recording.answered)
         self.recording.describe(self.plan.description)
 

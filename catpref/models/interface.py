@@ -181,14 +181,14 @@ class Model:
     first_epoch: int = 1
 
     def reads(self, data: Data) -> str | None:
-        """Name the representation of the images that the model reads."""
+        """Return the name of the representation of the images that the model reads."""
         if "maps" in self.needs:
             return f"{map_name(data.images.map_layer)} {data.images.map_size}"
         return data.images.embedding if "embeddings" in self.needs else None
 
 
 def map_name(layer: int | None) -> str:
-    """Name the distance map of a layer, or of the mean over all."""
+    """Return the name of the distance map of a layer, or of the mean over all."""
     return "mean-map" if layer is None else f"layer-{layer + 1}-map"
 
 

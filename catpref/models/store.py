@@ -99,7 +99,7 @@ def save(models: FittedModels, folder: Path) -> None:
 
 
 def _save_backbone(backbone: Backbone, folder: Path) -> str:
-    """Name the backbone in a way that a folder on another computer can be read by; copy it, if need be."""
+    """Return a name of the backbone that holds on other computers, too; copy it into the folder, if need be."""
     if backbone.name in NAMES:
         return backbone.name
     path = Path(backbone.name)

@@ -207,7 +207,7 @@ def _yes(condition: bool) -> str:
 
 
 def _plain_suffix(path: Path) -> str | None:
-    """Name the ending of a file that a browser shows just as `open_image` does, and that says nothing else."""
+    """Return the ending of a file that a browser shows just as `open_image` does, and that has no other data."""
     with Image.open(path) as image:
         plain = image.mode == "RGB" and not image.getexif() and max(image.size) <= LARGEST
         still = not getattr(image, "is_animated", False)

@@ -70,7 +70,7 @@ class Features:
         return [found[member] for member in members]
 
     def _keys(self, member: int) -> list[str]:
-        """Name an image's entries in the cache, one a layer; its file is read for them once."""
+        """Return the keys of an image in the cache, one a layer; its file is read for them once."""
         content, weights = sha256_of(self._images[member]), self.backbone.weights_sha256
         return [
             cache.key_of(_CODE_VERSION, content, weights, f"layer {layer}", str(self.size))

@@ -232,7 +232,7 @@ def _check_weights(about: Description, **limit: int) -> None:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Let large tensors take no memory and no time: those of a network's weights, before they are read."""
+    """A mode in which empty tensors take no memory and no time: a network's weights before they are read."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return func(*args, **(kwargs or {}) | ({"device": "meta"} if func is torch.empty else {}))

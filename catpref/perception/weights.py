@@ -169,7 +169,7 @@ def check_file(path: Path, missing: str, most: int = _MOST) -> None:
 
 
 def linear_layers(net: str) -> Path:
-    """Name the file of LPIPS v0.1's linear layers, without importing lpips, which takes a second."""
+    """Return the file of LPIPS v0.1's linear layers, without importing lpips, which takes a second."""
     package = importlib.util.find_spec("lpips")
     assert package is not None
     assert package.origin is not None

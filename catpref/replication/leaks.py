@@ -47,7 +47,7 @@ class Arrangement(NamedTuple):
 
 
 def arrange(answers: Answers, random: np.random.Generator, seed: int) -> list[Arrangement]:
-    """Give out the sides at random, by a list's order, and so that each image is on one side.
+    """Assign the sides at random, by a list's order, and so that each image is on one side.
 
     By a list's order, an image is on the left of all that come after it, as where two loops over a list of images
     write down the pairs. Of those pairs, the ones of an image of the first half with one of the second have each

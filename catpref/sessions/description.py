@@ -1,4 +1,4 @@
-"""What the JSON beside a session says of it: where its images are, and the noise ceiling of a simulated one."""
+"""The JSON beside a session: where its images are, and the noise ceiling of a simulated one."""
 
 from collections.abc import Sequence
 from pathlib import Path

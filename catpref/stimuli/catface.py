@@ -407,7 +407,7 @@ def _stripes(face: Face) -> Array:
 
 
 def _white(face: Face) -> Array:
-    """Let white spread from chin and chest over the muzzle and up the blaze."""
+    """Return where the coat is white, which spreads from chin and chest over the muzzle and up the blaze."""
     x, y = _grid(2)
     out = np.abs(x - MIDLINE)
     area = face["white_area"]
@@ -419,7 +419,7 @@ def _white(face: Face) -> Array:
 
 
 def _patches(face: Face) -> Array:
-    """Let patches spread from both ears and both cheeks, one side ahead of the other."""
+    """Return where patches are, which spread from both ears and cheeks, one side ahead of the other."""
     x, y = _grid(2)
     lean = 0.35 * face["patch_side"]
     level = 1.16 * face["patch_area"] - 1.36 + 0.10 * np.sin(x / 17 + 1) * np.sin(y / 21)

@@ -112,7 +112,7 @@ def import_photographs(source: Path, folder: Path, crop: bool = True) -> tuple[i
 
 
 def summary(left_out: Sequence[LeftOut]) -> list[str]:
-    """Say in a few lines what was left out: a line for each reason, with the number and the first names."""
+    """Return what was left out: a line for each reason, with the number and the first names."""
     files = defaultdict(list)
     for one in left_out:
         files[one.reason.partition(" (")[0]].append(one.file)
@@ -240,7 +240,7 @@ def _part_copies(made: Sequence[Stimulus]) -> tuple[list[Stimulus], list[tuple[S
 
 
 def _file_names(sources: Sequence[str]) -> list[str]:
-    """Name the stimuli after their photographs, each once even where upper and lower case are the same."""
+    """Return stimulus names after the photographs, each once even where upper and lower case are the same."""
     files: dict[str, str] = {}
     for source in sources:
         stem = PurePosixPath(source).with_suffix("")
