@@ -22,7 +22,7 @@ from catpref.errors import BadInput
 from catpref.lab.options import experiment_parser
 from catpref.lab.planning import plan_session
 from catpref.lab.recording import DESCRIPTION, SESSION, TRIALS, Recording, begin
-from catpref.sessions.description import noise_ceiling, stimulus_folder
+from catpref.sessions.description import pooled_noise_ceiling, stimulus_folder
 
 QUESTION = "Which one is cuter?"
 NUL = "a\0b"
@@ -307,7 +307,7 @@ def test_what_fit_reads_beside_a_session(begun):
     for kind, (where, value) in VALUES.items():
         if where == "stimuli" and value is not None:
             (begun.folder / DESCRIPTION).write_text(json.dumps({"stimuli": value}))
-            with pytest.raises(BadInput, match=r"session\.json: its stimulus folder") as problem:
+            with pytest.raises(BadInput, match=r"session\.json: (its stimulus folder|stimuli must be)") as problem:
                 stimulus_folder([csv], None)
             assert len(str(problem.value)) < 1000, kind
     for kind, (name, change) in CONTENTS.items():
@@ -317,8 +317,8 @@ def test_what_fit_reads_beside_a_session(begun):
                 stimulus_folder([csv], None)
     for text in ("true", "NaN", '"high"', "[]", "{}", "0.2", "1e999", "-1", "1" * 400):
         (begun.folder / DESCRIPTION).write_text(f'{{"noise_ceiling": {text}}}')
-        with pytest.raises(BadInput, match=r"noise_ceiling is .*, not an accuracy"):
-            noise_ceiling(csv)
+        with pytest.raises(BadInput, match=r"noise_ceiling must be an accuracy"):
+            pooled_noise_ceiling([csv], [str(csv)])
     for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
         (begun.folder / DESCRIPTION).unlink()
         make(begun.folder / DESCRIPTION)
@@ -385,7 +385,7 @@ def survives(begun: Begun) -> None:
     with suppress(BadInput):
         stimulus_folder([begun.folder / SESSION], None)
     with suppress(BadInput):
-        noise_ceiling(begun.folder / SESSION)
+        pooled_noise_ceiling([begun.folder / SESSION], [str(begun.folder / SESSION)])
 
 
 def fuzz_descriptions(session: Begun, examples: int) -> None:
