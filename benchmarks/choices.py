@@ -21,15 +21,17 @@ import torch
 from scipy.stats import norm
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 
 from catpref._io.cache import default_folder
 from catpref.command_line import Parser, run
 from catpref.design.splits import split
-from catpref.evaluation.scores import score
+from catpref.evaluation.scores import calibration_error, hits_of
 from catpref.models import bradley_terry, siamese_cnn, utility
 from catpref.perception.backbones import DEFAULT, load_backbone
 from catpref.perception.embeddings import DEFAULT as EMBEDDING
 from catpref.perception.embeddings import GRIDS, Blocks, blocks, embed
+from catpref.replication.chance import accuracy_interval
 from catpref.sessions.session import SIDES, Session, read_sessions
 from catpref.stimuli.images import image_path
 
@@ -86,12 +88,12 @@ def main(arguments: Sequence[str]) -> None:
         p_right = predictor(new[0], new[1])
         predicted = time.perf_counter()
         seconds = {"fit_s": round(fitted - started, 2), "predict_s": round(predicted - fitted, 2)}
-        scores = _scores(p_right, new[2], new[1], np.zeros(len(p_right), int), options.ceiling)
+        scores = _scores(p_right, new[2], new[1], options.ceiling)
         report({"model": name, "images": "new", "n_train": len(known[1])} | scores | seconds)
 
     if len(known[1]) > 2 * len(known[0]):
-        for name, p_right, order, folds in _known_images(*known, parts):
-            scores = _scores(p_right, known[2][order], known[1][order], folds, None)
+        for name, p_right, order in _known_images(*known, parts):
+            scores = _scores(p_right, known[2][order], known[1][order], None)
             report(
                 {"model": name, "images": "known", "n_train": len(known[1]) * (_FOLDS - 1) // _FOLDS} | scores
             )
@@ -108,17 +110,18 @@ def _load(session: Session, backbone: Any) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def _scores(
-    p_right: np.ndarray, choices: np.ndarray, pairs: np.ndarray, folds: np.ndarray, ceiling: float | None
+    p_right: np.ndarray, choices: np.ndarray, pairs: np.ndarray, ceiling: float | None
 ) -> dict[str, Any]:
-    scores = score(p_right, choices, pairs, folds)
-    efficiency = None if ceiling is None else round((scores.accuracy - 0.5) / (ceiling - 0.5), 3)
+    hits = hits_of(p_right, choices)
+    accuracy = float(hits.mean())
+    efficiency = None if ceiling is None else round((accuracy - 0.5) / (ceiling - 0.5), 3)
     return {
         "n_test": len(choices),
-        "accuracy": round(scores.accuracy, 4),
-        "accuracy_ci95": [round(end, 4) for end in scores.accuracy_ci95],
+        "accuracy": round(accuracy, 4),
+        "accuracy_ci95": [round(end, 4) for end in accuracy_interval(hits, pairs)],
         "efficiency": efficiency,
-        "log_loss": round(scores.log_loss, 4),
-        "ece": round(scores.ece, 4),
+        "log_loss": round(float(log_loss(choices, p_right, labels=[0, 1])), 4),
+        "ece": round(calibration_error(p_right, choices), 4),
     }
 
 
@@ -193,20 +196,16 @@ def _logistic_regression(embeddings: np.ndarray, pairs: np.ndarray, choices: np.
 
 def _known_images(
     embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray, parts: Blocks
-) -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-    """Predict each trial from the others' four fifths: the model, P(right), the trials in order, their folds."""
-    ours, theirs, order, numbers = [], [], [], []
-    for number, (train, test) in enumerate(split(pairs, "trials", _FOLDS, seed=0)):
+) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Predict each trial from the others' four fifths: the model, P(right), the trials in order."""
+    ours, theirs, order = [], [], []
+    for train, test in split(pairs, "trials", _FOLDS, seed=0):
         model = utility.fit(embeddings, pairs[train], choices[train], parts)
         ours.append(model.p_right(embeddings, pairs[test]))
         theirs.append(bradley_terry.fit_and_predict(pairs[train], choices[train], pairs[test]))
         order.append(test)
-        numbers.append(np.full(len(test), number))
-    trials, folds = np.concatenate(order), np.concatenate(numbers)
-    return [
-        ("utility", np.concatenate(ours), trials, folds),
-        ("bradley_terry", np.concatenate(theirs), trials, folds),
-    ]
+    trials = np.concatenate(order)
+    return [("utility", np.concatenate(ours), trials), ("bradley_terry", np.concatenate(theirs), trials)]
 
 
 if __name__ == "__main__":

@@ -196,12 +196,15 @@ class Taste:
 
     @property
     def ranking(self) -> pd.DataFrame:
-        """The session's images, most preferred first: image, utility, utility_sd (logits).
+        """The session's images, most preferred first, with their utilities (logits) and what choices alone say.
+
+        `wins` and `trials` are counts; `bradley_terry` is the utility from wins alone, zero on average, and
+        `bradley_terry_se` its standard error.
 
         Examples
         --------
         >>> list(taste.ranking.columns)
-        ['image', 'utility', 'utility_sd']
+        ['image', 'utility', 'utility_sd', 'wins', 'trials', 'bradley_terry', 'bradley_terry_se']
         """
         return self._saved(_RANKING) if self.analysis is None else self.analysis.ranking
 

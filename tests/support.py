@@ -87,6 +87,7 @@ def render_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     pixel = io.BytesIO()
     Image.new("RGB", (1, 1)).save(pixel, "PNG")
     monkeypatch.setattr("catpref.report.page.png", lambda figure: pixel.getvalue())
+    monkeypatch.setattr("catpref.report.page.write_vectors", lambda figure, path: None)
 
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:

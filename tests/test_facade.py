@@ -14,6 +14,7 @@ from support import cache_home, call, hurry, small_study, use_own_cache
 
 import catpref
 from catpref import fit, taste
+from catpref.evaluation.analysis import Analysis
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +95,11 @@ def test_a_loaded_taste_predicts_what_was_saved(folder: Path, learned: catpref.T
         loaded.report(tmp_path / "report")
 
 
-def test_a_notebook_shows_headline_table_and_faces(learned: catpref.Taste) -> None:
+def test_a_notebook_shows_headline_table_and_faces(
+    learned: catpref.Taste, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert learned._repr_html_().count("<img") == 0, "nothing is shown to be better than chance"
+    monkeypatch.setattr(Analysis, "better_than_chance", True)
     shown = learned._repr_html_()
     assert "% of held-out choices (chance 50%" in shown
     assert "utility" in shown and shown.count("<img") == 12

@@ -28,10 +28,32 @@ from support import (
 )
 
 from catpref._io.outputs import output_folder
+from catpref.evaluation.analysis import Analysis
 from catpref.fit import main
 
 QUICK = ("--folds", "3", "--map-size", "32")
-SCORES = {"accuracy", "accuracy_ci95", "log_loss", "brier", "ece", "auc", "collapsed", "p_value"}
+SCORES = {
+    *(
+        "accuracy",
+        "accuracy_ci95",
+        "accuracy_with_side_bias",
+        "accuracy_minus_first",
+        "accuracy_minus_first_ci95",
+    ),
+    *(
+        "log_loss",
+        "log_loss_ci95",
+        "brier",
+        "ece",
+        "ece_if_calibrated",
+        "calibration",
+        "auc",
+        "auc_ci95",
+        "collapsed",
+    ),
+    *("p_value", "p_value_corrected"),
+}
+TESTED = {"utility", "ridge", "luminance", "contrast"}
 ENTRY = {"model", "embedding", "split", "n_train", "n_test", "repeats", "fit_seconds"} | SCORES
 MODELS = ["utility", "siamese_cnn", "study_cnn"]
 BASELINES = ["ridge", "majority_side", "luminance", "contrast", "bradley_terry"]
@@ -71,14 +93,13 @@ def test_every_file_is_there_and_nothing_else(fitted: Path) -> None:
     ]
     written = {name for name, content in listing(fitted / "session_fit").items() if content is not None}
     figures = {
-        f"figures/{name}.png"
+        f"figures/{name}.{form}"
+        for form in ("png", "pdf", "svg")
         for name in (
             "accuracy",
             "calibration",
             "layer_maps",
             "learning_curve",
-            "ranking",
-            "regions",
             "training_siamese_cnn",
             "training_study_cnn",
         )
@@ -102,9 +123,9 @@ def test_the_metrics_have_the_schema(fitted: Path) -> None:
     table = pd.read_csv(fitted / "session.csv")
     assert metrics["data"] == {
         "trials": 66, "images": 12, "participants": None, "choice_right": table["choice"].mean(), "excluded": 0,
-        "catch": None,
+        "catch": None, "duplicates": [],
     }  # fmt: skip
-    assert set(metrics["noise_ceiling"]) == {"accuracy", "method"}
+    assert set(metrics["noise_ceiling"]) == {"accuracy", "ci95", "method"}
     assert metrics["embedding"]["backbone"] == "squeeze-caffe" and metrics["embedding"]["size"] == 512
     assert re.fullmatch("[0-9a-f]{64}", metrics["embedding"]["weights_sha256"])
     assert [entry["model"] for entry in metrics["results"]] == MODELS
@@ -116,7 +137,10 @@ def test_the_metrics_have_the_schema(fitted: Path) -> None:
         assert entry["n_test"] == 18 if once else 18 < entry["n_test"] <= 66
         low, high = entry["accuracy_ci95"]
         assert 0 <= low <= entry["accuracy"] <= high <= 1
-        assert 0 < entry["p_value"] <= 1
+        if entry["model"] in TESTED:
+            assert 0 < entry["p_value"] <= entry["p_value_corrected"] <= 1
+        else:
+            assert entry["p_value"] is entry["p_value_corrected"] is None
     observer, curve = metrics["observer"], metrics["learning_curve"]
     low, high = observer["lapse_ci95"]
     assert 0 < low < observer["lapse"] < high < 1
@@ -142,8 +166,9 @@ def test_the_predictions_are_those_that_were_scored(fitted: Path) -> None:
         assert (rows.groupby("repeat").size() == 18).all()
         once = name in ("siamese_cnn", "study_cnn")
         assert rows["repeat"].nunique() == (1 if once else 5)
-        hits = np.where(rows["p_right"] == 0.5, 0.5, (rows["p_right"] > 0.5) == rows["choice"])
-        assert hits.mean() == pytest.approx(entries[name]["accuracy"])
+        for column, score in (("p_right_by_taste", "accuracy"), ("p_right", "accuracy_with_side_bias")):
+            hits = np.where(rows[column] == 0.5, 0.5, (rows[column] > 0.5) == rows["choice"])
+            assert hits.mean() == pytest.approx(entries[name][score])
         shown = session.iloc[rows["row"] - 2]
         for column in ("left_image", "right_image", "choice", "trial"):
             assert (shown[column].to_numpy() == rows[column].to_numpy()).all()
@@ -155,7 +180,11 @@ def test_the_predictions_are_those_that_were_scored(fitted: Path) -> None:
 
 def test_the_ranking_names_every_image_once(fitted: Path) -> None:
     ranking = pd.read_csv(fitted / "session_fit" / "ranking.csv")
-    assert list(ranking.columns) == ["image", "utility", "utility_sd"]
+    assert list(ranking.columns) == [
+        "image", "utility", "utility_sd", "wins", "trials", "bradley_terry", "bradley_terry_se"
+    ]  # fmt: skip
+    assert ranking["trials"].sum() == 2 * ranking["wins"].sum() == 2 * 66
+    assert ranking["bradley_terry"].corr(ranking["wins"]) > 0.9 and (ranking["bradley_terry_se"] > 0).all()
     assert sorted(ranking["image"]) == sorted(path.name for path in (fitted / "cats").iterdir())
     assert ranking["utility"].is_monotonic_decreasing and (ranking["utility_sd"] > 0).all()
 
@@ -187,7 +216,8 @@ def test_the_report_opens_offline(fitted: Path) -> None:
     html = (fitted / "session_fit" / "report.html").read_text(encoding="utf-8")
     page = References()
     page.feed(html)
-    assert len(page.found) == 12 + 7, "faces and figures"
+    assert len(page.found) == 6, "figures; no faces, since nothing is shown to be better than chance"
+    assert "No ranking by the model and no map of the face are shown" in html
     for reference in page.found:
         kind, content = reference.split(";base64,")
         assert kind in {"data:image/png", "data:image/jpeg"}
@@ -199,10 +229,13 @@ def test_the_report_opens_offline(fitted: Path) -> None:
 
 
 def test_figures_are_pictures(fitted: Path) -> None:
-    for path in (fitted / "session_fit" / "figures").iterdir():
+    for path in (fitted / "session_fit" / "figures").glob("*.png"):
         with Image.open(path) as image:
             image.load()
             assert min(image.size) > 150
+        pdf, svg = (path.with_suffix(suffix).read_bytes() for suffix in (".pdf", ".svg"))
+        assert pdf.startswith(b"%PDF") and b"/FontFile2" in pdf and b"/Type3" not in pdf, "fonts are embedded"
+        assert b"<text" in svg and b"<dc:date>" not in svg
 
 
 def test_a_second_fit_is_the_same_and_replaces_the_first_as_a_whole(
@@ -288,7 +321,8 @@ def test_columns_like_those_of_the_predictions_are_kept(session: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick_fits")
-def test_odd_names_and_pictures_are_no_trouble(session: Path) -> None:
+def test_odd_names_and_pictures_are_no_trouble(session: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Analysis, "better_than_chance", True)  # so that names are shown
     folder = session.parent / "Süße Kätzchen"
     session.parent.joinpath("cats").rename(folder)
     (session.parent / "session.json").unlink()
@@ -309,12 +343,44 @@ def test_odd_names_and_pictures_are_no_trouble(session: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick_fits")
-def test_a_session_of_copies_of_one_picture_says_nothing(session: Path) -> None:
+def test_a_session_of_copies_of_one_picture_is_refused(session: Path) -> None:
     first, *others = sorted((session.parent / "cats").iterdir())
     for path in others:
         shutil.copy(first, path)
-    done = call(main, session, *QUICK)
-    assert (done.code, done.err) == (0, "")
+    assert "in every trial both images show the same picture" in refusal(main, session, *QUICK)
+
+
+@pytest.mark.usefixtures("quick_fits")
+def test_copies_of_a_picture_count_as_one_image(session: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = pd.read_csv(session)
+    table["choice"] = np.random.default_rng(1).integers(0, 2, len(table))  # unrelated to the images
+    table.to_csv(session, index=False)
+    cats, out = session.parent / "cats", session.parent / "out"
+    copies = {path.name: f"{path.stem}_copy.png" for path in sorted(cats.iterdir())[:3]}
+    for original, copy in copies.items():
+        shutil.copy(cats / original, cats / copy)
+    done = call(main, session, "--model", "utility", "--folds", 3, "--out", out)
+    assert done.code == 0 and "several names" not in caplog.text
+    plain = json.loads((out / "metrics.json").read_text())
+    assert plain["data"]["duplicates"] == []
+
+    sides = ["left_image", "right_image"]
+    table.loc[::2, sides] = table.loc[::2, sides].replace(copies)
+    beside = table.iloc[:3].assign(left_image=list(copies), right_image=list(copies.values()))
+    pd.concat([table, beside]).to_csv(session, index=False)
+    done = call(main, session, "--model", "utility", "--folds", 3, "--out", out)
+    assert done.code == 0 and "several names" in caplog.text and "one beside itself: 3." in caplog.text
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["data"]["duplicates"] == [list(names) for names in copies.items()]
+    assert metrics["data"]["trials"] == len(table) and metrics["data"]["images"] == 15
+    assert metrics["results"][0]["accuracy"] == plain["results"][0]["accuracy"], "as if each had one name"
+    ranking = pd.read_csv(out / "ranking.csv").set_index("image")
+    assert sorted(ranking.index) == sorted({*table["left_image"], *table["right_image"]})
+    for names in copies.items():
+        assert ranking["utility"][names[0]] == ranking["utility"][names[1]]
+    predictions = pd.read_csv(out / "predictions.csv").query("model == 'utility'")
+    shown = predictions.melt(["fold", "repeat"], sides, value_name="image").replace({"image": copies})
+    assert (shown.groupby(["repeat", "image"])["fold"].nunique() == 1).all(), "one fold, whatever its name"
 
 
 @pytest.mark.usefixtures("quick_fits")
@@ -324,7 +390,8 @@ def test_the_smallest_sessions_can_be_fitted(session: Path) -> None:
     done = call(main, session, "--split", "trials", "--map-size", 32)
     assert (done.code, done.err) == (0, "")
     metrics = json.loads((session.parent / "session_fit" / "metrics.json").read_text())
-    assert metrics["noise_ceiling"] == {"accuracy": None, "method": None}
+    assert metrics["noise_ceiling"]["accuracy"] is None
+    assert metrics["noise_ceiling"]["method"].startswith("not known better than")
     assert "20 trials of" in refusal(main, session, "--folds", 19, "--out", session.parent / "other")
 
 

@@ -12,8 +12,9 @@ from support import all_pairs
 
 from catpref.evaluation import learning_curve
 from catpref.evaluation.noise_ceiling import noise_ceiling
-from catpref.evaluation.scores import hits_of, score, unrelated_choices
-from catpref.models import bradley_terry, newton, psychometric, relevance, utility
+from catpref.evaluation.sampling import simulate
+from catpref.evaluation.scores import hits_of, score
+from catpref.models import bradley_terry, expectation_propagation, newton, psychometric, relevance, utility
 from catpref.models.kernels import kernels_of, right_minus_left
 from catpref.perception.embeddings import Blocks
 
@@ -120,22 +121,22 @@ def check(session: Session) -> None:
     back = taste.p_right(embeddings, pairs[:, ::-1], side_bias=False)
     np.testing.assert_allclose(there + back, 1, atol=1e-6)
 
-    observer = psychometric.fit(learned.differences, learned.squares, choices)
+    observer = psychometric.fit(learned.differences, learned.squares, pairs, choices)
     for middle, (low, high) in (
         (observer.side_bias, observer.side_bias_ci95),
         (observer.lapse, observer.lapse_ci95),
+        (observer.noise_ceiling, observer.noise_ceiling_ci95),
     ):
         assert np.isfinite(middle) and low <= middle <= high, observer
     assert observer.lapse_ci95[0] >= 0 and observer.lapse_ci95[1] <= 1
 
-    unrelated = unrelated_choices(pairs, choices, 20, session.seed)
-    assert set(np.unique(unrelated)) <= {0, 1}
-    found = score(
-        learned.p_right(everything), choices, pairs, everything % 2, unrelated=unrelated, seed=session.seed
-    )
+    features = np.random.default_rng(0).normal(size=(len(embeddings), 4))
+    sampling = simulate(features, pairs, [(train, test)] if len(test) else [(train, train)], observer)
+    p_right, taste = learned.p_right(everything), learned.p_right(everything, side_bias=False)
+    found = score(p_right, taste, choices, pairs, everything % 2, everything, sampling)
     assert 0 <= found.accuracy_ci95[0] <= found.accuracy <= found.accuracy_ci95[1] <= 1
-    assert np.isfinite([found.log_loss, found.brier, found.ece]).all()
-    ceiling = noise_ceiling(pairs, choices).accuracy
+    assert np.isfinite([found.log_loss, *found.log_loss_ci95, found.brier, found.ece]).all()
+    ceiling = noise_ceiling(None, observer).accuracy
     assert ceiling is None or 0.5 <= ceiling <= 1
     hits = hits_of(learned.p_right(test), choices[test])
     if len(test):
@@ -176,9 +177,12 @@ def test_thousands_of_trials_of_a_strong_taste_that_the_features_do_not_carry(co
     known, pairs, choices = strong_taste(50, 3)
     known[:copies] = known[copies : 2 * copies]
     incidence = right_minus_left(np.eye(50), pairs)
-    grams = np.array([part @ part.T / part.shape[1] for part in np.split(known - known.mean(0), 100, axis=1)])
-    variances = relevance.block_variances(grams, np.kron(np.eye(10), np.ones((10, 1))), incidence, choices)
-    assert np.isfinite(variances).all() and (variances > 0).all()
+    parts = [*np.split(known - known.mean(0), 100, axis=1), np.eye(50)]
+    grams = np.array([part @ part.T / part.shape[1] for part in parts])
+    variances, effect = relevance.block_variances(
+        grams, np.kron(np.eye(10), np.ones((10, 1))), incidence, choices
+    )
+    assert np.isfinite([*variances, effect]).all() and (variances > 0).all()
 
 
 def test_a_prior_that_was_rounded_gets_no_evidence_for_that() -> None:
@@ -222,12 +226,10 @@ def test_newton_s_steps_do_not_overshoot() -> None:
     np.testing.assert_allclose(least, 0, atol=1e-5)
 
 
-def test_choices_that_the_start_makes_nearly_impossible_are_followed() -> None:
-    """Ten thousand answers of one kind, from where log(0) and 0 / 0 would be."""
-    design = np.full((10_000, 1), 2.0)
-    for lapse in (0.0, 0.005, 0.6):
-        evidence, point, variance = psychometric._laplace(
-            design, np.zeros(10_000), np.ones(10_000), lapse, 1.0, np.array([-900.0, 0.0])
-        )
-        assert np.isfinite([evidence, *point, variance]).all() and 0 < variance <= 1
-        assert lapse or point[0] > 1
+@pytest.mark.parametrize("lapse", [0.0, 0.005, 0.6])
+def test_ten_thousand_answers_of_one_kind_have_a_posterior(lapse: float) -> None:
+    found = expectation_propagation.fit(
+        np.full((10_000, 1), 2.0), lambda logits: lapse / 2 + (1 - lapse) * expit(logits)
+    )
+    assert np.isfinite([found.log_evidence, *found.mean]).all() and 0 < found.covariance[0, 0] <= 1
+    assert found.mean[0] > 1

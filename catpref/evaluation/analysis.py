@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +13,33 @@ from threadpoolctl import threadpool_limits
 from catpref._io.progress import progress
 from catpref.design.splits import split
 from catpref.errors import BadInput
-from catpref.evaluation import attribution
-from catpref.evaluation.cross_validation import Result, cross_validate, learn_from_fewer
+from catpref.evaluation import attribution, choice_model, reaction_times
+from catpref.evaluation.choice_model import Check
+from catpref.evaluation.cross_validation import Result, cross_validate, difference, learn_from_fewer
 from catpref.evaluation.learning_curve import LearningCurve
-from catpref.evaluation.noise_ceiling import NoiseCeiling, noise_ceiling
-from catpref.evaluation.scores import unrelated_choices
+from catpref.evaluation.noise_ceiling import NoiseCeiling, noise_ceiling, without_embedding
+from catpref.evaluation.reaction_times import ReactionTimes
+from catpref.evaluation.sampling import simulate
+from catpref.evaluation.scores import holm
+from catpref.evaluation.utilities_of_wins import image_table
 from catpref.models import psychometric, registry, study_cnn
 from catpref.models.interface import Data, Images, Model, map_name
+from catpref.models.learned import learned_from, with_lapses
 from catpref.models.psychometric import PsychometricFit
 from catpref.models.registry import MODELS
-from catpref.models.utility import learned_from
+from catpref.models.utility import project
 from catpref.perception import low_level
 from catpref.perception.backbones import Backbone
 from catpref.perception.embeddings import DEFAULT, GRIDS
 from catpref.perception.lpips_maps import layer_maps
+from catpref.sessions.pictures import Pictures, pictures_of
 from catpref.sessions.session import Session, check_both_sides_chosen
 from catpref.stimuli.images import image_path
 
 _MOST_REPEATS = 5
 _ENOUGH_IMAGES = 250  # that a cross-validation holds out, with all its repeats
+_LEVEL = 0.05  # of significance
+_RANDOM_FEATURES = 32
 _CURVE_REPEATS = 3  # of the learning curve
 
 _MAP_SIZES = (512, 256, 128, 96, 64, 48, 40, 32)
@@ -73,6 +81,8 @@ class Analysis:
     ----------
     session, options
         What it was learned from, and how.
+    pictures
+        Which of the session's images show the same picture.
     backbone, weights_sha256
         The network that read the images: its name, and the digest of its weights.
     embedding, map_layer, map_size
@@ -80,18 +90,24 @@ class Analysis:
     noise_ceiling
         The best accuracy to expect.
     observer
-        Side bias and lapse rate; None without a utility.
+        Side bias and lapse rate.
+    choice_model
+        Whether the model of choice fits, check by check.
+    reaction_times
+        None where no file has any.
     learning_curve
         Of the utility; None without one.
     contributions
         What each cell of the embedding's grid adds to each image's utility, shape (images, grid, grid), in the
         order of `session.images`; None without a utility.
+    differences
+        By how much each model is more accurate than the first, with the 95% interval, by its name.
     results, baselines
         One entry a model.
     predictions
         One row for each model and held-out trial.
     ranking
-        Columns image, utility, utility_sd; most preferred first.
+        Columns image, utility, utility_sd, wins, trials, bradley_terry, bradley_terry_se; most preferred first.
     predictors
         The models fitted to all trials, by name.
     example
@@ -102,15 +118,19 @@ class Analysis:
 
     session: Session
     options: Options
+    pictures: Pictures
     backbone: str
     weights_sha256: str
     embedding: str
     map_layer: int | None
     map_size: int | None
     noise_ceiling: NoiseCeiling
-    observer: PsychometricFit | None
+    observer: PsychometricFit
+    choice_model: list[Check]
+    reaction_times: ReactionTimes | None
     learning_curve: LearningCurve | None
     contributions: np.ndarray | None
+    differences: Mapping[str, tuple[float, tuple[float, float]]]
     results: list[Result]
     baselines: list[Result]
     predictions: pd.DataFrame
@@ -119,6 +139,12 @@ class Analysis:
     example: Example
     embed_seconds: float
     fit_seconds: float
+
+    @property
+    def better_than_chance(self) -> bool:
+        """Whether the first model's taste is shown to predict choices better than chance does."""
+        scores = self.results[0].scores
+        return scores.accuracy_ci95[0] > 0.5 and (scores.p_value is None or scores.p_value <= _LEVEL)
 
 
 # The matrices are so small that two threads of a linear algebra library mostly wait for each other.
@@ -132,6 +158,8 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
         If only one side was ever chosen, there is too little data for the split, an image cannot be read, or
         the options contradict each other.
     """
+    pictures = pictures_of(session, options.cache)
+    session = pictures.merged  # to the models a picture is one image, whatever its names
     check_both_sides_chosen(session)
     pairs = np.searchsorted(session.images, session.trials[["left_image", "right_image"]].to_numpy())
     everything = np.arange(len(pairs))
@@ -158,39 +186,49 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
     if any("kernels" in model.needs for model in chosen):
         _ = data.kernels  # once, before several folds ask for them
 
-    unrelated = unrelated_choices(pairs, data.choices, seed=options.seed)
-    results = [
-        cross_validate(model, data, splits, unrelated) for model in progress(chosen, "fitting", unit="model")
-    ]
+    observer = _observer(data, everything)
+    folds = [fold for each in splits for fold in each]
+    sampling = simulate(_features(data, options.seed), pairs, folds, observer, options.seed)
+    results = _corrected(
+        [cross_validate(model, data, splits, sampling) for model in progress(chosen, "fitting", unit="model")]
+    )
     predictors = {
-        model.name: model.predictor(model.fit(data, everything, None), data)
-        for model in chosen
+        model.name: model.predictor(_calibrated(model.fit(data, everything, None), result.gain), data)
+        for model, result in zip(chosen, results, strict=True)
         if model.predictor is not None
     }
-    ranking = rank(session.images, images, predictors)
-    observer = curve = contributions = None
+    curve = contributions = None
     if "utility" in predictors:
         of_utility = next(result for result in results if result.model == "utility")
         curve = learn_from_fewer(MODELS["utility"], data, splits[:_CURVE_REPEATS], of_utility)
-        learned = learned_from(data, everything)
-        observer = psychometric.fit(learned.differences, learned.squares, data.choices)
         contributions = attribution.contributions(predictors["utility"], data.embeddings, images.embedding)
+        # Lapses make utilities look smaller; new images have their gain instead.
+        attentive = with_lapses(learned_from(data, everything), data.choices, observer.lapse)
+        known_utilities = project(attentive, data.embeddings).known_utilities
+        predictors["utility"] = replace(predictors["utility"], known_utilities=known_utilities)
+    ranking = rank(session.images, images, predictors)
+    alone = image_table(pairs, data.choices, len(session.images))
+    ranking = ranking.join(alone.set_index(pd.Index(session.images)), on="image")
     return Analysis(
-        session=session,
+        session=pictures.session,
         options=options,
+        pictures=pictures,
         backbone=backbone.name,
         weights_sha256=backbone.weights_sha256,
         embedding=images.embedding,
         map_layer=images.map_layer,
         map_size=images.map_size,
-        noise_ceiling=noise_ceiling(pairs, data.choices, session.noise_ceiling, _participants(session)),
+        noise_ceiling=noise_ceiling(session.noise_ceiling, observer),
         observer=observer,
+        choice_model=choice_model.check(pairs, data.choices, _whose(session), options.seed),
+        reaction_times=_reaction_times(session, alone["bradley_terry"].to_numpy()[pairs]),
         learning_curve=curve,
-        contributions=contributions,
+        contributions=None if contributions is None else contributions[pictures.numbers],
+        differences={result.model: difference(result, results[0], pairs, sampling) for result in results[1:]},
         results=[result for result in results if not MODELS[result.model].is_baseline],
         baselines=[result for result in results if MODELS[result.model].is_baseline],
-        predictions=_predictions(results, session.trials),
-        ranking=ranking,
+        predictions=_predictions(results, pictures.session.trials),
+        ranking=pictures.with_every_name(ranking),
         predictors=predictors,
         example=_example(session, ranking, backbone, options.cache),
         embed_seconds=embedded - started,
@@ -214,8 +252,49 @@ def rank(names: Sequence[str], images: Images, predictors: Mapping[str, Any]) ->
     return table.sort_values("utility", ascending=False, kind="stable", ignore_index=True)
 
 
-def _participants(session: Session) -> np.ndarray | None:
-    return session.trials["participant"].to_numpy() if "participant" in session.trials else None
+def _whose(session: Session) -> np.ndarray:
+    """Return a number for each participant, or, where they are not named, for each file."""
+    trials = session.trials
+    return pd.factorize(trials["participant" if "participant" in trials else "source"])[0]
+
+
+def _reaction_times(session: Session, utilities: np.ndarray) -> ReactionTimes | None:
+    if "rt" not in session.trials:
+        return None
+    return reaction_times.summarise(
+        session.trials["rt"].to_numpy(), np.abs(utilities[:, 1] - utilities[:, 0])
+    )
+
+
+def _observer(data: Data, everything: np.ndarray) -> PsychometricFit:
+    """Estimate how the observer answers; where no embedding is read, from which images won alone."""
+    if "kernels" not in vars(data):
+        return without_embedding(data.pairs, data.choices)
+    learned = learned_from(data, everything)
+    return psychometric.fit(learned.differences, learned.squares, data.pairs, data.choices)
+
+
+def _features(data: Data, seed: int) -> np.ndarray:
+    """Return what simulated observers' tastes are made of: the embedding's components, else random ones."""
+    if "kernels" in vars(data):
+        return data.components
+    return np.random.default_rng(seed).standard_normal((len(data.images.paths), _RANDOM_FEATURES))
+
+
+def _calibrated(fitted: Any, gain: float) -> Any:
+    return fitted if gain == 1 else replace(fitted, gain=gain)
+
+
+def _corrected(results: Sequence[Result]) -> list[Result]:
+    """Correct the p-values of the models that are tested for their number."""
+    tested = [result.scores.p_value for result in results if result.scores.p_value is not None]
+    corrected = iter(holm(tested))
+    return [
+        result
+        if result.scores.p_value is None
+        else replace(result, scores=replace(result.scores, p_value_corrected=next(corrected)))
+        for result in results
+    ]
 
 
 def _chosen(options: Options, data: Data) -> list[Model]:
@@ -292,6 +371,6 @@ def _predictions(results: Sequence[Result], trials: pd.DataFrame) -> pd.DataFram
             name += "_in_session"
         names.append(name)
     predictions = pd.concat([held_out, columns], axis=1).set_axis(names, axis=1)
-    first = ["model", "fold", "left_image", "right_image", "choice", "p_right", "repeat"]
+    first = ["model", "fold", "left_image", "right_image", "choice", "p_right", "repeat", "p_right_by_taste"]
     rest = [column for column in predictions.columns if column not in {*first, "row_index"}]
     return predictions.loc[:, first + rest]

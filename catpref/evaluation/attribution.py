@@ -1,8 +1,8 @@
 """Where on the face a preference lives: a utility as the sum of what each region of the image brings.
 
-A utility is linear in the embedding, and the embedding is a grid of regions, so that the sum is exact. A region
-of a deep layer has seen more of the image than its own cell: what moves in one place shows a little in the
-cells around it, too.
+What the embedding carries of a utility is linear in it, and the embedding is a grid of regions, so that the sum is
+exact; an image effect has no place. A region of a deep layer has seen more of the image than its own cell: what moves
+in one place shows a little in the cells around it, too.
 """
 
 import numpy as np
@@ -28,7 +28,8 @@ def contributions(model: Utility, embeddings: np.ndarray, embedding: str) -> np.
     Returns
     -------
     ndarray
-        In logits, shape (images, grid, grid), from the top left; the sum over the cells is the image's utility.
+        In logits, shape (images, grid, grid), from the top left; the sum over the cells is what the
+        embedding carries of the image's utility.
     """
     grid = GRIDS[embedding]
     dimensions = np.arange(embeddings.shape[1])
@@ -37,7 +38,7 @@ def contributions(model: Utility, embeddings: np.ndarray, embedding: str) -> np.
     onto[dimensions, cells] = torch.from_numpy(model.weights)
     parts = by_slices(embeddings, model.centre, model.scale, lambda columns, part: part @ onto[columns])
     brought = sum(parts, torch.zeros(len(embeddings), grid**2))
-    return model.gain * brought.numpy().reshape(-1, grid, grid)
+    return brought.numpy().reshape(-1, grid, grid)
 
 
 def shares(contributions: np.ndarray) -> np.ndarray:

@@ -2,17 +2,24 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
 
 from catpref._io.workers import workers
 from catpref.design.splits import Fold
 from catpref.evaluation import learning_curve
 from catpref.evaluation.learning_curve import LearningCurve
+from catpref.evaluation.resampling import resampled
+from catpref.evaluation.sampling import Sampling, p_value
 from catpref.evaluation.scores import Scores, hits_of, score
-from catpref.models.interface import Data, Epoch, Model, history_of
+from catpref.models.interface import Data, Epoch, Fitted, Model, history_of
+
+_DRAWS = 200  # of images, for the spread of a difference
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class Result:
         Over all held-out trials.
     fit_seconds
         What the time went to.
+    gain
+        That calibrates the model fitted to all trials; 1 for a model that is not calibrated here.
     held_out
         One row for each held-out trial and repeat: fold, repeat, row_index, p_right, choice.
     histories
@@ -48,13 +57,12 @@ class Result:
     repeats: int
     scores: Scores
     fit_seconds: float
+    gain: float
     held_out: pd.DataFrame = field(repr=False)
     histories: Sequence[Sequence[Epoch]] = field(repr=False, default=())
 
 
-def cross_validate(
-    model: Model, data: Data, splits: Sequence[Sequence[Fold]], unrelated: np.ndarray
-) -> Result:
+def cross_validate(model: Model, data: Data, splits: Sequence[Sequence[Fold]], sampling: Sampling) -> Result:
     """Fit a model to each fold's training trials and score its predictions of the held-out ones.
 
     Parameters
@@ -65,33 +73,45 @@ def cross_validate(
         The session.
     splits
         One list of folds for each repeat; a slow model takes the first alone.
-    unrelated
-        Choices that have nothing to do with the images, shape (draws, trials); see
-        `catpref.evaluation.scores.unrelated_choices`.
+    sampling
+        The sampling distribution of the accuracy.
     """
     splits = splits[:1] if model.is_slow else splits
     folds = [fold for each in splits for fold in each]
     started = time.perf_counter()
-    predicted = _predict(model, data, folds)
+    fitted = _fit(model, data, folds)
+    gains, gain = _gains(model, data, fitted, folds, len(splits[0]))
+    calibrated = [
+        each if gain == 1 else replace(each, gain=gain) for each, gain in zip(fitted, gains, strict=True)
+    ]
+    predicted = [each.p_right(test) for each, (_, test) in zip(calibrated, folds, strict=True)]
     seconds = time.perf_counter() - started
     rows = np.concatenate([test for _, test in folds])
     number = np.repeat(np.arange(len(folds)), [len(test) for _, test in folds])
     held_out = pd.DataFrame({
         "model": model.name, "fold": number % len(splits[0]), "repeat": number // len(splits[0]),
-        "row_index": rows, "p_right": np.concatenate([p_right for p_right, _ in predicted]),
+        "row_index": rows, "p_right": np.concatenate(predicted),
+        "p_right_by_taste": np.concatenate([
+            _without_side_bias(p_right, each) for p_right, each in zip(predicted, fitted, strict=True)
+        ]),
         "choice": data.choices[rows],
     })  # fmt: skip
-    p_right = held_out["p_right"].to_numpy()
+    p_right, taste = held_out["p_right"].to_numpy(), held_out["p_right_by_taste"].to_numpy()
+    scores = score(p_right, taste, data.choices[rows], data.pairs[rows], number, rows, sampling)
+    if model.features is not None:
+        chance = p_value(model.features(data), data.pairs, data.choices, splits[0], data.seed)
+        scores = replace(scores, p_value=chance)
     return Result(
         model=model.name,
         embedding=model.reads(data),
         n_train=round(np.mean([len(train) for train, _ in folds])),
         n_test=len(np.unique(rows)),
         repeats=len(splits),
-        scores=score(p_right, data.choices[rows], data.pairs[rows], number, rows, unrelated[:, rows]),
+        scores=scores,
         fit_seconds=seconds,
+        gain=gain,
         held_out=held_out,
-        histories=[history for _, history in predicted if history],
+        histories=[history for each in fitted if (history := history_of(each))],
     )
 
 
@@ -100,31 +120,68 @@ def learn_from_fewer(
 ) -> LearningCurve:
     """Fit a learning curve to parts of the training trials; what all of them taught is in `result`."""
     known = (result.held_out["repeat"] < len(splits)).to_numpy()
-    rows, choices, p_right = (
-        result.held_out[name].to_numpy()[known] for name in ("row_index", "choice", "p_right")
+    rows, choices, taste = (
+        result.held_out[name].to_numpy()[known] for name in ("row_index", "choice", "p_right_by_taste")
     )
     folds = [fold for each in splits for fold in each]
     random = np.random.default_rng(data.seed)
     shuffled = [(random.permutation(train), test) for train, test in folds]
-    hits = {float(np.mean([len(train) for train, _ in folds])): hits_of(p_right, choices)}
+    hits = {float(np.mean([len(train) for train, _ in folds])): hits_of(taste, choices)}
     for part in learning_curve.FRACTIONS:
         smaller = [(train[: round(part * len(train))], test) for train, test in shuffled]
         sizes = [len(train) for train, _ in smaller]
         if min(sizes) >= learning_curve.LEAST_TRIALS:
-            predicted = [p_right for p_right, _ in _predict(model, data, smaller)]
+            fitted = _fit(model, data, smaller)
+            predicted = [
+                _without_side_bias(each.p_right(test), each)
+                for each, (_, test) in zip(fitted, smaller, strict=True)
+            ]
             hits[float(np.mean(sizes))] = hits_of(np.concatenate(predicted), choices)
     return learning_curve.fit(hits, data.pairs[rows], data.seed)
 
 
-def _predict(model: Model, data: Data, folds: Sequence[Fold]) -> list[tuple[np.ndarray, Sequence[Epoch]]]:
-    """Learn from each fold's training trials and predict its test trials; several folds at once, if quick."""
+def difference(
+    result: Result, first: Result, pairs: np.ndarray, sampling: Sampling
+) -> tuple[float, tuple[float, float]]:
+    """Return how much more accurate a model is than the first on the same held-out trials, and the 95% interval."""
+    tables = [
+        each.held_out.loc[each.held_out["repeat"] < min(result.repeats, first.repeats)]
+        for each in (result, first)
+    ]
+    hits = [hits_of(table["p_right_by_taste"].to_numpy(), table["choice"].to_numpy()) for table in tables]
+    shown = pairs[tables[0]["row_index"].to_numpy()]
+    gained = hits[0] - hits[1]
+    drawn = [np.average(gained, weights=weights) for weights in resampled(shown, _DRAWS)]
+    reach = 1.96 * sampling.inflation(first.scores.accuracy, hits[1], shown) * float(np.std(drawn))
+    return float(gained.mean()), (float(gained.mean()) - reach, float(gained.mean()) + reach)
 
-    def predict(fold: Fold) -> tuple[np.ndarray, Sequence[Epoch]]:
-        train, test = fold
-        fitted = model.fit(data, train, test)
-        return fitted.p_right(test), history_of(fitted)
 
+def _without_side_bias(p_right: np.ndarray, fitted: Fitted) -> np.ndarray:
+    """Return P(right) by taste alone; a logit that is the side bias, up to rounding, is none."""
+    logits = logit(np.clip(p_right, 1e-15, 1 - 1e-15)) - getattr(fitted, "side_bias", 0.0)
+    return expit(np.where(np.abs(logits) < _ROUNDING, 0.0, logits))
+
+
+def _fit(model: Model, data: Data, folds: Sequence[Fold]) -> list[Any]:
+    """Learn from each fold's training trials; several folds at once, if quick."""
     if model.is_slow:  # its network takes all threads
-        return [predict(fold) for fold in folds]
+        return [model.fit(data, train, test) for train, test in folds]
     with workers() as pool:
-        return list(pool.map(predict, folds))
+        return list(pool.map(lambda fold: model.fit(data, *fold), folds))
+
+
+def _gains(
+    model: Model, data: Data, fitted: Sequence[Any], folds: Sequence[Fold], per_repeat: int
+) -> tuple[list[float], float]:
+    """Calibrate each fold by the others' held-out trials, and the model fitted to all trials by all of them."""
+    if model.gain_of is None:
+        return [1.0] * len(folds), 1.0
+    held_out = [(each, test) for each, (_, test) in zip(fitted, folds, strict=True)]
+    by_repeat = [held_out[start : start + per_repeat] for start in range(0, len(folds), per_repeat)]
+    gains = [
+        model.gain_of([*repeat[:fold], *repeat[fold + 1 :]], data.choices)
+        for repeat in by_repeat
+        for fold in range(per_repeat)
+    ]
+    overall = [np.log(model.gain_of(repeat, data.choices)) for repeat in by_repeat]
+    return gains, float(np.exp(np.mean(overall)))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from catpref.evaluation.scores import resampled
+from catpref.evaluation.resampling import resampled
 
 FRACTIONS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 """Parts of the training trials from which is learned, beside all of them."""
@@ -14,8 +14,7 @@ LEAST_TRIALS = 10
 
 _DRAWS = 300
 _STEPS = 120  # of the grid on which the half-way point is sought
-_VAGUE = 30.0  # times the lower end of an interval: an upper end beyond tells nothing
-_REACH = 10.0  # times the trials there were: needs beyond are not told
+_REACH = 10.0  # times the trials there were: where the half-way point is sought
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,12 @@ class LearningCurve:
         At each point, shape (points,).
     accuracy_ci95
         95% interval at each point, shape (points, 2): over the images drawn, see
-        `catpref.evaluation.scores.resampled`.
+        `catpref.evaluation.resampling.resampled`.
     limit, half
         The curve ``0.5 + (limit − 0.5) · n / (n + half)`` fitted to the points; None where they do not tell it.
     trials_for_90_percent, trials_for_90_percent_ci95
-        Trials needed for 90% of what could be gained over chance, ``9 · half``; None where not told.
+        Trials needed for 90% of what could be gained over chance with these images, ``9 · half``; None where the
+        points do not tell.
     """
 
     trials: list[float]
@@ -49,8 +49,8 @@ class LearningCurve:
 def fit(hits: Mapping[float, np.ndarray], pairs: np.ndarray, seed: int = 0) -> LearningCurve:
     """Fit a saturating curve to accuracies.
 
-    The curve is told if in 95 of 100 resamplings of the images accuracy grows, and the trials needed are at most
-    ten times those that there were, and known within a factor of thirty.
+    The curve is reported if accuracy grows with more than 97.5% of the resamplings of the images, and the interval of
+    the trials needed lies within the points: nothing is said of fewer trials, or of more.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def fit(hits: Mapping[float, np.ndarray], pairs: np.ndarray, seed: int = 0) -> L
     limits, halves = _saturating(trials, draws)
     low, high = np.quantile(9 * halves, [0.025, 0.975])
     grows = len(trials) > 2 and np.quantile(limits, 0.025) > 0.5
-    told = grows and high < 0.99 * _REACH * trials[-1] and high < _VAGUE * low
+    told = grows and trials[0] <= low and high <= trials[-1]
     return LearningCurve(
         trials=trials.tolist(),
         accuracy=accuracy.tolist(),

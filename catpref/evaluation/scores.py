@@ -1,22 +1,23 @@
 """How good predictions are, how sure one can be of that, and how good they could be."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit
-from scipy.stats import binomtest
-from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+from scipy.special import logit
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from catpref.design.splits import connected_groups
-from catpref.evaluation.noise_ceiling import MOST_KNOWN_IMAGES, known_image_posterior
+from catpref.evaluation.resampling import resampled
+from catpref.evaluation.sampling import Sampling
 
-_BOOTSTRAPS = 2000
-_LEAST_GROUPS = 20
 _LEAST_FOLD = 10  # trials, of which a model that works would hardly say the same side of all
-UNRELATED = 999
 _BINS = 10
+_DRAWS = 200  # of images, for the spread of scores
+_CALIBRATED_DRAWS = 100
+_LEAST_RANGE = 1e-9  # of logits, for a line
+_WEAK_PENALTY = 1e4  # keeps a line finite where logits tell all choices
 
 
 @dataclass(frozen=True)
@@ -25,51 +26,74 @@ class Scores:
 
     Attributes
     ----------
-    accuracy
-        Part of the choices predicted; a prediction of exactly one half counts as half a hit.
-    accuracy_ci95
-        95% interval of the accuracy.
-    log_loss
-        Mean −log P(what was chosen), in nats.
+    accuracy, accuracy_ci95
+        Fraction of the choices that taste alone predicts, the side bias set aside, and its 95% interval; a prediction
+        of exactly one half counts as half a hit.
+    accuracy_with_side_bias
+        Fraction predicted by taste and side bias.
+    log_loss, log_loss_ci95
+        Mean −log P(what was chosen), in nats, and its 95% interval.
     brier
         Mean squared difference of P(right) and the choice.
-    ece
-        Expected calibration error over ten bins of P(right).
-    auc
-        Area under the ROC curve; None if only one side was chosen.
+    ece, ece_if_calibrated
+        Expected calibration error over ten bins of P(right), and what it would be on average if each P(right) were
+        true: with few trials, well above 0.
+    calibration
+        Logistic regression of the choices on the predicted logits.
+    auc, auc_ci95
+        Area under the ROC curve, and its 95% interval; None if only one side was chosen.
     collapsed
         Whether in most folds the model gave all trials the same answer; folds of few trials do not count, unless
         all are.
-    p_value
-        How often observers who know nothing of these images are predicted as well (`unrelated_choices`); None if
-        not asked for.
+    p_value, p_value_corrected
+        How often permuted images are predicted at least as accurately (`catpref.evaluation.sampling.p_value`), and
+        corrected for the number of models tested (Holm 1979); None where a model is not tested.
     """
 
     accuracy: float
     accuracy_ci95: tuple[float, float]
+    accuracy_with_side_bias: float
     log_loss: float
+    log_loss_ci95: tuple[float, float]
     brier: float
     ece: float
+    ece_if_calibrated: float
+    calibration: "Calibration"
     auc: float | None
+    auc_ci95: tuple[float, float] | None
     collapsed: bool
-    p_value: float | None
+    p_value: float | None = None
+    p_value_corrected: float | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The line of observed against predicted logits: slope 1 and intercept 0 if calibrated; with 95% intervals.
+
+    All are None where the predictions do not vary.
+    """
+
+    slope: float | None
+    slope_ci95: tuple[float, float] | None
+    intercept: float | None
+    intercept_ci95: tuple[float, float] | None
 
 
 def score(
     p_right: np.ndarray,
+    taste: np.ndarray,
     choices: np.ndarray,
     pairs: np.ndarray,
     folds: np.ndarray,
-    trials: np.ndarray | None = None,
-    unrelated: np.ndarray | None = None,
-    seed: int = 0,
+    trials: np.ndarray,
+    sampling: Sampling,
 ) -> Scores:
     """Score predictions of held-out trials.
 
     Parameters
     ----------
-    p_right
-        Predicted P(right), shape (predictions,).
+    p_right, taste
+        Predicted P(right), and the same without the side bias, shape (predictions,).
     choices
         0 = left, 1 = right, shape (predictions,).
     pairs
@@ -77,130 +101,101 @@ def score(
     folds
         Which fold each trial was held out in, shape (predictions,).
     trials
-        Which trial each prediction is of, where some were held out more than once, shape (predictions,).
-    unrelated
-        What unrelated observers chose, shape (observers, predictions); see `unrelated_choices`.
-    seed
-        Seed of the bootstrap.
+        Which trial each prediction is of, shape (predictions,).
+    sampling
+        The sampling distribution of the accuracy.
     """
-    hit = hits_of(p_right, choices)
-    names, sizes = np.unique(folds, return_counts=True)
-    large = names[sizes >= min(_LEAST_FOLD, sizes.max())]
-    sides = [np.unique(p_right[folds == fold] > 0.5).size for fold in large]
-    accuracy = float(hit.mean())
-    p_value = None
-    if unrelated is not None:
-        sure = p_right != 0.5
-        by_chance = ((unrelated == 1) == (p_right > 0.5))[:, sure].sum(1) + 0.5 * (~sure).sum()
-        p_value = float((1 + (by_chance >= hit.sum()).sum()) / (1 + len(unrelated)))
+    hits = hits_of(taste, choices)
+    accuracy = float(hits.mean())
+    inflation = sampling.inflation(accuracy, hits, pairs)
+    weights = list(resampled(pairs, _DRAWS))
+
+    def interval(estimate: float, drawn: Iterable[float]) -> tuple[float, float]:
+        reach = 1.96 * inflation * float(np.std(list(drawn)))
+        return estimate - reach, estimate + reach
+
+    clipped = np.clip(p_right, 1e-12, 1 - 1e-12)
+    losses = -np.log(np.where(choices == 1, clipped, 1 - clipped))
+    both = np.unique(choices).size == 2
+    auc = float(roc_auc_score(choices, p_right)) if both else None
     return Scores(
         accuracy=accuracy,
-        accuracy_ci95=accuracy_interval(hit, pairs, trials, seed),
-        log_loss=float(log_loss(choices, np.clip(p_right, 1e-12, 1 - 1e-12), labels=[0, 1])),
+        accuracy_ci95=sampling.interval(accuracy),
+        accuracy_with_side_bias=float(hits_of(p_right, choices).mean()),
+        log_loss=float(losses.mean()),
+        log_loss_ci95=interval(
+            float(losses.mean()), (float(np.average(losses, weights=one)) for one in weights)
+        ),
         brier=float(brier_score_loss(choices, p_right)),
         ece=calibration_error(p_right, choices),
-        auc=float(roc_auc_score(choices, p_right)) if np.unique(choices).size == 2 else None,
-        collapsed=bool(np.mean(np.array(sides) == 1) > 0.5),
-        p_value=p_value,
+        ece_if_calibrated=_error_if_calibrated(p_right, trials),
+        calibration=_calibration(logit(clipped), choices, weights, interval),
+        auc=auc,
+        auc_ci95=None
+        if auc is None
+        else interval(auc, (_auc(p_right, choices, one, auc) for one in weights)),
+        collapsed=_collapsed(taste, folds),
     )
+
+
+def _auc(p_right: np.ndarray, choices: np.ndarray, weights: np.ndarray, otherwise: float) -> float:
+    """Return the area under the curve of weighted trials; another value where these are all on one side."""
+    drawn = weights > 0
+    if np.unique(choices[drawn]).size < 2:
+        return otherwise
+    return float(roc_auc_score(choices[drawn], p_right[drawn], sample_weight=weights[drawn]))
+
+
+def _collapsed(taste: np.ndarray, folds: np.ndarray) -> bool:
+    """Return whether in most folds all trials were given the same answer."""
+    names, sizes = np.unique(folds, return_counts=True)
+    large = names[sizes >= min(_LEAST_FOLD, sizes.max())]
+    return bool(np.mean([np.unique(taste[folds == fold] > 0.5).size == 1 for fold in large]) > 0.5)
+
+
+def _calibration(
+    logits: np.ndarray,
+    choices: np.ndarray,
+    weights: Sequence[np.ndarray],
+    interval: Callable[[float, Iterable[float]], tuple[float, float]],
+) -> Calibration:
+    """Fit the line to all trials, and to each of some weightings of them."""
+
+    def line(weighting: np.ndarray) -> np.ndarray:
+        drawn = weighting > 0
+        if np.unique(choices[drawn]).size < 2:
+            return np.full(2, np.nan)
+        found = LogisticRegression(C=_WEAK_PENALTY).fit(logits[drawn, None], choices[drawn], weighting[drawn])
+        return np.append(found.coef_[0], found.intercept_)
+
+    slope, intercept = line(np.ones(len(choices)))
+    if np.ptp(logits) < _LEAST_RANGE or np.isnan(slope):
+        return Calibration(None, None, None, None)
+    drawn = np.array([line(one) for one in weights])
+    slopes, intercepts = drawn[~np.isnan(drawn).any(1)].T
+    return Calibration(slope, interval(slope, slopes), intercept, interval(intercept, intercepts))
+
+
+def _error_if_calibrated(p_right: np.ndarray, trials: np.ndarray) -> float:
+    """Average the calibration error over choices that are drawn as predicted, each trial's once."""
+    random = np.random.default_rng(0)
+    _, place = np.unique(trials, return_inverse=True)
+    draws = random.random((_CALIBRATED_DRAWS, place.max() + 1))
+    return float(np.mean([calibration_error(p_right, drawn[place] < p_right) for drawn in draws]))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p-values for their number (Holm 1979)."""
+    order = np.argsort(p_values)
+    stepped = np.asarray(p_values)[order] * np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(np.maximum.accumulate(stepped), 1)
+    return corrected.tolist()
 
 
 def hits_of(p_right: np.ndarray, choices: np.ndarray) -> np.ndarray:
     """Return which choices were predicted, 1 or 0; a prediction of exactly one half is half a hit."""
     return np.where(p_right == 0.5, 0.5, (p_right > 0.5) == (choices == 1))
-
-
-def accuracy_interval(
-    hits: np.ndarray, pairs: np.ndarray, trials: np.ndarray | None = None, seed: int = 0
-) -> tuple[float, float]:
-    """Return the 95% interval of an accuracy.
-
-    Where every image is in one trial only, trials are independent: Wilson's interval. Otherwise trials that
-    share an image rise and fall together, and counting them as independent would flatter: see `resampled`. The
-    interval is never narrower than Wilson's, which knows that a few trials without a miss are no proof.
-
-    Parameters
-    ----------
-    hits
-        1 for a hit, 0 for a miss, shape (predictions,).
-    pairs
-        The images of each trial as indices, shape (predictions, 2).
-    trials
-        Which trial each prediction is of, where some were held out more than once, shape (predictions,).
-    seed
-        Seed of the bootstrap.
-    """
-    once = np.arange(len(pairs)) if trials is None else np.unique(trials, return_index=True)[1]
-    wilson = binomtest(round(float(hits.mean() * len(once))), len(once)).proportion_ci(method="wilson")
-    if len(np.unique(pairs)) == 2 * len(once):
-        return float(wilson.low), float(wilson.high)
-    accuracies = [np.average(hits, weights=weights) for weights in resampled(pairs, _BOOTSTRAPS, seed)]
-    low, high = np.quantile(accuracies, [0.025, 0.975])
-    return min(float(low), float(wilson.low)), max(float(high), float(wilson.high))
-
-
-def resampled(pairs: np.ndarray, draws: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """Resample a session: how often each trial counts, in one draw after the other.
-
-    Where trials fall into many groups that share no image, groups are drawn. Else images are, and each trial
-    counts as often as both its images were drawn (the node bootstrap of dyadic data, Snijders & Borgatti 1999).
-
-    Parameters
-    ----------
-    pairs
-        The images of each trial as indices, shape (trials, 2).
-    draws
-        Number of draws; those in which no trial is left are not given.
-    seed
-        Seed of the draws.
-    """
-    images, indices = np.unique(pairs, return_inverse=True)
-    left, right = indices.reshape(-1, 2).T
-    group = connected_groups(indices.reshape(-1, 2))
-    groups = int(group.max()) + 1
-    units = groups if groups >= _LEAST_GROUPS else len(images)
-    random = np.random.default_rng(seed)
-    for _ in range(draws):
-        drawn = np.bincount(random.integers(units, size=units), minlength=units)
-        weights = drawn[group[left]] if units == groups else drawn[left] * drawn[right]
-        if weights.any():
-            yield weights
-
-
-def unrelated_choices(
-    pairs: np.ndarray, choices: np.ndarray, observers: int = UNRELATED, seed: int = 0
-) -> np.ndarray:
-    """Let observers choose who are as consistent as this one, but whose taste has nothing to do with the images.
-
-    Choices that share an image depend on each other, so that shuffling them would not do. Instead a Bradley–Terry
-    model of the session is drawn from its posterior, its utilities are shuffled among the images, and its choices
-    are drawn: a parametric version of the permutation of nodes in dyadic data (QAP, Krackhardt 1988). The side
-    bias stays. Where images are too many for such a model, or each is in one trial, the choices are shuffled.
-
-    Parameters
-    ----------
-    pairs
-        Left and right image of each trial as indices, shape (trials, 2).
-    choices
-        0 = left, 1 = right, shape (trials,).
-    observers
-        Number of such observers.
-    seed
-        Seed of all that is drawn.
-
-    Returns
-    -------
-    ndarray of int8
-        Their choices, shape (observers, trials).
-    """
-    random = np.random.default_rng(seed)
-    images = int(pairs.max()) + 1
-    if images > MOST_KNOWN_IMAGES or len(np.unique(pairs)) == 2 * len(pairs):
-        return random.permuted(np.tile(choices.astype(np.int8), (observers, 1)), axis=1)
-    utilities, biases = known_image_posterior(pairs, choices, observers)
-    utilities = random.permuted(utilities, axis=0)
-    p_right = expit(utilities[pairs[:, 1]] - utilities[pairs[:, 0]] + biases)
-    return (random.random(p_right.shape) < p_right).astype(np.int8).T
 
 
 def reliability(p_right: ArrayLike, choices: ArrayLike) -> np.ndarray:

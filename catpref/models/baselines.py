@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from catpref.models import laplace
 from catpref.models.interface import Data, Model
@@ -13,9 +13,10 @@ from catpref.models.kernels import right_minus_left
 
 @dataclass(frozen=True)
 class _Given:
-    """Predictions that are there already, shape (trials,)."""
+    """Predictions that are there already, shape (trials,), and the side bias in them."""
 
     everything: np.ndarray
+    side_bias: float
 
     def p_right(self, trials: np.ndarray) -> np.ndarray:
         return self.everything[trials]
@@ -23,7 +24,7 @@ class _Given:
 
 def _fit_majority_side(data: Data, train: np.ndarray, _: np.ndarray | None) -> _Given:
     rate = (data.choices[train].sum() + 1) / (len(train) + 2)  # Laplace's rule of succession
-    return _Given(np.full(len(data.pairs), rate))
+    return _Given(np.full(len(data.pairs), rate), float(logit(rate)))
 
 
 def _by_number(name: str, title: str, need: str, number: Callable[[Data], np.ndarray | None]) -> Model:
@@ -34,9 +35,14 @@ def _by_number(name: str, title: str, need: str, number: Callable[[Data], np.nda
         assert values is not None
         differences = right_minus_left(values, data.pairs)[:, None]
         posterior = laplace.fit(differences[train], data.choices[train])
-        return _Given(expit(differences @ posterior.weights + posterior.side_bias))
+        return _Given(expit(differences @ posterior.weights + posterior.side_bias), posterior.side_bias)
 
-    return Model(name, title, fit, needs=(need,), is_baseline=True)
+    def features(data: Data) -> np.ndarray:
+        values = number(data)
+        assert values is not None
+        return values[:, None]
+
+    return Model(name, title, fit, needs=(need,), features=features, is_baseline=True)
 
 
 MAJORITY_SIDE = Model("majority_side", "more frequent side", _fit_majority_side, is_baseline=True)

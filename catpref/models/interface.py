@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from catpref.models.kernels import Kernels, kernels_of
+from catpref.models.kernels import Kernels, kernels_of, leading_components
 from catpref.perception import low_level
 from catpref.perception.backbones import Backbone
 from catpref.perception.embeddings import GRIDS, blocks, embed
@@ -114,6 +114,11 @@ class Data:
         return kernels_of(self.embeddings, self.pairs, blocks(self.images.backbone, self.images.embedding))
 
     @cached_property
+    def components(self) -> np.ndarray:
+        """Leading principal components of the embeddings, shape (images, components)."""
+        return leading_components(self.embeddings, self.kernels)
+
+    @cached_property
     def maps(self) -> np.ndarray:
         """The distance map of each trial, shape (trials, size, size)."""
         return self.images.distance_maps(self.pairs)
@@ -125,7 +130,10 @@ class Data:
 
 
 class Fitted(Protocol):
-    """What a model learned from some trials of a session."""
+    """What a model learned from some trials of a session.
+
+    Its `side_bias`, if it has one, is what its logits hold of the preference for the right whatever it shows.
+    """
 
     def p_right(self, trials: np.ndarray) -> np.ndarray:
         """Predict trials of the session, given as indices; return P(right)."""
@@ -147,6 +155,13 @@ class Model:
         follow how it does on them, for its history alone.
     needs
         What it reads: attributes of `Data`, computed before any model is fitted.
+    features
+        What it reads of each image, shape (images, features), so that it can be tested by permuting the images; None
+        for a model that is not.
+    gain_of
+        Finds what the logits of held-out trials are to be multiplied by, so that they are calibrated: (what was
+        fitted to other trials with those trials, choices of all) to the gain, which what was fitted has as `gain`.
+        None: the model calibrates itself, or is not calibrated.
     predictor
         Makes of what was fitted a predictor for any images, with what to save. None: the model knows the
         session's images only, and is not saved.
@@ -171,6 +186,8 @@ class Model:
     title: str
     fit: Callable[[Data, np.ndarray, np.ndarray | None], Fitted]
     needs: Sequence[str] = ()
+    features: Callable[[Data], np.ndarray] | None = None
+    gain_of: Callable[[Sequence[tuple[Any, np.ndarray]], np.ndarray], float] | None = None
     predictor: Callable[[Any, Data], Any] | None = None
     p_right: Callable[[Any, Images, np.ndarray], np.ndarray] | None = None
     utilities: Callable[[Any, Images], tuple[np.ndarray, np.ndarray]] | None = None

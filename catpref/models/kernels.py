@@ -11,10 +11,11 @@ from itertools import pairwise
 import numpy as np
 import torch
 from scipy.linalg import eigh
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from catpref._io.workers import workers
-from catpref.models.standardised import slice_width
+from catpref.models.standardised import by_slices, slice_width
 from catpref.perception.embeddings import Blocks
 
 _MOST_PRODUCTS = 1 << 28  # inner products that are kept, 1 GiB
@@ -24,6 +25,7 @@ _MANY = 500  # items, for which every product of all dimensions would take too l
 _HASHED = 512  # dimensions of a block that are left then
 _SHELVES = 8  # on which the hashed blocks are added up, where their products are too many to be kept
 _MOST_DIRECTIONS = 300  # in which a utility varies where there are many images
+_COMPONENTS = 32  # that permuted images are described by
 _LEAST_EIGENVALUE = 1e-6  # of the greatest: below is rounding
 
 
@@ -42,6 +44,8 @@ class Kernels:
     pairs
         The items of each trial, shape (trials, 2). Items are the images shown; or, where there are fewer
         trials than images, nothing at all (item 0, whose embedding is zero) and the differences of the trials.
+    made_of
+        How the items are made of the images shown, shape (items, images shown).
     grams
         Inner products of the items' standardised embeddings within each block, divided by its dimensions, shape
         (blocks, items, items), float32; empty if they are too many to be kept.
@@ -54,8 +58,14 @@ class Kernels:
     blocks: Blocks
     images: np.ndarray
     pairs: np.ndarray
+    made_of: csr_array
     grams: np.ndarray
     features: np.ndarray
+
+    def effects(self, items: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Return the inner products of items if every image were a dimension of its own, as `gram` does."""
+        made_of = self.made_of[items]
+        return (made_of @ made_of.T).toarray()
 
     def gram(self, variances: np.ndarray) -> np.ndarray:
         """Add up the blocks, each with its prior variance: shape (items, items), float64."""
@@ -96,6 +106,7 @@ def kernels_of(embeddings: np.ndarray, pairs: np.ndarray, blocks: Blocks | None 
     sides = indices.reshape(-1, 2)
     by_images = len(shown) <= len(pairs)
     items = sides if by_images else np.column_stack([np.zeros(len(pairs), int), np.arange(1, len(pairs) + 1)])
+    made_of = csr_array(np.eye(len(shown))) if by_images else _differences(sides, len(shown))
     count = int(items.max()) + 1
     storable = len(blocks.factors) * count**2 <= _MOST_PRODUCTS
     hashed = count > _MANY or not storable
@@ -144,7 +155,15 @@ def kernels_of(embeddings: np.ndarray, pairs: np.ndarray, blocks: Blocks | None 
             deque(pool.map(lambda own, gram: torch.mm(own.T, own, out=gram), features, of_blocks), maxlen=0)
     none = np.empty((0, 0, count), np.float32)
     grams, features = (of_blocks.numpy(), none) if storable else (none, of_blocks.numpy())
-    return Kernels(centre, scale, blocks, pairs, items, grams, features)
+    return Kernels(centre, scale, blocks, pairs, items, made_of, grams, features)
+
+
+def _differences(sides: np.ndarray, images: int) -> csr_array:
+    """Return nothing at all, then right minus left of each trial, as combinations of images."""
+    trials = np.arange(1, len(sides) + 1)
+    signs = np.repeat([1.0, -1.0], len(sides))
+    rows, columns = np.append(trials, trials), np.append(sides[:, 1], sides[:, 0])
+    return csr_array((signs, (rows, columns)), shape=(len(sides) + 1, images))
 
 
 def _zeros(*shape: int) -> Tensor:
@@ -158,6 +177,28 @@ def _runs(of_dimension: np.ndarray) -> list[slice]:
     last[of_dimension] = np.arange(len(of_dimension))
     ends = np.flatnonzero(np.maximum.accumulate(last[of_dimension]) == np.arange(len(of_dimension))) + 1
     return [slice(start, end) for start, end in pairwise([0, *ends.tolist()])]
+
+
+def leading_components(embeddings: np.ndarray, kernels: Kernels) -> np.ndarray:
+    """Return the embedding's leading principal components over the session's images, shape (images, components).
+
+    All dimensions are standardised and count alike. Of many images, the inner products are kept up to a little noise.
+    """
+    images, dimensions = embeddings.shape
+    signs = torch.from_numpy(np.random.default_rng(0).choice(np.array([-1, 1], np.float32), dimensions))
+    places = torch.arange(dimensions) % _HASHED
+
+    def products(columns: slice, part: Tensor) -> Tensor:
+        if images <= _HASHED:
+            return part @ part.T
+        return torch.zeros(images, _HASHED).index_add_(1, places[columns], part.mul_(signs[columns]))
+
+    summed = (
+        sum(by_slices(embeddings, kernels.centre, kernels.scale, products), torch.zeros(())).double().numpy()
+    )
+    values, vectors = eigh(summed if images <= _HASHED else summed @ summed.T)
+    leading = vectors[:, -_COMPONENTS:] * np.sqrt(np.maximum(values[-_COMPONENTS:], 0))
+    return leading / np.sqrt(dimensions)
 
 
 def right_minus_left(values: np.ndarray, pairs: np.ndarray) -> np.ndarray:

@@ -1,9 +1,10 @@
-"""How an observer answers, beside what they like: side bias and lapse rate, each with its 95% interval.
+"""How an observer answers, beside what they like: side bias, lapse rate and noise ceiling, with 95% intervals.
 
 P(right) = λ / 2 + (1 − λ) · logistic(u(right) − u(left) + b): with probability λ the observer does not look and
 chooses either side; b is the preference for the right when they do. The utilities, their spread, λ and b are
 averaged over together, since each could stand for another: a lapse on an easy pair looks like a small difference
-of utilities, and utilities that are not known well make a side bias look smaller than it is.
+of utilities, and utilities that are not known well make a side bias look smaller than it is. The noise ceiling is
+the mean over the trials of max(P, 1 − P), averaged over all of them likewise.
 
 The prior of λ is Beta(1, 10), that of psignifit (Schütt, Harmeling, Macke & Wichmann 2016, Vision Research 122);
 that of b is Gaussian (`catpref.models.laplace.BIAS_VARIANCE`). An interval of λ never reaches 0, and where the
@@ -12,27 +13,30 @@ session says little of lapses, it is that of the prior: 0.003 to 0.31.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
-from scipy.special import expit, log_expit
+from scipy.special import expit
 from scipy.stats import beta, norm
 
 from catpref._io.workers import workers
+from catpref.models import expectation_propagation
+from catpref.models.expectation_propagation import Posterior
 from catpref.models.laplace import BIAS_VARIANCE
-from catpref.models.newton import mode
 
 _LAPSE_PRIOR: Any = beta(1, 10)
-_LAPSES = np.array([0.0, 0.005, 0.01, 0.02, 0.03, 0.045, 0.06, 0.08, 0.1, 0.13, 0.17, 0.22, 0.3, 0.4, 0.6])
+_LAPSES = np.array([0.0, 0.01, 0.02, 0.04, 0.065, 0.1, 0.15, 0.22, 0.32, 0.5])
 # Log of the variance of a typical trial's utility difference: 4, that is a noise ceiling of 0.8, is not unusual.
-_SPREAD_PRIOR: Any = norm(np.log(4), 1.5)
-_SPREADS = np.linspace(-4.0, 8.0, 17)
-_NODES = 9  # of the spread, where the evidence is
-_NEGLIGIBLE = 8.0  # log evidence below the greatest
-_DIRECTIONS = 100  # in which utilities are followed; along all others they are averaged over
+_SPREAD_PRIOR: Any = norm(np.log(4), 1.2)
+_SPREADS = np.linspace(-4.0, 7.0, 23)
+_MOST_UNTOLD = 4.5  # of the spreads: beyond, the approximation fails where a utility has few trials to itself
+_FEW = 5  # trials a direction
+_NODES = 8  # of the spread, where the evidence is
+_NEGLIGIBLE = 7.0  # log evidence below the greatest
+_DIRECTIONS = 60  # in which utilities are followed; along all others they are averaged over
 _TAILS = 0.025, 0.975
-_ENOUGH = 1e-4  # twice the log posterior still to be gained
+_DRAWS = 400  # of the noise ceiling
 
 
 @dataclass(frozen=True)
@@ -45,104 +49,151 @@ class PsychometricFit:
         Posterior mean and 95% interval of the preference for the right, in logits.
     lapse, lapse_ci95
         Posterior mean and 95% interval of the lapse rate.
+    noise_ceiling, noise_ceiling_ci95
+        Posterior mean and 95% interval of the best accuracy to expect on these trials.
+    spread
+        Posterior mean of the standard deviation of a typical trial's utility difference, in logits.
     """
 
     side_bias: float
     side_bias_ci95: tuple[float, float]
     lapse: float
     lapse_ci95: tuple[float, float]
+    noise_ceiling: float
+    noise_ceiling_ci95: tuple[float, float]
+    spread: float
 
 
-def fit(differences: np.ndarray, squares: np.ndarray, choices: np.ndarray) -> PsychometricFit:
-    """Estimate side bias and lapse rate.
+class _Node(NamedTuple):
+    """The posterior at one lapse rate and one spread, and the log of its mass."""
+
+    mass: float
+    lapse: float
+    variance: float
+    posterior: Posterior
+
+
+def fit(
+    differences: np.ndarray, squares: np.ndarray, pairs: np.ndarray, choices: np.ndarray
+) -> PsychometricFit:
+    """Estimate side bias, lapse rate and noise ceiling.
 
     Parameters
     ----------
     differences
-        Right minus left along directions in which utilities have the same prior variance, those that matter most
-        last, shape (trials, directions).
+        Right minus left along directions in which utilities have the same prior variance, shape (trials,
+        directions).
     squares
         Squared distance of left and right along all directions, shape (trials,).
+    pairs
+        Left and right image of each trial, as indices, shape (trials, 2).
     choices
         0 = left, 1 = right, shape (trials,).
     """
-    followed = differences[:, -_DIRECTIONS:]
     typical = float(squares.mean()) or 1.0
-    others = np.maximum(squares - np.square(followed).sum(1), 0)
+    followed, others = _followed(differences / np.sqrt(typical), squares / typical, pairs)
     signs = np.where(choices == 1, 1.0, -1.0)
 
-    def at(lapse: float, spreads: np.ndarray) -> Iterator[tuple[float, float, float]]:
-        """Log posterior mass, and mean and standard deviation of the side bias, at each spread."""
-        point = np.zeros(followed.shape[1] + 1)
+    def nodes(lapse: float, spreads: np.ndarray) -> Iterator[_Node]:
+        sites = None
         for spread in spreads:
-            variance = float(np.exp(spread)) / typical
-            evidence, point, bias_variance = _laplace(followed, others, signs, lapse, variance, point)
-            prior = float(_SPREAD_PRIOR.logpdf(spread))
-            bias = float(point[-1] * np.sqrt(BIAS_VARIANCE))
-            yield evidence + prior, bias, float(np.sqrt(BIAS_VARIANCE * bias_variance))
+            variance = float(np.exp(spread))
+            # Averaged over a Gaussian, a logistic is about one that is less steep (MacKay 1992).
+            slope = 1 / np.sqrt(1 + np.pi / 8 * variance * others)[:, None]
+            found = expectation_propagation.fit(
+                _design(followed, variance) * signs[:, None],
+                lambda logits, slope=slope: lapse / 2 + (1 - lapse) * expit(slope * logits),
+                sites,
+            )
+            sites = found.sites
+            yield _Node(found.log_evidence + float(_SPREAD_PRIOR.logpdf(spread)), lapse, variance, found)
 
+    few = len(choices) < _FEW * followed.shape[1]
+    possible = _SPREADS[_SPREADS <= _MOST_UNTOLD] if few else _SPREADS
     with workers() as pool:
         coarse = np.array(
-            list(pool.map(lambda lapse: [mass for mass, *_ in at(lapse, _SPREADS)], (0.02, 0.2)))
+            list(pool.map(lambda lapse: [node.mass for node in nodes(lapse, possible[::2])], (0.02, 0.2)))
         )
-    inside = _SPREADS[(coarse > coarse.max() - _NEGLIGIBLE).any(0)]
-    step = _SPREADS[1] - _SPREADS[0]
-    spreads = np.linspace(inside[0] - step / 2, inside[-1] + step / 2, _NODES)
-    with workers() as pool:
-        found = np.array(list(pool.map(lambda lapse: list(at(lapse, spreads)), _LAPSES)))
-    masses, biases, sds = np.moveaxis(found, 2, 0)
-
-    # The lapse rate: the evidence between the nodes is interpolated.
-    by_lapse = np.logaddexp.reduce(masses, axis=1)
-    fine = np.linspace(0, _LAPSES[-1], 2001)
-    density = np.exp(PchipInterpolator(_LAPSES, by_lapse - by_lapse.max())(fine)) * _LAPSE_PRIOR.pdf(fine)
-    cumulative = np.cumsum(density) / density.sum()
-    low, high = np.interp(_TAILS, cumulative, fine)
-
-    # The side bias: a mixture of Gaussians, one a node.
-    widths = np.gradient(_LAPSES) * _LAPSE_PRIOR.pdf(_LAPSES)
-    weights = np.exp(masses - masses.max()) * widths[:, None]
-    weights /= weights.sum()
-
-    places = np.linspace((biases - 6 * sds).min(), (biases + 6 * sds).max(), 2001)
-    below = np.tensordot(norm.cdf(places[:, None, None], biases, sds), weights, axes=2)
-    bias_low, bias_high = np.interp(_TAILS, below, places)
+        inside = possible[::2][(coarse > coarse.max() - _NEGLIGIBLE).any(0)]
+        spreads = np.linspace(max(inside[0] - 0.5, possible[0]), min(inside[-1] + 0.5, possible[-1]), _NODES)
+        found = list(pool.map(lambda lapse: list(nodes(lapse, spreads)), _LAPSES))
+    masses = np.array([[node.mass for node in row] for row in found])
+    lapse, lapse_ci95 = _lapse(np.logaddexp.reduce(masses, axis=1))
+    weights = np.exp(masses - masses.max()) * (np.gradient(_LAPSES) * _LAPSE_PRIOR.pdf(_LAPSES))[:, None]
+    weights = weights.ravel() / weights.sum()
+    flat = [node for row in found for node in row]
+    side_bias, side_bias_ci95 = _side_bias(flat, weights)
+    ceilings = _ceilings(flat, weights, followed, others)
+    low, high = np.quantile(ceilings, _TAILS)
     return PsychometricFit(
-        side_bias=float((weights * biases).sum()),
-        side_bias_ci95=(float(bias_low), float(bias_high)),
-        lapse=float(fine @ density / density.sum()),
-        lapse_ci95=(float(low), float(high)),
+        side_bias=side_bias,
+        side_bias_ci95=side_bias_ci95,
+        lapse=lapse,
+        lapse_ci95=lapse_ci95,
+        noise_ceiling=float(ceilings.mean()),
+        noise_ceiling_ci95=(float(low), float(high)),
+        spread=float(np.sqrt(weights @ [node.variance for node in flat])),
     )
 
 
-def _laplace(
-    followed: np.ndarray,
-    others: np.ndarray,
-    signs: np.ndarray,
-    lapse: float,
-    prior_variance: float,
-    point: np.ndarray,
-) -> tuple[float, np.ndarray, float]:
-    """Return the log evidence, the mode (in prior SDs) and the side bias's posterior variance there."""
-    # Averaged over a Gaussian, a logistic is about one that is less steep (MacKay 1992).
-    slope = 1 / np.sqrt(1 + np.pi / 8 * prior_variance * others)
-    design = np.column_stack(
-        [np.sqrt(prior_variance) * followed, np.full(len(followed), np.sqrt(BIAS_VARIANCE))]
-    )
-    design *= (slope * signs)[:, None]  # so that a positive logit is for the side that was chosen
+def _followed(
+    differences: np.ndarray, squares: np.ndarray, pairs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the trials along the directions that matter most to them, and the variance that is left of each.
 
-    def log_chosen(logits: np.ndarray) -> np.ndarray:
-        return np.log(lapse / 2 + (1 - lapse) * expit(logits)) if lapse else log_expit(logits)
+    What is left of a pair that was shown several times is the same each time: a direction of its own.
+    """
+    _, vectors = np.linalg.eigh(differences.T @ differences)
+    followed = differences @ vectors[:, -_DIRECTIONS:]
+    others = np.maximum(squares - np.square(followed).sum(1), 0)
+    _, couple = np.unique(np.sort(pairs, axis=1), axis=0, return_inverse=True)
+    repeated = np.bincount(couple)[couple] > 1
+    if not (repeated.any() and others[repeated].max() > 1e-6):
+        return followed, others
+    _, place = np.unique(couple[repeated], return_inverse=True)
+    own = np.zeros((len(pairs), place.max() + 1))
+    own[np.flatnonzero(repeated), place] = np.sqrt(others[repeated])
+    own[pairs[:, 0] > pairs[:, 1]] *= -1
+    return np.column_stack([own, followed]), np.where(repeated, 0.0, others)
 
-    def slopes(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        p_this, p_other = expit(logits), expit(-logits)
-        if not lapse:
-            return p_other, p_this * p_other
-        # How probably the observer looked, if they chose this side, and if they had chosen the other.
-        looked = (1 - lapse) * p_this / (lapse / 2 + (1 - lapse) * p_this)
-        had_looked = (1 - lapse) * p_other / (lapse / 2 + (1 - lapse) * p_other)
-        # Fisher's information, which is never negative.
-        return looked * p_other, looked * had_looked * p_this * p_other
 
-    found = mode(design, log_chosen, slopes, point, _ENOUGH)
-    return found.log_evidence, found.weights, found.last_variance
+def _design(followed: np.ndarray, variance: float) -> np.ndarray:
+    """Return the trials, the side bias last, in units of the prior's standard deviations."""
+    bias = np.full(len(followed), np.sqrt(BIAS_VARIANCE))
+    return np.column_stack([np.sqrt(variance) * followed, bias])
+
+
+def _lapse(log_masses: np.ndarray) -> tuple[float, tuple[float, float]]:
+    """Return mean and interval of the lapse rate; the evidence between the nodes is interpolated."""
+    fine = np.linspace(0, _LAPSES[-1], 2001)
+    density = np.exp(PchipInterpolator(_LAPSES, log_masses - log_masses.max())(fine)) * _LAPSE_PRIOR.pdf(fine)
+    low, high = np.interp(_TAILS, np.cumsum(density) / density.sum(), fine)
+    return float(fine @ density / density.sum()), (float(low), float(high))
+
+
+def _side_bias(nodes: list[_Node], weights: np.ndarray) -> tuple[float, tuple[float, float]]:
+    """Return mean and interval of the side bias, a mixture of Gaussians, one a node."""
+    biases = np.sqrt(BIAS_VARIANCE) * np.array([node.posterior.mean[-1] for node in nodes])
+    sds = np.sqrt(BIAS_VARIANCE * np.array([node.posterior.covariance[-1, -1] for node in nodes]))
+    places = np.linspace((biases - 6 * sds).min(), (biases + 6 * sds).max(), 2001)
+    low, high = np.interp(_TAILS, norm.cdf(places[:, None], biases, sds) @ weights, places)
+    return float(weights @ biases), (float(low), float(high))
+
+
+def _ceilings(
+    nodes: list[_Node], weights: np.ndarray, followed: np.ndarray, others: np.ndarray
+) -> np.ndarray:
+    """Draw noise ceilings from their posterior, shape (draws,)."""
+    random = np.random.default_rng(0)
+    draws = random.multinomial(_DRAWS, weights)
+    ceilings = []
+    for node, count in zip(nodes, draws, strict=True):
+        if count:
+            drawn = random.multivariate_normal(
+                node.posterior.mean, node.posterior.covariance, count, method="cholesky"
+            )
+            rest = random.standard_normal((len(others), count)) * np.sqrt(node.variance * others)[:, None]
+            p_right = expit(_design(followed, node.variance) @ drawn.T + rest)
+            p_right = node.lapse / 2 + (1 - node.lapse) * p_right
+            ceilings.append(np.maximum(p_right, 1 - p_right).mean(0))
+    return np.concatenate(ceilings)

@@ -14,7 +14,7 @@ Rasmussen & Williams (2006). Gaussian Processes for Machine Learning, sections 3
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import get_blas_funcs, get_lapack_funcs
+from scipy.linalg import block_diag, get_blas_funcs, get_lapack_funcs
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
@@ -23,7 +23,9 @@ from catpref.models.newton import minimise
 _trmm, _trsm, _trsv = get_blas_funcs(("trmm", "trsm", "trsv"), dtype=float)
 _potrf, _potrs = get_lapack_funcs(("potrf", "potrs"), dtype=float)
 
-_FACTOR_SD = 3.0  # of the log variances: one region may well matter 20 times more than another
+_FACTOR_SD = 2.0  # of the log variances: one region may well matter 20 times more than another
+# Mean and standard deviation of the log variance of image effects, in squared logits.
+_EFFECT_PRIOR = 0.0, 1.5
 _LIMIT = 12.0  # on the log variances, so that no step of the search overflows
 _ROUNDS = 6
 _STEPS = 12
@@ -34,14 +36,14 @@ _LEAST_INFORMATION = 1e-15  # of the greatest: what a Cholesky factor needs is a
 
 def block_variances(
     grams: np.ndarray, factors: np.ndarray, incidence: np.ndarray, choices: np.ndarray
-) -> np.ndarray:
-    """Find how much each block matters.
+) -> tuple[np.ndarray, float]:
+    """Find how much each block matters, and how much the image itself does beside them.
 
     Parameters
     ----------
     grams
         Inner products of the items (images, or differences of two) within each block, each with a mean diagonal
-        of about one, shape (blocks, items, items).
+        of about one, and, last, if every image were a dimension of its own, shape (blocks + 1, items, items).
     factors
         1 where a block has a factor, shape (blocks, factors).
     incidence
@@ -53,14 +55,20 @@ def block_variances(
     -------
     ndarray
         Each block's prior variance, shape (blocks,).
+    float
+        That of the image effects.
     """
-    blocks, items, _ = grams.shape
+    blocks, (items, _) = len(factors), grams.shape[1:]
     # Half as long a memory to read: the search for the factors takes its time for little else.
-    flat = grams.reshape(blocks, -1).astype(np.float32)
-    factors = np.column_stack([factors, np.ones(blocks)])  # the last one scales all blocks
+    flat = grams.reshape(len(grams), -1).astype(np.float32)
+    # The last factor but one scales all blocks; the last one is that of the image effects.
+    factors = np.asarray(block_diag(np.column_stack([factors, np.ones(blocks)]), np.ones((1, 1))))
+    shares = np.append(np.full(blocks, 1 / blocks), 1.0)
+    usual, sd = np.zeros(factors.shape[1]), np.full(factors.shape[1], _FACTOR_SD)
+    usual[-1], sd[-1] = _EFFECT_PRIOR
 
     def variances(logs: np.ndarray) -> np.ndarray:
-        return np.exp(factors @ logs) / blocks
+        return np.exp(factors @ logs) * shares
 
     def weighted(block: np.ndarray) -> np.ndarray:
         return (block.astype(np.float32) @ flat).reshape(items, items).astype(float)
@@ -69,9 +77,10 @@ def block_variances(
         block = variances(point)
         value, outer = observed.log_likelihood(weighted(block))
         slope = factors.T @ (block * (flat @ outer.ravel().astype(np.float32)) / 2)
-        return np.square(point / _FACTOR_SD).sum() / 2 - value, point / _FACTOR_SD**2 - slope
+        apart = (point - usual) / sd
+        return np.square(apart).sum() / 2 - value, apart / sd - slope
 
-    logs = np.zeros(factors.shape[1])
+    logs = usual
     weights = np.zeros(items)
     for _ in range(_ROUNDS):
         gram = weighted(variances(logs))
@@ -92,7 +101,8 @@ def block_variances(
         logs = found
         if moved < 0.1:
             break
-    return variances(logs)
+    found = variances(logs)
+    return found[:-1], float(found[-1])
 
 
 @dataclass(frozen=True)

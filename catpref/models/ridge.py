@@ -27,6 +27,10 @@ class _Ridge:
     regression: LogisticRegression
     differences: np.ndarray
 
+    @property
+    def side_bias(self) -> float:
+        return float(np.ravel(self.regression.intercept_)[0])
+
     def p_right(self, trials: np.ndarray) -> np.ndarray:
         return self.regression.predict_proba(self.differences[trials])[:, 1]
 
@@ -71,5 +75,6 @@ RIDGE = Model(
     "ridge regression",
     _fit,
     needs=("embeddings", "kernels"),
+    features=lambda data: data.components,
     is_baseline=True,
 )

@@ -24,8 +24,9 @@ from catpref.models import laplace, stored
 from catpref.models.calibration import fit_gain
 from catpref.models.components import IMAGES_AT_ONCE, MOST_COMPONENTS, components_of, mixing_of
 from catpref.models.interface import Data, Epoch, Images, Model
+from catpref.models.learned import learned_from
 from catpref.models.study_cnn import CHANNELS
-from catpref.models.utility import Utility, learned_from, project
+from catpref.models.utility import Utility, project
 
 EPOCHS = 6
 _MEMBERS = 2  # networks, from different initial weights, whose utilities are averaged
@@ -334,6 +335,10 @@ class _Trained:
     @property
     def history(self) -> list[Epoch]:
         return self.model.history
+
+    @property
+    def side_bias(self) -> float:
+        return self.model.side_bias
 
     def p_right(self, trials: np.ndarray) -> np.ndarray:
         shown, indices = np.unique(self.data.pairs[trials], return_inverse=True)

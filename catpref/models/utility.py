@@ -1,37 +1,33 @@
-"""The signed utility: each image has a cuteness, linear in its embedding, and the cuter image is chosen.
+"""The signed utility: each image has a cuteness, and the cuter image is chosen.
 
 P(right) = logistic(u(right) − u(left) + side bias). With the side bias set aside, swapping the sides turns
-P(right) into 1 − P(right), by construction. The weights have a Gaussian prior, so that an embedding may have
-many more dimensions than there are trials: the solution lies in the span of the training images, and is found
-there.
+P(right) into 1 − P(right), by construction. u is linear in the image's embedding, plus an image effect: what the
+embedding does not carry of the image's appeal. All weights have a Gaussian prior, so that an embedding may have many
+more dimensions than there are trials: the solution lies in the span of the training images, and is found there.
+Known images have their effect; new ones have the uncertainty of theirs.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.linalg import eigh
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from catpref.design.splits import split
 from catpref.errors import BadInput
-from catpref.models import laplace, relevance, stored
-from catpref.models.calibration import fit_gain
-from catpref.models.interface import Data, Images, Model
-from catpref.models.kernels import Kernels, directions, kernels_of, right_minus_left
+from catpref.models import laplace, stored
+from catpref.models.interface import Images, Model
+from catpref.models.kernels import kernels_of, right_minus_left
+from catpref.models.learned import Learned, gain_of, learn, learned_directions, learned_from, moderated
 from catpref.models.standardised import by_slices
 from catpref.perception.embeddings import Blocks
 
-_DIRECTIONS = 64  # of the posterior that a model keeps; along all others it is as unsure as the prior
 _CALIBRATION_FOLDS = 5
-# Mean and standard deviation of the log gain. Simulated observers of drawn cats, with 177 trials or 1225, needed one
-# of 0.2 to 0.35 on average; what 177 trials themselves tell of theirs has nothing to do with what they need.
-_USUAL_GAIN = 0.3, 0.2
-_RELEVANCE_TRIALS = 250  # enough to tell the relevant blocks
 _CLEARLY = 1.1  # times as far: new images of the same kind are not, those of other kinds mostly more
 _ROUNDING = 1e-3  # of the shrinkage, which is a difference
 _LEAST_REST = 1e-4  # of a dimension's variance, once the image is left out that it mostly comes from
@@ -58,7 +54,14 @@ class Utility:
     side_bias, side_bias_sd
         The preference for the right whatever it shows, in logits.
     gain
-        What the logits of a choice are multiplied by, so that P(right) is calibrated for images never seen.
+        What the utilities of new images are multiplied by, so that P(right) is calibrated for them.
+    known, effects, effect_directions
+        Of each training image the digest of its embedding, shape (images,), the posterior mode of its effect, shape
+        (images,), and what its effect adds to the image's place along `weight_directions`, shape (images, kept).
+    known_utilities
+        Mean and standard deviation of the training images' utilities, shape (2, images).
+    effect_variance
+        Prior variance of an image effect, in units of `prior_variance`.
     farthest
         The distance (see `distances`) of the training image that is least like the others, from those.
     """
@@ -73,6 +76,11 @@ class Utility:
     side_bias: float
     side_bias_sd: float
     gain: float
+    known: np.ndarray
+    effects: np.ndarray
+    effect_directions: np.ndarray
+    known_utilities: np.ndarray
+    effect_variance: float
     farthest: float
 
     def utilities(self, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +92,12 @@ class Utility:
             Shape (images, dimensions).
         """
         mean, variance = self._posterior(embeddings, None, bias_scale=0.0)
-        return self.gain * mean, self.gain * np.sqrt(variance)
+        sd = np.sqrt(variance)
+        if self.known_utilities.size:
+            place = self._known(embeddings)
+            is_known = place >= 0
+            mean[is_known], sd[is_known] = self.known_utilities[:, place[is_known]]
+        return mean, sd
 
     def p_right(self, embeddings: np.ndarray, pairs: np.ndarray, side_bias: bool = True) -> np.ndarray:
         """Predict choices, averaged over what the training choices left open (MacKay's approximation).
@@ -105,7 +118,7 @@ class Utility:
         """
         bias_scale = np.sqrt(laplace.BIAS_VARIANCE) if side_bias else 0.0
         mean, variance = self._posterior(embeddings, pairs, bias_scale)
-        return expit(_moderated(mean, variance, self.gain, self.side_bias if side_bias else 0.0))
+        return expit(moderated(mean, variance, self.side_bias if side_bias else 0.0))
 
     def distances(self, embeddings: np.ndarray) -> np.ndarray:
         """Return how unlike the training images others are; see `far`.
@@ -140,12 +153,9 @@ class Utility:
         return self.distances(embeddings) > _CLEARLY * self.farthest
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """Return everything there is to save, by name, as float32 (the directions as float16)."""
-        halved = {"weight_directions"}
+        """Return everything there is to save, by name, as float32 (directions as float16, digests as int64)."""
         return {
-            field.name: np.atleast_1d(getattr(self, field.name)).astype(
-                np.float16 if field.name in halved else np.float32
-            )
+            field.name: np.atleast_1d(getattr(self, field.name)).astype(_TYPES.get(field.name, np.float32))
             for field in fields(self)
         }
 
@@ -165,18 +175,19 @@ class Utility:
         ValueError
             If a part is missing, has another shape or type, or a value that cannot be.
         """
-        arrays = ("centre", "scale", "weights", "weight_directions", "bias_directions", "shrinkage")
-        numbers = ("prior_variance", "side_bias", "side_bias_sd", "gain", "farthest")
-        kept = tensors["shrinkage"].size if "shrinkage" in tensors else 0
+        numbers = ("prior_variance", "side_bias", "side_bias_sd", "gain", "effect_variance", "farthest")
+        kept, images = (tensors[name].size if name in tensors else 0 for name in ("shrinkage", "known"))
         shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("centre", "scale", "weights"), (dimensions,))
         shapes |= {"weight_directions": (kept, dimensions), "bias_directions": (kept,), "shrinkage": (kept,)}
-        stored.check(tensors, shapes | dict.fromkeys(numbers, (1,)), {"weight_directions": np.float16})
+        shapes |= {"known": (images,), "effects": (images,), "effect_directions": (images, kept)}
+        shapes |= {"known_utilities": (2, images)}
+        stored.check(tensors, shapes | dict.fromkeys(numbers, (1,)), _TYPES)
         stored.check_positive(tensors, "scale", "prior_variance", "gain")
-        if tensors["farthest"] < 0 or tensors["side_bias_sd"] < 0:
-            raise ValueError("farthest and side_bias_sd must not be negative")
+        if min(tensors[name][0] for name in ("farthest", "side_bias_sd", "effect_variance")) < 0:
+            raise ValueError("farthest, side_bias_sd and effect_variance must not be negative")
         if ((tensors["shrinkage"] < -_ROUNDING) | (tensors["shrinkage"] > 1 + _ROUNDING)).any():
             raise ValueError("shrinkage must be between 0 and 1")
-        parts: dict[str, Any] = {name: tensors[name] for name in arrays}
+        parts: dict[str, Any] = {name: tensors[name] for name in shapes}
         parts |= {name: float(tensors[name][0]) for name in numbers}
         return cls(**parts)
 
@@ -184,22 +195,54 @@ class Utility:
         self, embeddings: np.ndarray, pairs: np.ndarray | None, bias_scale: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of the utility of images, or of the utility differences of pairs."""
-        rows = len(embeddings) if pairs is None else len(pairs)
         sides = None if pairs is None else torch.from_numpy(np.ascontiguousarray(pairs.T))
         onto = torch.from_numpy(np.vstack([self.weights, self.weight_directions]).astype(np.float32)).T
 
         def project(columns: slice, part: Tensor) -> tuple[np.ndarray, np.ndarray]:
-            vectors = part if sides is None else part[sides[1]] - part[sides[0]]
-            return (vectors @ onto[columns]).numpy(), vectors.square_().sum(1).numpy()
+            apart = part if sides is None else part[sides[1]] - part[sides[0]]
+            return (part @ onto[columns]).numpy(), apart.square_().sum(1).numpy()
 
-        projected, square = np.zeros((rows, onto.shape[1])), np.zeros(rows)
+        projected = np.zeros((len(embeddings), onto.shape[1]))
+        square = np.zeros(len(embeddings) if pairs is None else len(pairs))
         for of_slice, square_of_slice in by_slices(embeddings, self.centre, self.scale, project):
             projected += of_slice
             square += square_of_slice
-        mean = projected[:, 0]
+
+        place = self._known(embeddings)
+        is_known = place >= 0
+        projected[~is_known, 0] *= self.gain
+        projected[is_known, 0] += self.effects[place[is_known]]
+        projected[is_known, 1:] += self.effect_directions[place[is_known]]
+        effects = np.ones(len(square))
+        if pairs is not None:
+            projected = right_minus_left(projected, pairs)
+            # Identical images, under one name or several, have one effect.
+            effects = np.where((square > 0) & (pairs[:, 0] != pairs[:, 1]), 2.0, 0.0)
         along = np.sqrt(self.prior_variance) * projected[:, 1:] + bias_scale * self.bias_directions
-        prior = self.prior_variance * square + bias_scale**2
-        return mean, np.maximum(prior - np.square(along) @ self.shrinkage, 0)
+        prior = self.prior_variance * (square + self.effect_variance * effects) + bias_scale**2
+        return projected[:, 0], np.maximum(prior - np.square(along) @ self.shrinkage, 0)
+
+    def _known(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return the place of each image among the training images, −1 for new ones, shape (images,)."""
+        order = np.argsort(self.known)
+        digests = _digests(embeddings)
+        place = order[np.searchsorted(self.known, digests, sorter=order).clip(max=len(order) - 1)]
+        return np.where(self.known[place] == digests, place, -1)
+
+
+_TYPES: dict[str, Any] = {
+    "weight_directions": np.float16,
+    "effect_directions": np.float16,
+    "known": np.int64,
+}
+
+
+def _digests(embeddings: np.ndarray) -> np.ndarray:
+    """Return what tells embeddings apart: a hash of each, as int64."""
+    return np.array(
+        [int.from_bytes(blake2b(one.tobytes(), digest_size=8).digest(), signed=True) for one in embeddings],
+        np.int64,
+    )
 
 
 # The matrices are so small that two threads of a linear algebra library mostly wait for each other.
@@ -225,86 +268,18 @@ def fit(
     blocks
         Which dimensions share their relevance; None takes all for equally relevant.
     seed
-        See `learn`.
+        Of the folds that the gain is found on; see `learn`, too.
     """
-    return project(
-        learn(kernels_of(embeddings, pairs, blocks), choices, np.arange(len(pairs)), seed), embeddings
-    )
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What some trials of a session taught, ready to predict the others.
-
-    Attributes
-    ----------
-    kernels
-        Of the session.
-    variances
-        Prior variance of each block, up to a common factor, shape (blocks,).
-    span
-        Directions in which the training trials' embeddings differ, as combinations of the items, shape (items,
-        rank).
-    differences
-        Right minus left along these directions, of all the session's trials, shape (trials, rank).
-    squares
-        Squared distance of left and right along all directions, shape (trials,).
-    posterior
-        Over the weights of these directions and the side bias.
-    gain
-        See `Utility`.
-    """
-
-    kernels: Kernels
-    variances: np.ndarray
-    span: np.ndarray
-    differences: np.ndarray
-    squares: np.ndarray
-    posterior: laplace.Posterior
-    gain: float
-
-    def p_right(self, trials: np.ndarray, side_bias: bool = True) -> np.ndarray:
-        """Predict trials of the session, as `Utility.p_right` does."""
-        mean, variance = _moments_of(
-            self.posterior, self.differences[trials], self.squares[trials], side_bias
+    kernels, everything = kernels_of(embeddings, pairs, blocks), np.arange(len(pairs))
+    try:
+        folds = split(
+            np.unique(pairs, return_inverse=True)[1].reshape(-1, 2), "images", _CALIBRATION_FOLDS, seed
         )
-        bias = self.posterior.side_bias if side_bias else 0.0
-        return expit(_moderated(mean, variance, self.gain, bias))
-
-
-def learn(kernels: Kernels, choices: np.ndarray, train: np.ndarray, seed: int = 0) -> Learned:
-    """Learn a utility from some trials of a session; nothing of the other choices is used.
-
-    The prior's strength, overall and for each block of dimensions, is the one with the greatest marginal
-    likelihood; the gain is the one under which choices between training images left out in turn are most likely.
-
-    Parameters
-    ----------
-    kernels
-        Of the session.
-    choices
-        0 = left, 1 = right, of all its trials, shape (trials,).
-    train
-        The trials to learn from, as indices.
-    seed
-        Seed of the folds that the calibration uses, and of the trials that tell the relevant blocks.
-    """
-    variances = _relevance(kernels, choices, train, seed)
-    gram = kernels.gram(variances)
-    span = directions(gram, kernels.pairs[train])
-    differences = right_minus_left(gram @ span, kernels.pairs)
-    left, right = kernels.pairs.T
-    squares = gram[left, left] + gram[right, right] - 2 * gram[left, right]
-    posterior = laplace.fit(differences[train], choices[train])
-    gain = _calibrate(
-        differences[train],
-        squares[train],
-        kernels.images[train],
-        choices[train],
-        posterior.prior_variance,
-        seed,
-    )
-    return Learned(kernels, variances, span, differences, squares, posterior, gain)
+    except BadInput:
+        folds = []  # too little data to leave any out
+    held_out = [(learn(kernels, choices, train, seed), test) for train, test in folds]
+    gain = gain_of(held_out, choices)
+    return project(replace(learn(kernels, choices, everything, seed), gain=gain), embeddings)
 
 
 def project(learned: Learned, embeddings: np.ndarray) -> Utility:
@@ -313,7 +288,7 @@ def project(learned: Learned, embeddings: np.ndarray) -> Utility:
     sizes = np.bincount(kernels.blocks.of_dimension, minlength=len(learned.variances))
     relevance = (learned.variances / sizes)[kernels.blocks.of_dimension]
     scale = (kernels.scale / np.sqrt(relevance)).astype(np.float32)
-    vectors, shrinkage = _learned_directions(posterior)
+    vectors, shrinkage = learned_directions(posterior)
     onto = np.column_stack([learned.span @ posterior.weights, learned.span @ vectors[:-1]])
     shown, indices = np.unique(kernels.images, return_inverse=True)
     if len(onto) != len(shown):  # items are trials
@@ -332,10 +307,16 @@ def project(learned: Learned, embeddings: np.ndarray) -> Utility:
 
     if len(shown) < len(embeddings):
         embeddings = embeddings[shown]
+    # Only differences of utilities mean anything: effects are told against their mean. Copies of an image have one.
+    known, copies = np.unique(_digests(embeddings), return_inverse=True)
+    effects = np.zeros((len(known), onto.shape[1]))
+    np.add.at(
+        effects, copies, learned.effect_variance * (onto - onto.mean(0)) / np.bincount(copies)[copies, None]
+    )
     apart = torch.zeros(len(shown))
     for of_slice in by_slices(embeddings, kernels.centre, scale, project_slice):
         apart += of_slice
-    return Utility(
+    model = Utility(
         centre=kernels.centre,
         scale=scale,
         weights=projected[:, 0].numpy(),
@@ -346,8 +327,17 @@ def project(learned: Learned, embeddings: np.ndarray) -> Utility:
         side_bias=posterior.side_bias,
         side_bias_sd=posterior.side_bias_sd,
         gain=learned.gain,
+        known=known,
+        effects=effects[:, 0],
+        effect_directions=effects[:, 1:],
+        known_utilities=np.empty((2, 0)),
+        effect_variance=learned.effect_variance,
         farthest=float(apart.max() / embeddings.shape[1]),
     )
+    place = model._known(embeddings)
+    known_utilities = np.empty((2, len(known)))
+    known_utilities[:, place] = model.utilities(embeddings)
+    return replace(model, known_utilities=known_utilities)
 
 
 def _left_out(deviations: Tensor, weights: Tensor) -> Tensor:
@@ -369,81 +359,6 @@ def _left_out(deviations: Tensor, weights: Tensor) -> Tensor:
     )
 
 
-def _relevance(kernels: Kernels, choices: np.ndarray, train: np.ndarray, seed: int) -> np.ndarray:
-    """Find how much each block matters, from so many trials that more would hardly tell more."""
-    blocks = len(kernels.blocks.factors)
-    if blocks == 1:
-        return np.ones(1)
-    if min(len(np.unique(kernels.pairs[train])), len(train)) > _RELEVANCE_TRIALS:
-        train = np.random.default_rng(seed).choice(train, _RELEVANCE_TRIALS, replace=False)
-    items, indices = np.unique(kernels.pairs[train], return_inverse=True)
-    pairs = indices.reshape(-1, 2)
-    by_items = len(items) <= len(train)
-    incidence = right_minus_left(np.eye(len(items)), pairs)
-    grams = np.array([kernels.gram_of_block(block, items) for block in range(blocks)])
-    if not by_items:
-        grams = np.array([right_minus_left(right_minus_left(gram, pairs).T, pairs) for gram in grams])
-        incidence = np.eye(len(train))
-    return relevance.block_variances(grams, kernels.blocks.factors, incidence, choices[train])
-
-
-def _learned_directions(posterior: laplace.Posterior) -> tuple[np.ndarray, np.ndarray]:
-    """Return the directions that the choices told most about, and how much of the prior variance they took."""
-    size = len(posterior.precision)
-    values, vectors = eigh(posterior.precision, subset_by_index=(max(0, size - _DIRECTIONS), size - 1))
-    return vectors, 1 - 1 / values
-
-
-def _moments_of(
-    posterior: laplace.Posterior, differences: np.ndarray, squares: np.ndarray, side_bias: bool = True
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and the variance of the utility differences of trials, before the gain."""
-    vectors, shrinkage = _learned_directions(posterior)
-    bias_scale = np.sqrt(laplace.BIAS_VARIANCE) if side_bias else 0.0
-    along = np.sqrt(posterior.prior_variance) * (differences @ vectors[:-1]) + bias_scale * vectors[-1]
-    variance = posterior.prior_variance * squares + bias_scale**2 - np.square(along) @ shrinkage
-    return differences @ posterior.weights, np.maximum(variance, 0)
-
-
-def _calibrate(
-    differences: np.ndarray,
-    squares: np.ndarray,
-    images: np.ndarray,
-    choices: np.ndarray,
-    prior_variance: float,
-    seed: int,
-) -> float:
-    """Find the gain on utility differences that makes choices between left-out images most likely."""
-    try:
-        folds = split(images, "images", _CALIBRATION_FOLDS, seed)
-    except BadInput:
-        return float(np.exp(_USUAL_GAIN[0]))  # too little data to leave any out
-    held_out = []
-    for train, test in folds:
-        posterior = laplace.fit(differences[train], choices[train], prior_variance)
-        bias = np.full(len(test), posterior.side_bias)
-        held_out.append((*_moments_of(posterior, differences[test], squares[test]), bias, choices[test]))
-    mean, variance, bias, chosen = (np.concatenate(part) for part in zip(*held_out, strict=True))
-    gain, _ = fit_gain(lambda gain: _moderated(mean, variance, gain, bias), chosen, _USUAL_GAIN)
-    return gain
-
-
-def _moderated(
-    mean: np.ndarray, variance: np.ndarray, gain: float, side_bias: float | np.ndarray
-) -> np.ndarray:
-    """Shrink logits by their uncertainty, so that their logistic is the average over it (MacKay 1992)."""
-    return gain * mean / np.sqrt(1 + np.pi / 8 * variance) + side_bias
-
-
-def learned_from(data: Data, train: np.ndarray) -> Learned:
-    """Learn from trials of a session, or return what was learned from the same trials before."""
-    key = train.tobytes()
-    learned = data.found.get(key) or learn(data.kernels, data.choices, train, data.seed)
-    if key in data.shared:
-        data.found[key] = learned
-    return learned
-
-
 def _restore(
     tensors: Mapping[str, np.ndarray], channels: int, grid: int, map_size: int | None, device: str
 ) -> Utility:
@@ -458,6 +373,8 @@ UTILITY = Model(
     "utility",
     "signed utility",
     lambda data, train, _: learned_from(data, train),
+    features=lambda data: data.components,
+    gain_of=gain_of,
     needs=("embeddings", "kernels"),
     predictor=lambda fitted, data: project(fitted, data.embeddings),
     p_right=lambda model, images, pairs: model.p_right(images.embeddings, pairs),

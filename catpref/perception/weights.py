@@ -19,7 +19,7 @@ from catpref.errors import BadInput, is_out_of_memory
 
 _MOST = 4 << 30  # bytes: the largest networks of torchvision have half as many
 _MOST_HEADER = 1 << 20  # bytes of a safetensors file's header: a network's of a thousand tensors has a tenth
-_TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "U8": np.uint8}
+_TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "U8": np.uint8}
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ import numpy as np
 
 from catpref._io.progress import progress
 from catpref.design.splits import Fold, split
-from catpref.evaluation import scores
 from catpref.models import study_cnn
 from catpref.models.interface import Epoch
 from catpref.models.study_cnn import StudyCNN
 from catpref.perception.backbones import Backbone
 from catpref.perception.lpips_maps import distance_maps
+from catpref.replication import chance
 from catpref.replication.leaks import Arrangement, arrange, linear_reader, recognised, sidedness
 from catpref.replication.results import MAPS, Answers, Controls, Leak, Run, Study, Swap
 from catpref.stimuli.images import open_image
@@ -183,19 +183,15 @@ def score(
         The training's.
     """
     train, test = fold
-    unrelated = scores.unrelated_choices(pairs, choices, seed=seed)[:, test]
-    one_fold = np.zeros(len(test), int)
-    found = scores.score(
-        answers.astype(float), choices[test], pairs[test], one_fold, unrelated=unrelated, seed=seed
-    )
-    assert found.p_value is not None
+    hits = (answers == (choices[test] == 1)).astype(float)
+    unrelated = chance.unrelated_choices(pairs, choices, seed=seed)[:, test]
     return Run(
         title=title,
         n_train=len(train),
         n_test=len(test),
-        accuracy=found.accuracy,
-        accuracy_ci95=found.accuracy_ci95,
-        p_value=found.p_value,
+        accuracy=float(hits.mean()),
+        accuracy_ci95=chance.accuracy_interval(hits, pairs[test], seed=seed),
+        p_value=chance.p_value(answers, choices[test], unrelated),
         majority=float((choices[test] == (choices[train].mean() > 0.5)).mean()),
         classes=len(np.unique(answers)),
         history=history or [],

@@ -23,7 +23,10 @@ from catpref.report.faces import SIDE, Faces
 
 BLUE, GREEN, ORANGE, GREY, INK = "#2f6db5", "#2f8f6b", "#d9742b", "#8b9098", "#24272c"
 COLOURS = {"utility": BLUE, "siamese_cnn": GREEN, "study_cnn": ORANGE}
+MARKERS = {"utility": "o", "siamese_cnn": "s", "study_cnn": "^"}  # for readers and printers without colours
 _MEAN_FACES = 100  # enough for a mean
+_LEAST_REACH = 0.1  # logits a cell, from which on colours are full: what is smaller is drawn pale
+_LEAST_PEAK = 2  # times an even share, likewise
 
 STYLE: Any = {
     "font.size": 10,
@@ -43,7 +46,7 @@ def draw_all(analysis: Analysis, faces: Faces) -> dict[str, Figure]:
     """Draw every figure that the analysis has something to show in, by name."""
     with mpl.rc_context(STYLE):
         drawn = {"accuracy": accuracy(analysis), "calibration": calibration(analysis)}
-        if analysis.contributions is not None:
+        if analysis.contributions is not None and analysis.better_than_chance:
             drawn["ranking"] = ranking(analysis, faces)
             drawn["regions"] = regions(analysis, faces)
         if analysis.learning_curve is not None:
@@ -72,7 +75,7 @@ def accuracy(analysis: Analysis) -> Figure:
         colour = COLOURS.get(result.model, GREY)
         low, high = result.scores.accuracy_ci95
         axes.plot([low, high], [row, row], color=colour, linewidth=2.5, solid_capstyle="round")
-        axes.plot(result.scores.accuracy, row, "o", color=colour, markersize=7)
+        axes.plot(result.scores.accuracy, row, MARKERS.get(result.model, "D"), color=colour, markersize=7)
     axes.set_yticks(range(len(results)), [MODELS[result.model].title for result in results])
     axes.set_ylim(-0.6, len(results) - 0.3)
     axes.set_xlabel("accuracy on held-out trials, with 95% interval")
@@ -94,6 +97,7 @@ def calibration(analysis: Analysis) -> Figure:
             observed,
             s=20 + 200 * count / count.sum(),
             color=colour,
+            marker=MARKERS.get(result.model, "D"),
             label=MODELS[result.model].title,
         )
         for x, part, trials in zip(predicted, observed, count, strict=True):
@@ -138,21 +142,18 @@ def learning_curve(curve: LearningCurve, ceiling: float | None) -> Figure:
                       textcoords="offset points", ha="right")  # fmt: skip
     most = curve.trials[-1]
     if curve.limit is not None and curve.half is not None:
-        trials = np.linspace(0, 1.5 * most, 200)
-        expected = 0.5 + (curve.limit - 0.5) * trials / (trials + curve.half)
-        seen = trials <= most
-        axes.plot(trials[seen], expected[seen], color=BLUE, linewidth=2)
-        axes.plot(trials[~seen], expected[~seen], color=BLUE, linewidth=2, linestyle=":")
+        trials = np.linspace(curve.trials[0], most, 200)
+        axes.plot(trials, 0.5 + (curve.limit - 0.5) * trials / (trials + curve.half), color=BLUE, linewidth=2)
     for number, (low, high) in zip(curve.trials, curve.accuracy_ci95, strict=True):
         axes.plot([number, number], [low, high], color=BLUE, linewidth=1.2)
     axes.plot(curve.trials, curve.accuracy, "o", color=BLUE, markersize=7)
     needed = curve.trials_for_90_percent
-    if needed is not None and curve.limit is not None and needed <= 1.5 * most:
+    if needed is not None and curve.limit is not None:
         reached = 0.5 + 0.9 * (curve.limit - 0.5)
         axes.plot([needed, needed], [0.5, reached], color=ORANGE, linewidth=1.2)
         axes.annotate(f"90% of the gain:\n{needed:.0f} trials", (needed, 0.5), (5, 14), color=ORANGE,
                       textcoords="offset points", va="bottom")  # fmt: skip
-    axes.set_xlim(0, 1.5 * most)
+    axes.set_xlim(0, 1.1 * most)
     axes.set(xlabel="training trials", ylabel="accuracy on held-out trials")
     return figure
 
@@ -169,23 +170,24 @@ def regions(analysis: Analysis, faces: Faces, shown: int = 4) -> Figure:
 
     axes = left.subplots()
     parts = 100 * attribution.shares(analysis.contributions)
-    most = max(float(parts.max()), 1e-9)
+    most = max(float(parts.max()), min(100.0, 100 * _LEAST_PEAK / parts.size))
+    apart = analysis.contributions - analysis.contributions.mean(0)
+    pale = min(1.0, float(np.abs(apart).max()) / _LEAST_REACH)
     axes.imshow(np.mean(some, axis=0), cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
     strength = np.clip(_smooth(parts / most), 0, 1)
     shades = mpl.colormaps["Oranges"](0.35 + 0.65 * strength)
-    shades[..., 3] = 0.85 * strength
+    shades[..., 3] = 0.85 * pale * strength
     axes.imshow(shades, extent=(0, 1, 1, 0))
     axes.set_title("over the mean face", fontsize=10)
     axes.axis("off")
     scale = ScalarMappable(Normalize(0, most), "Oranges")
-    bar = left.colorbar(scale, ax=axes, orientation="horizontal", shrink=0.7, pad=0.02)
+    bar = left.colorbar(scale, ax=axes, orientation="horizontal", shrink=0.7, pad=0.02, alpha=pale)
     bar.set_label(f"share of the preference in a cell of {len(parts)} × {len(parts)} (%)", fontsize=9)
     bar.outline.set_visible(False)  # type: ignore[union-attr]
 
     order = {image: number for number, image in enumerate(analysis.session.images)}
-    apart = analysis.contributions - analysis.contributions.mean(0)
     wanted = [order[name] for _, row in rows for name in row]
-    reach = float(np.abs(apart[wanted]).max(initial=1e-9))
+    reach = float(np.abs(apart[wanted]).max(initial=_LEAST_REACH))
     grid = np.atleast_2d(right.subplots(2, max(shown, 1), squeeze=False))
     for (title, row), line in zip(rows, grid, strict=True):
         for name, panel in zip(row, line, strict=False):
@@ -194,12 +196,16 @@ def regions(analysis: Analysis, faces: Faces, shown: int = 4) -> Figure:
             shades[..., 3] = np.clip(1.3 * np.abs(signed), 0, 0.85)
             panel.imshow(faces[name].grey, cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
             panel.imshow(shades, extent=(0, 1, 1, 0))
+            # What speaks against is dashed, so that it is told from what speaks for without colours.
+            levels = [level for level in (-0.5, 0.5) if signed.min() < level < signed.max()]
+            if levels:
+                panel.contour(signed, levels, extent=(0, 1, 0, 1), colors=INK, linewidths=0.7)
         line[0].set_title(title, fontsize=10, loc="left")
     for panel in grid.ravel():
         panel.axis("off")
     scale = ScalarMappable(Normalize(-reach, reach), "RdBu")
     bar = right.colorbar(scale, ax=list(grid.ravel()), orientation="horizontal", shrink=0.6, pad=0.02)
-    bar.set_label("speaks against the face  ·  speaks for it (logits a cell)", fontsize=9)
+    bar.set_label("speaks against the face (dashed)  ·  speaks for it (logits a cell)", fontsize=9)
     bar.outline.set_visible(False)  # type: ignore[union-attr]
     return figure
 

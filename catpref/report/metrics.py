@@ -22,6 +22,7 @@ def metrics_of(analysis: Analysis, total_seconds: float) -> dict[str, Any]:
             "participants": session.participants,
             "choice_right": float(session.trials["choice"].to_numpy().mean()),
             "excluded": session.excluded,
+            "duplicates": analysis.pictures.duplicates,
             "catch": None if session.catch is None else session.catch._asdict(),
         },
         "noise_ceiling": dataclasses.asdict(analysis.noise_ceiling),
@@ -30,9 +31,21 @@ def metrics_of(analysis: Analysis, total_seconds: float) -> dict[str, Any]:
             "weights_sha256": analysis.weights_sha256,
             "size": SIZE,
         },
-        "results": [_entry(result, options.split) for result in analysis.results],
-        "baselines": {result.model: _entry(result, options.split) for result in analysis.baselines},
-        "observer": None if analysis.observer is None else dataclasses.asdict(analysis.observer),
+        "results": [_entry(result, analysis) for result in analysis.results],
+        "baselines": {result.model: _entry(result, analysis) for result in analysis.baselines},
+        "better_than_chance": analysis.better_than_chance,
+        "observer": {
+            name: value
+            for name, value in dataclasses.asdict(analysis.observer).items()
+            if not name.startswith("noise_ceiling")
+        },
+        "choice_model": {
+            check.name: {name: value for name, value in dataclasses.asdict(check).items() if name != "name"}
+            for check in analysis.choice_model
+        },
+        "reaction_times": None
+        if analysis.reaction_times is None
+        else dataclasses.asdict(analysis.reaction_times),
         "learning_curve": None
         if analysis.learning_curve is None
         else {"model": "utility", **dataclasses.asdict(analysis.learning_curve)},
@@ -50,14 +63,17 @@ def metrics_of(analysis: Analysis, total_seconds: float) -> dict[str, Any]:
     }
 
 
-def _entry(result: Result, split: str) -> dict[str, Any]:
+def _entry(result: Result, analysis: Analysis) -> dict[str, Any]:
+    difference, difference_ci95 = analysis.differences.get(result.model, (None, None))
     return {
         "model": result.model,
         "embedding": result.embedding,
-        "split": split,
+        "split": analysis.options.split,
         "n_train": result.n_train,
         "n_test": result.n_test,
         "repeats": result.repeats,
         **dataclasses.asdict(result.scores),
+        "accuracy_minus_first": difference,
+        "accuracy_minus_first_ci95": difference_ci95,
         "fit_seconds": result.fit_seconds,
     }

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from catpref._io import cache
+from catpref._io.files import sha256_of
 from catpref._io.parallel import parallel, threads
 from catpref.stimuli.images import image_path, load
 
@@ -17,10 +19,15 @@ HASH_BITS = 64
 COLOUR_SIDE = 16
 COLOUR_CHANGE = 0.2
 BRIGHTNESS_CHANGE = 32.0
+_CODE_VERSION = "1"  # raise it when the same image would look otherwise
 
 
-def near_duplicates(folder: Path, names: Sequence[str]) -> list[tuple[str, str]]:
+def near_duplicates(
+    folder: Path, names: Sequence[str], cache_folder: Path | None = None
+) -> list[tuple[str, str]]:
     """Find images that are the same picture: re-encoded, resized or slightly brightened copies.
+
+    A cache keeps by content what is remembered of each.
 
     Returns
     -------
@@ -33,7 +40,9 @@ def near_duplicates(folder: Path, names: Sequence[str]) -> list[tuple[str, str]]
         If an image cannot be read.
     """
     files = [image_path(folder, name) for name in names]
-    looks = list(parallel(threads(), look_at, files, "looking for near-duplicates"))
+    looks = list(
+        parallel(threads(), lambda file: _kept_look(file, cache_folder), files, "looking for near-duplicates")
+    )
     return [(names[first], names[second]) for first, second in same_pictures(looks)]
 
 
@@ -57,6 +66,18 @@ def look(image: Image.Image) -> Look:
 def look_at(path: Path) -> Look:
     """Take what `same_pictures` compares from an image file (errors as `open_image`)."""
     return look(load(path, least=256))
+
+
+def _kept_look(path: Path, cache_folder: Path | None) -> Look:
+    if cache_folder is None:
+        return look_at(path)
+    bits = HASH_SIZE**2
+    key = cache.key_of("look", _CODE_VERSION, sha256_of(path))
+    kept = cache.read(cache_folder, key, np.uint8, lambda length: length == bits + 3 * COLOUR_SIDE**2)
+    if kept is None:
+        kept = np.concatenate(look_at(path)).astype(np.uint8)
+        cache.write(cache_folder, key, kept)
+    return Look(kept[:bits].astype(bool), kept[bits:].astype(np.float32))
 
 
 def same_pictures(looks: Sequence[Look]) -> list[tuple[int, int]]:

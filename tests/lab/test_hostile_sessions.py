@@ -307,7 +307,9 @@ def test_what_fit_reads_beside_a_session(begun):
     for kind, (where, value) in VALUES.items():
         if where == "stimuli" and value is not None:
             (begun.folder / DESCRIPTION).write_text(json.dumps({"stimuli": value}))
-            with pytest.raises(BadInput, match=r"session\.json: (its stimulus folder|stimuli must be)") as problem:
+            with pytest.raises(
+                BadInput, match=r"session\.json: (its stimulus folder|stimuli must be)"
+            ) as problem:
                 stimulus_folder([csv], None)
             assert len(str(problem.value)) < 1000, kind
     for kind, (name, change) in CONTENTS.items():

@@ -16,7 +16,9 @@ def estimated(
     looking = expit(worth[pairs[:, 1]] - worth[pairs[:, 0]] + side_bias)
     choices = (random.random(len(pairs)) < lapse / 2 + (1 - lapse) * looking).astype(int)
     images = np.eye(len(worth))
-    return psychometric.fit(images[pairs[:, 1]] - images[pairs[:, 0]], np.full(len(pairs), 2.0), choices)
+    return psychometric.fit(
+        images[pairs[:, 1]] - images[pairs[:, 0]], np.full(len(pairs), 2.0), pairs, choices
+    )
 
 
 def test_side_bias_and_lapse_rate_lie_in_their_intervals() -> None:
@@ -59,6 +61,22 @@ def test_extreme_answers_give_finite_numbers(choices: np.ndarray) -> None:
     pairs = all_pairs(10)
     images = np.eye(10)
     for differences in (images[pairs[:, 1]] - images[pairs[:, 0]], np.zeros((45, 0))):
-        seen = psychometric.fit(differences, np.full(45, 2.0 * bool(differences.size)), choices.astype(int))
-        numbers = [seen.side_bias, *seen.side_bias_ci95, seen.lapse, *seen.lapse_ci95]
+        squares = np.full(45, 2.0 * bool(differences.size))
+        seen = psychometric.fit(differences, squares, pairs, choices.astype(int))
+        numbers = [
+            seen.side_bias,
+            *seen.side_bias_ci95,
+            seen.lapse,
+            *seen.lapse_ci95,
+            *seen.noise_ceiling_ci95,
+        ]
         assert np.isfinite(numbers).all() and seen.side_bias_ci95[0] < seen.side_bias_ci95[1]
+
+
+def test_few_trials_of_images_shown_once_invent_no_lapses() -> None:
+    """A spurious mode at a huge spread once made 0.15 of a lapse rate of 0, and +0.1 of a side bias of +1."""
+    pairs, runs = np.arange(200).reshape(-1, 2), 8
+    seen = [estimated(seed, 1.0, 0.0, pairs, spread=1.0) for seed in range(runs)]
+    assert sum(one.lapse_ci95[0] < 0.01 for one in seen) >= runs - 1
+    assert sum(one.side_bias_ci95[0] <= 1.0 <= one.side_bias_ci95[1] for one in seen) >= runs - 1
+    assert np.mean([one.side_bias for one in seen]) == pytest.approx(1.0, abs=0.5)

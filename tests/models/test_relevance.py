@@ -7,9 +7,9 @@ from support import all_pairs
 from catpref.models import relevance
 
 
-def grams_of(known: np.ndarray, blocks: int) -> np.ndarray:
+def grams_of(known: np.ndarray, blocks: int, effects: np.ndarray) -> np.ndarray:
     parts = np.split(known, blocks, axis=1)
-    return np.array([part @ part.T / part.shape[1] for part in parts])
+    return np.array([*(part @ part.T / part.shape[1] for part in parts), effects @ effects.T])
 
 
 @pytest.mark.parametrize("by_images", [True, False])
@@ -20,9 +20,11 @@ def test_the_block_that_matters_gets_the_variance(by_images: bool) -> None:
     pairs = all_pairs(40)[:: 1 if by_images else 8]
     differences = np.eye(40)[pairs[:, 1]] - np.eye(40)[pairs[:, 0]]
     choices = (random.random(len(pairs)) < expit(differences @ worth)).astype(int)
-    grams = grams_of(known if by_images else differences @ known, 10)
+    images = np.eye(40) if by_images else differences
+    grams = grams_of(images @ known, 10, images)
     incidence = differences if by_images else np.eye(len(pairs))
-    variances = relevance.block_variances(grams, np.eye(10), incidence, choices)
+    variances, effect = relevance.block_variances(grams, np.eye(10), incidence, choices)
+    assert 0 < effect < variances[2]
     assert variances.shape == (10,) and (variances > 0).all()
     assert variances[2] > 10 * np.delete(variances, 2).max()
 
@@ -34,9 +36,9 @@ def test_extreme_answers_give_finite_variances(choices: np.ndarray) -> None:
     known = np.arange(10.0)[:, None] * np.ones((1, 4)) - 4.5
     pairs = all_pairs(10)
     incidence = np.eye(10)[pairs[:, 1]] - np.eye(10)[pairs[:, 0]]
-    for grams in (grams_of(known, 2), np.zeros((2, 10, 10))):
-        variances = relevance.block_variances(grams, np.eye(2), incidence, choices.astype(int))
-        assert np.isfinite(variances).all() and (variances > 0).all()
+    for grams in (grams_of(known, 2, np.eye(10)), np.zeros((3, 10, 10))):
+        variances, effect = relevance.block_variances(grams, np.eye(2), incidence, choices.astype(int))
+        assert np.isfinite([*variances, effect]).all() and (variances > 0).all() and effect > 0
 
 
 def test_the_evidence_is_the_gaussian_one_and_its_gradient_right() -> None:
@@ -62,3 +64,13 @@ def test_the_evidence_is_the_gaussian_one_and_its_gradient_right() -> None:
     step = np.cov(random.normal(size=(12, 40))) * 1e-5
     slope = (evidence.log_likelihood(gram + step)[0] - evidence.log_likelihood(gram - step)[0]) / 2
     assert slope == pytest.approx((gradient * step).sum() / 2, rel=1e-4)
+
+
+def test_what_no_block_carries_is_an_effect_of_the_image() -> None:
+    random = np.random.default_rng(0)
+    pairs = all_pairs(40)
+    differences = np.eye(40)[pairs[:, 1]] - np.eye(40)[pairs[:, 0]]
+    choices = (random.random(len(pairs)) < expit(differences @ random.normal(0, 1.5, 40))).astype(int)
+    grams = grams_of(random.normal(size=(40, 6)), 2, np.eye(40))
+    variances, effect = relevance.block_variances(grams, np.eye(2), differences, choices)
+    assert effect > 5 * variances.sum()

@@ -1,0 +1,171 @@
+"""How far a cross-validated accuracy can be from the truth, and how often it comes about by chance.
+
+The estimand is the accuracy on new images of a model trained on so many trials of this observer. The held-out trials
+of a fold share one trained model, trials share images, and what fold A teaches of fold B is what B teaches of A, so
+that trials cannot be counted as if they were independent. Instead observers are simulated who answer the same trials
+as consistently as this one, but whose taste the embedding carries to a known degree, from not at all to wholly; each
+is cross-validated with the same folds, by ridge regression in closed form. The 95% interval holds the expected
+accuracies at which the observed one would not be unusual.
+
+References
+----------
+Bates, Hastie & Tibshirani (2024). Cross-validation: what does it estimate and how well does it do it? JASA 119.
+Snijders & Borgatti (1999). Non-parametric standard errors and tests for network statistics. Connections 22(2).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from catpref.design.splits import Fold
+from catpref.evaluation.resampling import resampled
+from catpref.models.kernels import right_minus_left
+from catpref.models.psychometric import PsychometricFit
+
+PERMUTATIONS = 999
+_AT_ONCE = 37  # permutations whose arrays are in memory together
+_CARRIED = np.array([0.0, 0.05, 0.15, 0.3, 0.5, 0.75, 1.0])  # shares of the taste's variance
+_OBSERVERS = 120  # simulated for each share
+_DRAWS = 400  # of images, for the spread of other scores than the accuracy
+_PRIOR_VARIANCE = 1.0  # of a typical trial's logit, under the ridge penalty
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """The sampling distribution of a cross-validated accuracy.
+
+    Attributes
+    ----------
+    expected
+        Of simulated observers whose taste the embedding carries ever more of, shape (shares,), rising.
+    low, high
+        By how much 2.5% of their accuracies are below, and 2.5% above, shape (shares,).
+    """
+
+    expected: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def interval(self, accuracy: float) -> tuple[float, float]:
+        """Return the expected accuracies at which this one would not be unusual."""
+        possible = np.linspace(0, 1, 2001)
+        # Beyond what ridge regression reaches, choices vary less, as choices do that are nearly all predicted.
+        most = self.expected[-1]
+        beyond = np.sqrt(np.minimum(possible * (1 - possible) / (most * (1 - most)), 1))
+        reach = [
+            np.interp(possible, self.expected, side) * np.where(possible > most, beyond, 1)
+            for side in (self.low, self.high)
+        ]
+        usual = possible[(accuracy >= possible - reach[0]) & (accuracy <= possible + reach[1])]
+        return float(min(usual.min(), accuracy)), float(max(usual.max(), accuracy))
+
+    def inflation(self, accuracy: float, hits: np.ndarray, pairs: np.ndarray) -> float:
+        """Return by what factor the spread over images drawn is to be multiplied: the shared training's part."""
+        drawn = np.std([np.average(hits, weights=weights) for weights in resampled(pairs, _DRAWS)])
+        low, high = self.interval(accuracy)
+        return max(1.0, (high - low) / (2 * 1.96 * float(drawn))) if drawn else 1.0
+
+
+def simulate(
+    features: np.ndarray, pairs: np.ndarray, folds: Sequence[Fold], observer: PsychometricFit, seed: int = 0
+) -> Sampling:
+    """Simulate observers like this one, and cross-validate each.
+
+    Parameters
+    ----------
+    features
+        What a model reads of each image, shape (images, features).
+    pairs
+        Left and right image of each trial, as indices, shape (trials, 2).
+    folds
+        Training and test trials, of all repeats.
+    observer
+        How consistent they are, their side bias and lapse rate.
+    seed
+        Seed of the observers.
+    """
+    random = np.random.default_rng(seed)
+    differences = _normalised(features, pairs)[0]
+    count = len(_CARRIED) * _OBSERVERS
+    carried = np.repeat(_CARRIED, _OBSERVERS)
+    taste = differences @ random.standard_normal((differences.shape[1], count))
+    own = right_minus_left(random.standard_normal((len(features), count)), pairs) / np.sqrt(2)
+    logits = observer.spread * (np.sqrt(carried) * taste + np.sqrt(1 - carried) * own) + observer.side_bias
+    p_right = observer.lapse / 2 + (1 - observer.lapse) * expit(logits)
+    answers = np.where(random.random(p_right.shape) < p_right, 1.0, -1.0)
+    hits = np.zeros(count)
+    for train, test in folds:
+        predicted = differences[test] @ _ridge(differences[train], answers[train])
+        hits += ((predicted > 0) == (answers[test] > 0)).sum(0)
+    accuracies = (hits / sum(len(test) for _, test in folds)).reshape(len(_CARRIED), _OBSERVERS)
+    expected = np.maximum.accumulate(accuracies.mean(1))
+    # The spread hardly depends on the share: neighbours are averaged, to need fewer observers.
+    low, high = np.abs(np.quantile(accuracies - accuracies.mean(1, keepdims=True), [0.025, 0.975], axis=1))
+    smooth = [np.convolve(np.pad(side, 1, mode="edge"), [0.25, 0.5, 0.25], "valid") for side in (low, high)]
+    if not any(np.isin(pairs[test], pairs[train]).any() for train, test in folds):
+        expected += 0.5 - expected[0]  # what is known of new images whose appeal the features do not carry
+    return Sampling(expected + 1e-9 * np.arange(len(expected)), smooth[1], smooth[0])
+
+
+def p_value(
+    features: np.ndarray, pairs: np.ndarray, choices: np.ndarray, folds: Sequence[Fold], seed: int = 0
+) -> float:
+    """Return how often images that are permuted are predicted at least as accurately.
+
+    Which features an image has is permuted over the images, and a ridge regression is fitted again to each fold: if
+    the taste has nothing to do with the features, every permutation is as likely as what was seen. Choices between
+    the same images stay together, so that it holds for images that were shown repeatedly, too.
+
+    Parameters
+    ----------
+    features
+        What a model reads of each image, shape (images, features).
+    pairs
+        Left and right image of each trial, as indices, shape (trials, 2).
+    choices
+        0 = left, 1 = right, shape (trials,).
+    folds
+        Training and test trials.
+    seed
+        Seed of the permutations.
+    """
+    random = np.random.default_rng(seed)
+    answers = np.where(choices == 1, 1.0, -1.0)
+    scale = _normalised(features, pairs)[1]
+    observed = float(_hits((features / scale)[None], pairs, answers, folds)[0])
+    as_good = 0
+    for start in range(0, PERMUTATIONS, _AT_ONCE):
+        size = min(_AT_ONCE, PERMUTATIONS - start)
+        permuted = np.stack([features[random.permutation(len(features))] for _ in range(size)]) / scale
+        as_good += int((_hits(permuted, pairs, answers, folds) >= observed - 1e-9).sum())
+    return (1 + as_good) / (1 + PERMUTATIONS)
+
+
+def _hits(features: np.ndarray, pairs: np.ndarray, answers: np.ndarray, folds: Sequence[Fold]) -> np.ndarray:
+    """Return how many held-out choices are predicted, for each of several sets of features."""
+    differences = features[:, pairs[:, 1]] - features[:, pairs[:, 0]]
+    hits = np.zeros(len(features))
+    for train, test in folds:
+        weights = _ridge(
+            differences[:, train], np.broadcast_to(answers[train, None], (len(features), len(train), 1))
+        )
+        predicted = (differences[:, test] @ weights)[..., 0]
+        hits += np.where(predicted == 0, 0.5, (predicted > 0) == (answers[test] > 0)).sum(1)
+    return hits
+
+
+def _ridge(differences: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Return the weights of a ridge regression on answers of ±1, with the side bias set aside."""
+    transposed = np.swapaxes(differences, -1, -2)
+    penalised = transposed @ differences
+    penalised[..., range(penalised.shape[-1]), range(penalised.shape[-1])] += 4 / _PRIOR_VARIANCE
+    return np.linalg.solve(penalised, transposed @ (answers - answers.mean(-2, keepdims=True)))
+
+
+def _normalised(features: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the trials' differences, in units of a typical one, and that unit."""
+    differences = right_minus_left(features, pairs)
+    scale = float(np.sqrt(np.square(differences).sum(1).mean())) or 1.0
+    return differences / scale, scale

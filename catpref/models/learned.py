@@ -1,0 +1,180 @@
+"""What the trials of a session teach: the posterior of a utility, in terms of the images' inner products.
+
+A utility is linear in the embedding, plus an image effect. It can learn from any part of the trials, and predict the
+others, without going back to the embeddings; `catpref.models.utility` writes it as weights of their dimensions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import eigh
+from scipy.special import expit
+
+from catpref.models import laplace, relevance
+from catpref.models.calibration import fit_gain
+from catpref.models.interface import Data
+from catpref.models.kernels import Kernels, directions, right_minus_left
+
+_DIRECTIONS = 64  # of the posterior that a model keeps; along all others it is as unsure as the prior
+_RELEVANCE_TRIALS = 250  # enough to tell the relevant blocks
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What some trials of a session taught, ready to predict the others.
+
+    Attributes
+    ----------
+    kernels
+        Of the session.
+    variances, effect_variance
+        Prior variance of each block, shape (blocks,), and of the image effects, up to a common factor.
+    span
+        Directions in which the training trials' embeddings differ, as combinations of the items, shape (items,
+        rank).
+    differences
+        Right minus left along these directions, of all the session's trials, shape (trials, rank).
+    squares
+        Squared distance of left and right along all directions, shape (trials,).
+    posterior
+        Over the weights of these directions and the side bias.
+    gain
+        See `Utility`; 1 until it is known from choices between held-out images (`gain_of`).
+    """
+
+    kernels: Kernels
+    variances: np.ndarray
+    effect_variance: float
+    span: np.ndarray
+    differences: np.ndarray
+    squares: np.ndarray
+    posterior: laplace.Posterior
+    gain: float = 1.0
+
+    @property
+    def side_bias(self) -> float:
+        """The preference for the right whatever it shows, in logits."""
+        return self.posterior.side_bias
+
+    def p_right(self, trials: np.ndarray, side_bias: bool = True) -> np.ndarray:
+        """Predict held-out trials of the session, as `Utility.p_right` does."""
+        mean, variance = self.moments(trials, side_bias)
+        return expit(moderated(self.gain * mean, variance, self.side_bias if side_bias else 0.0))
+
+    def moments(self, trials: np.ndarray, side_bias: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and variance of the logits of held-out trials, without the side bias and before the gain."""
+        return _moments_of(self.posterior, self.differences[trials], self.squares[trials], side_bias)
+
+
+def learn(kernels: Kernels, choices: np.ndarray, train: np.ndarray, seed: int = 0) -> Learned:
+    """Learn a utility from some trials of a session; nothing of the other choices is used.
+
+    The prior's strength, overall, for each block of dimensions and for the image effects, is the one with the
+    greatest marginal likelihood.
+
+    Parameters
+    ----------
+    kernels
+        Of the session.
+    choices
+        0 = left, 1 = right, of all its trials, shape (trials,).
+    train
+        The trials to learn from, as indices.
+    seed
+        Seed of the choice of trials that tell the relevant blocks, where there are many.
+    """
+    variances, effect_variance = _relevance(kernels, choices, train, seed)
+    gram = kernels.gram(variances) + effect_variance * kernels.effects()
+    span = directions(gram, kernels.pairs[train])
+    differences = right_minus_left(gram @ span, kernels.pairs)
+    left, right = kernels.pairs.T
+    squares = gram[left, left] + gram[right, right] - 2 * gram[left, right]
+    posterior = laplace.fit(differences[train], choices[train])
+    return Learned(kernels, variances, effect_variance, span, differences, squares, posterior)
+
+
+def with_lapses(learned: Learned, choices: np.ndarray, lapse: float) -> Learned:
+    """Learn again from all trials of the session, of which the observer did not look at some.
+
+    Parameters
+    ----------
+    learned
+        From all trials.
+    choices
+        0 = left, 1 = right, shape (trials,).
+    lapse
+        The lapse rate.
+    """
+    return replace(learned, posterior=laplace.fit(learned.differences, choices, lapse=lapse))
+
+
+def gain_of(held_out: Sequence[tuple[Learned, np.ndarray]], choices: np.ndarray) -> float:
+    """Find the gain under which choices between held-out images are most likely.
+
+    Parameters
+    ----------
+    held_out
+        What was learned without the images of some trials, and those trials.
+    choices
+        0 = left, 1 = right, of all the session's trials, shape (trials,).
+    """
+    if not held_out:
+        return 1.0
+    moments = [learned.moments(test) for learned, test in held_out]
+    mean, variance = (np.concatenate(part) for part in zip(*moments, strict=True))
+    bias = np.concatenate([np.full(len(test), learned.side_bias) for learned, test in held_out])
+    chosen = choices[np.concatenate([test for _, test in held_out])]
+    return fit_gain(lambda gain: moderated(gain * mean, variance, bias), chosen)[0]
+
+
+def _relevance(
+    kernels: Kernels, choices: np.ndarray, train: np.ndarray, seed: int
+) -> tuple[np.ndarray, float]:
+    """Find how much each block and the image itself matter, from so many trials that more would hardly tell more."""
+    blocks = len(kernels.blocks.factors)
+    if min(len(np.unique(kernels.pairs[train])), len(train)) > _RELEVANCE_TRIALS:
+        train = np.random.default_rng(seed).choice(train, _RELEVANCE_TRIALS, replace=False)
+    items, indices = np.unique(kernels.pairs[train], return_inverse=True)
+    pairs = indices.reshape(-1, 2)
+    by_items = len(items) <= len(train)
+    incidence = right_minus_left(np.eye(len(items)), pairs)
+    grams = np.array([
+        *(kernels.gram_of_block(block, items) for block in range(blocks)), kernels.effects(items)
+    ])  # fmt: skip
+    if not by_items:
+        grams = np.array([right_minus_left(right_minus_left(gram, pairs).T, pairs) for gram in grams])
+        incidence = np.eye(len(train))
+    return relevance.block_variances(grams, kernels.blocks.factors, incidence, choices[train])
+
+
+def learned_directions(posterior: laplace.Posterior) -> tuple[np.ndarray, np.ndarray]:
+    """Return the directions that the choices told most about, and how much of the prior variance they took."""
+    size = len(posterior.precision)
+    values, vectors = eigh(posterior.precision, subset_by_index=(max(0, size - _DIRECTIONS), size - 1))
+    return vectors, 1 - 1 / values
+
+
+def _moments_of(
+    posterior: laplace.Posterior, differences: np.ndarray, squares: np.ndarray, side_bias: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and the variance of the utility differences of trials, before the gain."""
+    vectors, shrinkage = learned_directions(posterior)
+    bias_scale = np.sqrt(laplace.BIAS_VARIANCE) if side_bias else 0.0
+    along = np.sqrt(posterior.prior_variance) * (differences @ vectors[:-1]) + bias_scale * vectors[-1]
+    variance = posterior.prior_variance * squares + bias_scale**2 - np.square(along) @ shrinkage
+    return differences @ posterior.weights, np.maximum(variance, 0)
+
+
+def moderated(mean: np.ndarray, variance: np.ndarray, side_bias: float | np.ndarray) -> np.ndarray:
+    """Shrink logits by their uncertainty, so that their logistic is the average over it (MacKay 1992)."""
+    return mean / np.sqrt(1 + np.pi / 8 * variance) + side_bias
+
+
+def learned_from(data: Data, train: np.ndarray) -> Learned:
+    """Learn from trials of a session, or return what was learned from the same trials before."""
+    key = train.tobytes()
+    learned = data.found.get(key) or learn(data.kernels, data.choices, train, data.seed)
+    if key in data.shared:
+        data.found[key] = learned
+    return learned

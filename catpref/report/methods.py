@@ -1,0 +1,131 @@
+"""A methods paragraph with every number filled in, ready to paste; what is unknown is left out."""
+
+from importlib.metadata import version
+
+from catpref.evaluation.analysis import Analysis
+from catpref.evaluation.sampling import PERMUTATIONS
+from catpref.models.registry import MODELS
+from catpref.perception.embeddings import SIZE
+from catpref.version import __version__
+
+_EXPLAINED = {
+    "utility": "a utility that is linear in the embedding, plus an effect of each image that the embedding does not "
+    "carry; their variances were chosen by marginal likelihood, and P(right) is a logistic function of the utility "
+    "difference and a side bias",
+}
+_REFERENCES = (
+    "Bates, Hastie & Tibshirani (2024), Journal of the American Statistical Association 119; "
+    "Schütt, Harmeling, Macke & Wichmann (2016), Vision Research 122"
+)
+
+
+def paragraph(analysis: Analysis) -> str:
+    """Return how the session was recorded, modelled and evaluated, and what came of it."""
+    sections = (_recorded, _modelled, _evaluated, _found, _observer, _versions)
+    return " ".join(sentence for section in sections for sentence in section(analysis))
+
+
+def _recorded(analysis: Analysis) -> list[str]:
+    session = analysis.session
+    trials, people = session.trials, session.participants
+    designs = set(trials["design"].dropna()) if "design" in trials else set()
+    design = f" ({next(iter(designs))} design)" if len(designs) == 1 else ""
+    by = "" if people is None else f" by {people} participant{'s' * (people != 1)}"
+    pairs = {frozenset(pair) for pair in zip(trials["left_image"], trials["right_image"], strict=True)}
+    repeated = len(trials) - len(pairs)
+    found = [
+        f"In two-alternative forced-choice trials, one of two images was chosen{by}: {len(trials)} answered trials "
+        f"of {len(session.images)} images{design}."
+    ]
+    if repeated:
+        found.append(f"{repeated} of the trials repeated a pair.")
+    if session.catch is not None:
+        found.append(f"{session.catch.passed} of {session.catch.trials} catch trials were passed.")
+    if session.excluded:
+        found.append(f"{session.excluded} trials without an answer were left out.")
+    if analysis.reaction_times is not None and analysis.reaction_times.warning is None:
+        times = analysis.reaction_times
+        low, high = times.quartiles
+        found.append(
+            f"The median reaction time was {times.median:.2f} s (quartiles {low:.2f} and {high:.2f} s)."
+        )
+    return found
+
+
+def _modelled(analysis: Analysis) -> list[str]:
+    first = analysis.results[0]
+    explained = _EXPLAINED.get(first.model)
+    found = []
+    if first.embedding is not None:
+        found.append(
+            f"The model read {first.embedding} of the network {analysis.backbone} (weights: sha256 "
+            f"{analysis.weights_sha256[:12]}), computed from images of {SIZE} × {SIZE} pixels."
+        )
+    found.append(f"Model: {MODELS[first.model].title}{'' if explained is None else ', ' + explained}.")
+    return found
+
+
+def _evaluated(analysis: Analysis) -> list[str]:
+    first, options = analysis.results[0], analysis.options
+    times = f", repeated {first.repeats} times with other folds" if first.repeats > 1 else ""
+    held_out = {
+        "images": "no image of a test trial was in a training trial",
+        "trials": "test trials showed images that were in training trials, too",
+    }[options.split]
+    found = [
+        f"It was cross-validated in {options.folds} folds{times}; {held_out} (on average {first.n_train} training "
+        f"trials, {first.n_test} trials held out). Accuracy is that of taste alone, with the side bias set aside; "
+        "its interval is from simulated observers, cross-validated with the same folds (Bates et al. 2024)."
+    ]
+    if first.scores.p_value is not None:
+        found.append(
+            f"The p-value is from {PERMUTATIONS} permutations of the images, with ridge regression refitted to each."
+        )
+    return found
+
+
+def _found(analysis: Analysis) -> list[str]:
+    scores, ceiling = analysis.results[0].scores, analysis.noise_ceiling
+    p_value = "" if scores.p_value is None else f"; p = {scores.p_value:.3f}"
+    found = [
+        f"Accuracy on held-out trials was {_percent(scores.accuracy, scores.accuracy_ci95)}; chance is 50%{p_value}."
+    ]
+    if ceiling.accuracy is not None:
+        found.append(f"The noise ceiling is {_percent(ceiling.accuracy, ceiling.ci95)}.")
+    line = scores.calibration
+    if line.slope is not None and line.intercept is not None:
+        found.append(
+            f"Calibration: slope {_number(line.slope, line.slope_ci95)}, "
+            f"intercept {_number(line.intercept, line.intercept_ci95)}."
+        )
+    return found
+
+
+def _observer(analysis: Analysis) -> list[str]:
+    seen = analysis.observer
+    failed = [check.finding for check in analysis.choice_model if check.failed]
+    return [
+        f"The side bias was {_number(seen.side_bias, seen.side_bias_ci95)} logits (positive: right), the lapse rate "
+        f"{_percent(seen.lapse, seen.lapse_ci95)}, from one psychometric model of all trials (Schütt et al. 2016).",
+        *failed,
+    ]
+
+
+def _versions(analysis: Analysis) -> list[str]:
+    names = ("torch", "numpy", "scipy", "scikit-learn", "choix")
+    used = ", ".join(f"{name} {version(name)}" for name in names)
+    return [
+        f"Software: catpref {__version__} ({used}), seed {analysis.options.seed}. References: {_REFERENCES}."
+    ]
+
+
+def _number(number: float, interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return f"{number:.2f}"
+    return f"{number:.2f} (95% interval {interval[0]:.2f} to {interval[1]:.2f})"
+
+
+def _percent(fraction: float, interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return f"{100 * fraction:.1f}%"
+    return f"{100 * fraction:.1f}% (95% interval {100 * interval[0]:.1f} to {100 * interval[1]:.1f}%)"

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from scipy.special import expit
+from support import all_pairs
+
+from catpref.evaluation.noise_ceiling import noise_ceiling, without_embedding
+
+DISJOINT = np.arange(400).reshape(-1, 2)
+
+
+def ceiling_of(
+    pairs: np.ndarray, seed: int, spread: float, side_bias: float = 0.0, lapse: float = 0.0
+) -> tuple[float | None, tuple[float, float] | None, float]:
+    """The ceiling found, its interval, and the true one."""
+    random = np.random.default_rng((seed, 1))
+    worth = random.normal(0, spread, size=int(pairs.max()) + 1)
+    p_right = lapse / 2 + (1 - lapse) * expit(worth[pairs[:, 1]] - worth[pairs[:, 0]] + side_bias)
+    choices = (random.random(len(pairs)) < p_right).astype(int)
+    found = noise_ceiling(None, without_embedding(pairs, choices))
+    return found.accuracy, found.ci95, float(np.maximum(p_right, 1 - p_right).mean())
+
+
+@pytest.mark.parametrize(
+    ("spread", "side_bias", "lapse"), [(1.5, 0.0, 0.0), (1.0, 2.0, 0.0), (1.5, 0.5, 0.1)]
+)
+def test_a_fully_sampled_session_tells_its_ceiling(spread: float, side_bias: float, lapse: float) -> None:
+    pairs, errors, inside = all_pairs(50), [], 0
+    for seed in range(4):
+        found, interval, truth = ceiling_of(pairs, seed, spread, side_bias, lapse)
+        assert found is not None and interval is not None
+        errors.append(found - truth)
+        inside += interval[0] <= truth <= interval[1]
+    assert np.abs(errors).max() < 0.035 and abs(np.mean(errors)) < 0.015
+    assert inside >= 3
+
+
+def test_repeats_of_pairs_narrow_it() -> None:
+    repeated = np.concatenate([DISJOINT, DISJOINT[:50, ::-1]])
+    inside, widths = 0, np.zeros(2)
+    for seed in range(4):
+        for place, pairs in enumerate((DISJOINT, repeated)):
+            _, interval, truth = ceiling_of(pairs, seed, 1.5)
+            assert interval is not None
+            inside += interval[0] <= truth <= interval[1]
+            widths[place] += interval[1] - interval[0]
+    assert inside >= 7 and widths[1] < 0.9 * widths[0]
+
+
+def test_what_is_not_known_is_not_made_up() -> None:
+    observer = without_embedding(DISJOINT[:20], np.tile([0, 1], 10))
+    found = noise_ceiling(None, observer)
+    assert found.accuracy is None and found.ci95 is not None
+    assert found.method == f"not known better than {found.ci95[0]:.2f} to {found.ci95[1]:.2f}"
+    assert noise_ceiling(0.8, observer).accuracy == 0.8, "a simulated observer knows"
