@@ -196,7 +196,7 @@ def test_the_models_are_plain_numbers(fitted: Path) -> None:
     for name in MODELS:
         assert load_file(model / f"{name}.safetensors")
     for path in (fitted / "session_fit").rglob("*"):
-        assert path.suffix in {"", ".json", ".csv", ".html", ".png", ".safetensors"}
+        assert path.suffix in {"", ".json", ".csv", ".html", ".pdf", ".png", ".safetensors", ".svg"}
 
 
 class References(HTMLParser):
