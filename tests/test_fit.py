@@ -370,6 +370,7 @@ def test_copies_of_a_picture_count_as_one_image(session: Path, caplog: pytest.Lo
     pd.concat([table, beside]).to_csv(session, index=False)
     done = call(main, session, "--model", "utility", "--folds", 3, "--out", out)
     assert done.code == 0 and "several names" in caplog.text and "one beside itself: 3." in caplog.text
+    assert "several names" in (out / "report.html").read_text(encoding="utf-8")
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["data"]["duplicates"] == [list(names) for names in copies.items()]
     assert metrics["data"]["trials"] == len(table) and metrics["data"]["images"] == 15

@@ -129,7 +129,7 @@ def _beside(analysis: Analysis) -> str:
 def remarks(analysis: Analysis) -> list[str]:
     """Return what a reader of the headline should know beside it, a sentence each."""
     first, observer, ceiling = analysis.results[0].scores, analysis.observer, analysis.noise_ceiling
-    found = []
+    found = [analysis.pictures.sentence] if analysis.pictures.sentence else []
     if observer.side_bias_ci95[0] > 0 or observer.side_bias_ci95[1] < 0:
         side = next(result for result in analysis.baselines if result.model == "majority_side").scores
         found.append(
