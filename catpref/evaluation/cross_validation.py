@@ -99,8 +99,11 @@ def cross_validate(model: Model, data: Data, splits: Sequence[Sequence[Fold]], s
     p_right, taste = held_out["p_right"].to_numpy(), held_out["p_right_by_taste"].to_numpy()
     scores = score(p_right, taste, data.choices[rows], data.pairs[rows], number, rows, sampling)
     if model.features is not None:
-        chance = p_value(model.features(data), data.pairs, data.choices, splits[0], data.seed)
-        scores = replace(scores, p_value=chance)
+        features = model.features(data)
+        key = features.tobytes()  # several models read the same
+        if key not in data.found:
+            data.found[key] = p_value(features, data.pairs, data.choices, splits[0], data.seed)
+        scores = replace(scores, p_value=data.found[key])
     return Result(
         model=model.name,
         embedding=model.reads(data),

@@ -91,7 +91,7 @@ class Data:
     shared
         Training trials (as ``train.tobytes()``) of which several models learn: what one found, others take.
     found
-        What was learned from those, by the same key.
+        What was learned from those, by the same key, and p-values by the bytes of the features that were tested.
     """
 
     images: Images

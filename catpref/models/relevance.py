@@ -23,7 +23,7 @@ from catpref.models.newton import minimise
 _trmm, _trsm, _trsv = get_blas_funcs(("trmm", "trsm", "trsv"), dtype=float)
 _potrf, _potrs = get_lapack_funcs(("potrf", "potrs"), dtype=float)
 
-_FACTOR_SD = 2.0  # of the log variances: one region may well matter 20 times more than another
+_FACTOR_SD = 3.0  # of the log variances: one region may well matter 20 times more than another
 # Mean and standard deviation of the log variance of image effects, in squared logits.
 _EFFECT_PRIOR = 0.0, 1.5
 _LIMIT = 12.0  # on the log variances, so that no step of the search overflows
