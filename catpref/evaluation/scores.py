@@ -14,7 +14,7 @@ from catpref.evaluation.sampling import Sampling
 
 _LEAST_FOLD = 10  # trials, of which a model that works would hardly say the same side of all
 _BINS = 10
-_DRAWS = 200  # of images, for the spread of scores
+_DRAWS = 60  # of images, for the spread of scores: known within a tenth
 _CALIBRATED_DRAWS = 100
 _LEAST_RANGE = 1e-9  # of logits, for a line
 _WEAK_PENALTY = 1e4  # keeps a line finite where logits tell all choices
