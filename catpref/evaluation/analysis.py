@@ -15,7 +15,13 @@ from catpref.design.splits import split
 from catpref.errors import BadInput
 from catpref.evaluation import attribution, choice_model, reaction_times
 from catpref.evaluation.choice_model import Check
-from catpref.evaluation.cross_validation import Result, cross_validate, difference, learn_from_fewer
+from catpref.evaluation.cross_validation import (
+    Result,
+    calibrated,
+    cross_validate,
+    difference,
+    learn_from_fewer,
+)
 from catpref.evaluation.learning_curve import LearningCurve
 from catpref.evaluation.noise_ceiling import NoiseCeiling, noise_ceiling, without_embedding
 from catpref.evaluation.reaction_times import ReactionTimes
@@ -193,7 +199,7 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
         [cross_validate(model, data, splits, sampling) for model in progress(chosen, "fitting", unit="model")]
     )
     predictors = {
-        model.name: model.predictor(_calibrated(model.fit(data, everything, None), result.gain), data)
+        model.name: model.predictor(calibrated(model.fit(data, everything, None), result.gain), data)
         for model, result in zip(chosen, results, strict=True)
         if model.predictor is not None
     }
@@ -279,10 +285,6 @@ def _features(data: Data, seed: int) -> np.ndarray:
     if "kernels" in vars(data):
         return data.components
     return np.random.default_rng(seed).standard_normal((len(data.images.paths), _RANDOM_FEATURES))
-
-
-def _calibrated(fitted: Any, gain: float) -> Any:
-    return fitted if gain == 1 else replace(fitted, gain=gain)
 
 
 def _corrected(results: Sequence[Result]) -> list[Result]:

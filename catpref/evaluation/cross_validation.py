@@ -81,10 +81,9 @@ def cross_validate(model: Model, data: Data, splits: Sequence[Sequence[Fold]], s
     started = time.perf_counter()
     fitted = _fit(model, data, folds)
     gains, gain = _gains(model, data, fitted, folds, len(splits[0]))
-    calibrated = [
-        each if gain == 1 else replace(each, gain=gain) for each, gain in zip(fitted, gains, strict=True)
+    predicted = [
+        calibrated(each, own).p_right(test) for each, own, (_, test) in zip(fitted, gains, folds, strict=True)
     ]
-    predicted = [each.p_right(test) for each, (_, test) in zip(calibrated, folds, strict=True)]
     seconds = time.perf_counter() - started
     rows = np.concatenate([test for _, test in folds])
     number = np.repeat(np.arange(len(folds)), [len(test) for _, test in folds])
@@ -171,6 +170,11 @@ def _fit(model: Model, data: Data, folds: Sequence[Fold]) -> list[Any]:
         return [model.fit(data, train, test) for train, test in folds]
     with workers() as pool:
         return list(pool.map(lambda fold: model.fit(data, *fold), folds))
+
+
+def calibrated(fitted: Any, gain: float) -> Any:
+    """Give what was fitted its gain; what is calibrated elsewhere, or not at all, has one of 1."""
+    return fitted if gain == 1 else replace(fitted, gain=gain)
 
 
 def _gains(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from catpref.models import psychometric
+from catpref.models.kernels import right_minus_left
 from catpref.models.psychometric import PsychometricFit
 
 _VAGUE = 0.2  # an interval wider than that tells no ceiling
@@ -49,8 +50,5 @@ def without_embedding(pairs: np.ndarray, choices: np.ndarray) -> PsychometricFit
     choices
         0 = left, 1 = right, shape (trials,).
     """
-    trials = np.arange(len(pairs))
-    differences = np.zeros((len(pairs), int(pairs.max()) + 1))
-    differences[trials, pairs[:, 1]] += 1
-    differences[trials, pairs[:, 0]] -= 1
+    differences = right_minus_left(np.eye(int(pairs.max()) + 1), pairs)
     return psychometric.fit(differences, np.square(differences).sum(1), pairs, choices)

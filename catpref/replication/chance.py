@@ -7,6 +7,7 @@ from scipy.stats import binomtest
 
 from catpref.evaluation.resampling import resampled
 from catpref.models import laplace
+from catpref.models.kernels import right_minus_left
 
 UNRELATED = 999
 _BOOTSTRAPS = 2000
@@ -53,10 +54,7 @@ def _known_image_posterior(
     pairs: np.ndarray, choices: np.ndarray, draws: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw one utility an image, shape (images, draws), and the side bias, shape (draws,), from their posterior."""
-    trials = np.arange(len(pairs))
-    differences = np.zeros((len(pairs), int(pairs.max()) + 1))
-    differences[trials, pairs[:, 1]] += 1
-    differences[trials, pairs[:, 0]] -= 1
+    differences = right_minus_left(np.eye(int(pairs.max()) + 1), pairs)
     posterior = laplace.fit(differences, choices)
     factor, lower = cho_factor(posterior.precision)
     noise = np.random.default_rng(0).standard_normal((len(factor), draws))
