@@ -207,7 +207,7 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
     if "utility" in predictors:
         of_utility = next(result for result in results if result.model == "utility")
         curve = learn_from_fewer(MODELS["utility"], data, splits[:_CURVE_REPEATS], of_utility)
-        contributions = attribution.contributions(predictors["utility"], data.embeddings, images.embedding)
+        contributions = attribution.contributions(predictors["utility"], data.embeddings, images.layout)
         # Lapses make utilities look smaller; new images have their gain instead.
         attentive = with_lapses(learned_from(data, everything), data.choices, observer.lapse)
         known_utilities = project(attentive, data.embeddings).known_utilities

@@ -1,8 +1,8 @@
 """Where on the face a preference lives: a utility as the sum of what each region of the image brings.
 
 What the embedding carries of a utility is linear in it, and the embedding is a grid of regions, so that the sum is
-exact; an image effect has no place. A region of a deep layer has seen more of the image than its own cell: what moves
-in one place shows a little in the cells around it, too.
+exact; image effects, and features that are averaged over the image, have no place. A region of a deep layer has seen
+more of the image than its own cell: what moves in one place shows a little in the cells around it, too.
 """
 
 import numpy as np
@@ -10,10 +10,10 @@ import torch
 
 from catpref.models.standardised import by_slices
 from catpref.models.utility import Utility
-from catpref.perception.embeddings import GRIDS
+from catpref.perception.embeddings import Layout
 
 
-def contributions(model: Utility, embeddings: np.ndarray, embedding: str) -> np.ndarray:
+def contributions(model: Utility, embeddings: np.ndarray, layout: Layout) -> np.ndarray:
     """Return what each cell of the grid adds to each image's utility.
 
     Parameters
@@ -22,20 +22,20 @@ def contributions(model: Utility, embeddings: np.ndarray, embedding: str) -> np.
         The fitted utility.
     embeddings
         Shape (images, dimensions).
-    embedding
-        Its name in `catpref.perception.embeddings.GRIDS`.
+    layout
+        How they are made up.
 
     Returns
     -------
     ndarray
         In logits, shape (images, grid, grid), from the top left; the sum over the cells is what the
-        embedding carries of the image's utility.
+        grid carries of the image's utility.
     """
-    grid = GRIDS[embedding]
-    dimensions = np.arange(embeddings.shape[1])
+    grid = layout.grid
+    dimensions = np.arange(layout.gridded)
     cells = dimensions % grid**2  # each layer is channels × grid × grid
-    onto = torch.zeros(len(dimensions), grid**2)
-    onto[dimensions, cells] = torch.from_numpy(model.weights)
+    onto = torch.zeros(layout.dimensions, grid**2)
+    onto[dimensions, cells] = torch.from_numpy(model.weights[: layout.gridded])
     parts = by_slices(embeddings, model.centre, model.scale, lambda columns, part: part @ onto[columns])
     brought = sum(parts, torch.zeros(len(embeddings), grid**2))
     return brought.numpy().reshape(-1, grid, grid)

@@ -15,7 +15,7 @@ import numpy as np
 from catpref.models.kernels import Kernels, kernels_of, leading_components
 from catpref.perception import low_level
 from catpref.perception.backbones import Backbone
-from catpref.perception.embeddings import GRIDS, blocks, embed
+from catpref.perception.embeddings import Layout, blocks, embed, layout
 from catpref.perception.lpips_maps import distance_maps
 
 
@@ -57,9 +57,9 @@ class Images:
     cache: Path | None
 
     @property
-    def grid(self) -> int:
-        """Cells along each side of the embedding's grid."""
-        return GRIDS[self.embedding]
+    def layout(self) -> Layout:
+        """How the embedding is made up."""
+        return layout(self.backbone, self.embedding)
 
     @cached_property
     def embeddings(self) -> np.ndarray:
@@ -173,7 +173,7 @@ class Model:
         Which of some images are of another kind than all that a predictor learned from, shape (images,); None where
         it cannot tell.
     restore
-        Makes a predictor of saved tensors again: (tensors, channels, grid, map size, device).
+        Makes a predictor of saved tensors again: (tensors, layout of the embedding, map size, device).
     is_baseline
         Whether it is fitted beside the models asked for, to compare them with, where they read what it needs.
     is_slow
@@ -192,7 +192,7 @@ class Model:
     p_right: Callable[[Any, Images, np.ndarray], np.ndarray] | None = None
     utilities: Callable[[Any, Images], tuple[np.ndarray, np.ndarray]] | None = None
     far: Callable[[Any, Images], np.ndarray] | None = None
-    restore: Callable[[Mapping[str, np.ndarray], int, int, int | None, str], Any] | None = None
+    restore: Callable[[Mapping[str, np.ndarray], Layout, int | None, str], Any] | None = None
     is_baseline: bool = False
     is_slow: bool = False
     first_epoch: int = 1

@@ -101,7 +101,7 @@ def kernels_of(embeddings: np.ndarray, pairs: np.ndarray, blocks: Blocks | None 
     ----------
     Weinberger et al. (2009). Feature hashing for large scale multitask learning. ICML.
     """
-    blocks = blocks or Blocks(np.zeros(embeddings.shape[1], int), np.ones((1, 1)))
+    blocks = blocks or Blocks(np.zeros(embeddings.shape[1], int), np.ones((1, 1)), ("layer",))
     shown, indices = np.unique(pairs, return_inverse=True)
     sides = indices.reshape(-1, 2)
     by_images = len(shown) <= len(pairs)
@@ -114,11 +114,7 @@ def kernels_of(embeddings: np.ndarray, pairs: np.ndarray, blocks: Blocks | None 
         embeddings = embeddings[shown]
     whole, (left, right) = torch.from_numpy(embeddings), torch.from_numpy(sides.T)
     centre, scale = np.empty((2, embeddings.shape[1]), np.float32)
-    # A dimension that hardly varies must not be blown up: what is flat in drawn faces is not in their JPEGs.
-    some = embeddings[:_ENOUGH_IMAGES].astype(np.float32)
-    # That of the mean of pictures that are all the same.
-    rounding = float(np.finfo(np.float32).eps * max(some.max(), -some.min()))
-    floor = max(_LEAST_SD * float(some.std(0).mean()), rounding) or 1.0
+    floors = torch.from_numpy(_least_sds(embeddings[:_ENOUGH_IMAGES].astype(np.float32), blocks))
     sizes = np.bincount(blocks.of_dimension, minlength=len(blocks.factors))
     random = np.random.default_rng(0)
     signs = torch.from_numpy(random.choice(np.array([-1, 1], np.float32), embeddings.shape[1]))
@@ -132,7 +128,7 @@ def kernels_of(embeddings: np.ndarray, pairs: np.ndarray, blocks: Blocks | None 
             part = whole[:, columns].to(torch.float32, copy=True)
             mean = part.mean(0)
             part -= mean
-            sd = part.square().mean(0).sqrt_().clamp_(min=floor)
+            sd = part.square().mean(0).sqrt_().clamp_(min=floors[columns])
             centre[columns], scale[columns] = mean, sd
             if not by_images:
                 part = torch.vstack([torch.zeros_like(part[:1]), part[right] - part[left]])
@@ -156,6 +152,21 @@ def kernels_of(embeddings: np.ndarray, pairs: np.ndarray, blocks: Blocks | None 
     none = np.empty((0, 0, count), np.float32)
     grams, features = (of_blocks.numpy(), none) if storable else (none, of_blocks.numpy())
     return Kernels(centre, scale, blocks, pairs, items, made_of, grams, features)
+
+
+def _least_sds(some: np.ndarray, blocks: Blocks) -> np.ndarray:
+    """Return the least standard deviation that is taken of each dimension, by what those of its kind typically have.
+
+    A dimension that hardly varies must not be blown up: what is flat in drawn faces is not in their JPEGs.
+    """
+    is_late = (blocks.factors[:, np.array(blocks.kinds) == "late stage"] > 0).any(1)[blocks.of_dimension]
+    least = np.empty(some.shape[1], np.float32)
+    for kind in (is_late, ~is_late):
+        if kind.any():
+            # Rounding: that of the mean of pictures that are all the same.
+            rounding = np.finfo(np.float32).eps * max(some[:, kind].max(), -some[:, kind].min())
+            least[kind] = max(_LEAST_SD * some[:, kind].std(0).mean(), rounding) or 1.0
+    return least
 
 
 def _differences(sides: np.ndarray, images: int) -> csr_array:

@@ -132,9 +132,15 @@ def _relevance(
     kernels: Kernels, choices: np.ndarray, train: np.ndarray, seed: int
 ) -> tuple[np.ndarray, float]:
     """Find how much each block and the image itself matter, from so many trials that more would hardly tell more."""
-    blocks = len(kernels.blocks.factors)
     if min(len(np.unique(kernels.pairs[train])), len(train)) > _RELEVANCE_TRIALS:
         train = np.random.default_rng(seed).choice(train, _RELEVANCE_TRIALS, replace=False)
+    grams, incidence = grams_of(kernels, train)
+    return relevance.block_variances(grams, relevance.prior_of(kernels.blocks), incidence, choices[train])
+
+
+def grams_of(kernels: Kernels, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `relevance.block_variances` asks for of some trials: the blocks' inner products, and the incidence."""
+    blocks = len(kernels.blocks.factors)
     items, indices = np.unique(kernels.pairs[train], return_inverse=True)
     pairs = indices.reshape(-1, 2)
     by_items = len(items) <= len(train)
@@ -145,7 +151,7 @@ def _relevance(
     if not by_items:
         grams = np.array([right_minus_left(right_minus_left(gram, pairs).T, pairs) for gram in grams])
         incidence = np.eye(len(train))
-    return relevance.block_variances(grams, kernels.blocks.factors, incidence, choices[train])
+    return grams, incidence
 
 
 def learned_directions(posterior: laplace.Posterior) -> tuple[np.ndarray, np.ndarray]:

@@ -1,9 +1,10 @@
 """Automatic relevance determination: which layers and which regions of the image a taste depends on.
 
-The dimensions of an embedding come in blocks (one layer in one region). Each block has its own prior variance,
-whose logarithm is a sum of factors (the layer's and the region's), each with a wide Gaussian prior. The factors
-with the greatest marginal likelihood of the choices are taken; the choices are made Gaussian by Laplace's
-approximation at the current utilities, in turn with the factors.
+The dimensions of an embedding come in blocks (one layer in one region, or one late stage). Each block has its own
+prior variance, whose logarithm is a sum of factors (the layer's and the region's), each with a Gaussian prior. One
+session hardly tells the factors: their priors were learned from many people's choices on several sets of images, by
+`benchmarks.relevance_prior`, and stand in ``relevance_prior.json``. The most probable factors are taken; the choices
+are made Gaussian by Laplace's approximation at the current utilities, in turn with the factors.
 
 References
 ----------
@@ -11,21 +12,23 @@ MacKay (1992). The evidence framework applied to classification networks. Neural
 Rasmussen & Williams (2006). Gaussian Processes for Machine Learning, sections 3.4 and 5.1.
 """
 
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 import numpy as np
 from scipy.linalg import block_diag, get_blas_funcs, get_lapack_funcs
 from scipy.optimize import minimize
-from scipy.special import expit, log_expit
+from scipy.special import expit, log_expit, logsumexp
 
 from catpref.models.newton import minimise
+from catpref.perception.embeddings import Blocks
 
 _trmm, _trsm, _trsv = get_blas_funcs(("trmm", "trsm", "trsv"), dtype=float)
 _potrf, _potrs = get_lapack_funcs(("potrf", "potrs"), dtype=float)
 
-_FACTOR_SD = 3.0  # of the log variances: one region may well matter 20 times more than another
-# Mean and standard deviation of the log variance of image effects, in squared logits.
-_EFFECT_PRIOR = 0.0, 1.5
 _LIMIT = 12.0  # on the log variances, so that no step of the search overflows
 _ROUNDS = 6
 _STEPS = 12
@@ -34,8 +37,71 @@ _ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of the inner products, in uni
 _LEAST_INFORMATION = 1e-15  # of the greatest: what a Cholesky factor needs is a little more than rounding
 
 
+@dataclass(frozen=True)
+class Prior:
+    """What is known of the log variances before any choice.
+
+    Attributes
+    ----------
+    factors
+        1 where a variance has a factor: shape (blocks + 1, factors + 2). The last row is that of the image effects,
+        the last column theirs, and the last but one scales all blocks.
+    mean, sd
+        Of each factor's logarithm, shape (factors + 2,).
+    shares
+        What the exponential of the factors is multiplied by, shape (blocks + 1,).
+    """
+
+    factors: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray
+    shares: np.ndarray
+
+    def variances(self, logs: np.ndarray) -> np.ndarray:
+        """Return the variances of the blocks and the image effects, shape (blocks + 1,)."""
+        return np.exp(self.factors @ logs) * self.shares
+
+
+def prior_of(blocks: Blocks, learned: Mapping[str, tuple[float, float]] | None = None) -> Prior:
+    """Return the prior of an embedding's blocks: a layer or late stage typically matters as its kind does.
+
+    If each has its prior mean, all layers and late stages together have the variance that "scale" says, in squared
+    logits.
+
+    Parameters
+    ----------
+    blocks
+        Of the embedding.
+    learned
+        Mean and standard deviation of the log factors, by their kind; None takes those of ``relevance_prior.json``.
+    """
+    learned = learned or learned_prior()
+    kinds = np.array(blocks.kinds)
+    mean, sd = np.array([learned[kind] for kind in (*kinds, "scale", "image effect")]).T
+    is_source = kinds != "region"
+    of_source = blocks.factors[:, is_source]
+    mean[:-2][is_source] -= logsumexp(mean[:-2][is_source])
+    shares = of_source @ (1 / of_source.sum(0))
+    factors = block_diag(np.column_stack([blocks.factors, np.ones(len(shares))]), np.ones((1, 1)))
+    return Prior(np.asarray(factors), mean, sd, np.append(shares, 1.0))
+
+
+def typical_variances(blocks: Blocks) -> np.ndarray:
+    """Return each block's prior variance where every layer and late stage matters as its kind typically does."""
+    prior = prior_of(blocks)
+    variances = prior.variances(prior.mean)[:-1]
+    return variances / variances.sum()
+
+
+@cache
+def learned_prior() -> dict[str, tuple[float, float]]:
+    """Return mean and standard deviation of the log factors, by their kind."""
+    text = files("catpref.models").joinpath("relevance_prior.json").read_text("utf-8")
+    return {kind: (mean, sd) for kind, (mean, sd) in json.loads(text).items()}
+
+
 def block_variances(
-    grams: np.ndarray, factors: np.ndarray, incidence: np.ndarray, choices: np.ndarray
+    grams: np.ndarray, prior: Prior, incidence: np.ndarray, choices: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """Find how much each block matters, and how much the image itself does beside them.
 
@@ -44,8 +110,8 @@ def block_variances(
     grams
         Inner products of the items (images, or differences of two) within each block, each with a mean diagonal
         of about one, and, last, if every image were a dimension of its own, shape (blocks + 1, items, items).
-    factors
-        1 where a block has a factor, shape (blocks, factors).
+    prior
+        What is known before.
     incidence
         How each trial's utility difference is made of the items' utilities, shape (trials, items).
     choices
@@ -58,51 +124,51 @@ def block_variances(
     float
         That of the image effects.
     """
-    blocks, (items, _) = len(factors), grams.shape[1:]
+    found = prior.variances(log_factors(grams, prior, incidence, choices)[0])
+    return found[:-1], float(found[-1])
+
+
+def log_factors(
+    grams: np.ndarray, prior: Prior, incidence: np.ndarray, choices: np.ndarray
+) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """Find the most probable log factors; see `block_variances`.
+
+    Returns
+    -------
+    ndarray
+        The log factors, shape (factors + 2,).
+    Callable
+        The gradient of the negative log posterior at any log factors, with the choices made Gaussian at these.
+    """
+    items = grams.shape[1]
     # Half as long a memory to read: the search for the factors takes its time for little else.
     flat = grams.reshape(len(grams), -1).astype(np.float32)
-    # The last factor but one scales all blocks; the last one is that of the image effects.
-    factors = np.asarray(block_diag(np.column_stack([factors, np.ones(blocks)]), np.ones((1, 1))))
-    shares = np.append(np.full(blocks, 1 / blocks), 1.0)
-    usual, sd = np.zeros(factors.shape[1]), np.full(factors.shape[1], _FACTOR_SD)
-    usual[-1], sd[-1] = _EFFECT_PRIOR
-
-    def variances(logs: np.ndarray) -> np.ndarray:
-        return np.exp(factors @ logs) * shares
 
     def weighted(block: np.ndarray) -> np.ndarray:
         return (block.astype(np.float32) @ flat).reshape(items, items).astype(float)
 
     def loss(point: np.ndarray, observed: "_Evidence") -> tuple[float, np.ndarray]:
-        block = variances(point)
+        block = prior.variances(point)
         value, outer = observed.log_likelihood(weighted(block))
-        slope = factors.T @ (block * (flat @ outer.ravel().astype(np.float32)) / 2)
-        apart = (point - usual) / sd
-        return np.square(apart).sum() / 2 - value, apart / sd - slope
+        slope = prior.factors.T @ (block * (flat @ outer.ravel().astype(np.float32)) / 2)
+        apart = (point - prior.mean) / prior.sd
+        return np.square(apart).sum() / 2 - value, apart / prior.sd - slope
 
-    logs = usual
+    logs = found = prior.mean
     weights = np.zeros(items)
+    bounds = [(-_LIMIT, _LIMIT)] * len(logs)
     for _ in range(_ROUNDS):
-        gram = weighted(variances(logs))
+        logs = found
+        gram = weighted(prior.variances(logs))
         weights = _mode(gram, incidence, choices, weights)
         observed = _observe(incidence, choices, gram @ weights)
-
-        bounds = [(-_LIMIT, _LIMIT)] * len(logs)
+        options = {"maxiter": _STEPS}
         found = minimize(
-            loss,
-            logs,
-            args=(observed,),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            options={"maxiter": _STEPS},
+            loss, logs, args=(observed,), jac=True, method="L-BFGS-B", bounds=bounds, options=options
         ).x
-        moved = np.abs(found - logs).max()
-        logs = found
-        if moved < 0.1:
+        if np.abs(found - logs).max() < 0.1:
             break
-    found = variances(logs)
-    return found[:-1], float(found[-1])
+    return found, lambda point: loss(point, observed)[1]
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ leaves, for as many passes over the trials as predict choices between training i
 none, where it does not help.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -27,6 +29,7 @@ from catpref.models.interface import Data, Epoch, Images, Model
 from catpref.models.learned import learned_from
 from catpref.models.study_cnn import CHANNELS
 from catpref.models.utility import Utility, project
+from catpref.perception.embeddings import Layout
 
 EPOCHS = 6
 _MEMBERS = 2  # networks, from different initial weights, whose utilities are averaged
@@ -38,15 +41,17 @@ _MOST_DIRECTIONS = 300  # in which the shortcut varies where there are many imag
 
 
 class _Network(nn.Module):
-    """One image's components, shape (images, components, grid, grid), to its utility, shape (images,).
+    """What is seen in images (see `components_of`) to their utilities, shape (images,).
 
-    Where it looks at mirror images, it learns from either at random and, once trained, averages over both.
+    The trunk reads the grid, the shortcut the averages over the image, too. Where it looks at mirror images, it learns
+    from either at random and, once trained, averages over both.
     """
 
-    def __init__(self, components: int, grid: int, mirror: bool) -> None:
+    def __init__(self, components: int, layout: Layout, mirror: bool) -> None:
         super().__init__()
+        self.maps = (components, layout.grid, layout.grid)
         layers: list[nn.Module] = []
-        side, channels_in = grid, components
+        side, channels_in = layout.grid, components
         for _, channels_out in CHANNELS:
             layers += [nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.MaxPool2d(2, ceil_mode=True)]
             side, channels_in = -(-side // 2), channels_out
@@ -58,13 +63,14 @@ class _Network(nn.Module):
         ]
         nn.init.zeros_(layers[-1].weight)  # type: ignore[arg-type]
         self.trunk = nn.Sequential(*layers)
-        self.shortcut = nn.Linear(components * grid**2, 1, bias=False).requires_grad_(False)
+        seen = components * layout.grid**2 + layout.averages
+        self.shortcut = nn.Linear(seen, 1, bias=False).requires_grad_(False)
         self.side_bias = nn.Parameter(torch.zeros(()))
         self.mirror = mirror
 
     def forward(self, components: Tensor, mirrored: bool = False) -> Tensor:
-        seen = components.flip(3) if mirrored else components
-        return (self.trunk(seen) + self.shortcut(components.flatten(1)))[:, 0]
+        maps = components[:, : math.prod(self.maps)].unflatten(1, self.maps)
+        return (self.trunk(maps.flip(3) if mirrored else maps) + self.shortcut(components))[:, 0]
 
     def look(self, components: Tensor) -> Tensor:
         """Return images' utilities, before the gain."""
@@ -95,6 +101,8 @@ class SiameseCNN:
         What comes after it.
     gain
         What the differences of utility are multiplied by, so that P(right) is calibrated for images never seen.
+    layout
+        Of the embedding that the networks read.
     epochs
         How often the trunk saw the training trials.
     history
@@ -106,6 +114,7 @@ class SiameseCNN:
     mixing: np.ndarray
     networks: Sequence[_Network]
     gain: float
+    layout: Layout
     epochs: int
     history: list[Epoch]
 
@@ -117,7 +126,7 @@ class SiameseCNN:
     def utilities(self, embeddings: np.ndarray) -> np.ndarray:
         """Return each image's utility in logits, shape (images,); only differences mean something."""
         images = np.arange(len(embeddings))
-        components = components_of(embeddings, images, self.centre, self.scale, self.mixing)
+        components = components_of(embeddings, images, self.centre, self.scale, self.mixing, self.layout)
         parts = [
             torch.stack([network.look(part) for network in self.networks]).mean(0).cpu()
             for part in components.to(self.networks[0].side_bias.device).split(IMAGES_AT_ONCE)
@@ -153,15 +162,15 @@ class SiameseCNN:
         return own
 
 
-def restore(tensors: Mapping[str, np.ndarray], channels: int, grid: int, device: str = "cpu") -> SiameseCNN:
+def restore(tensors: Mapping[str, np.ndarray], layout: Layout, device: str = "cpu") -> SiameseCNN:
     """Restore what `SiameseCNN.tensors` returned, without its history.
 
     Parameters
     ----------
     tensors
         What was read.
-    channels, grid
-        Of the embedding that the networks are to read: its channels, and cells along each side of its grid.
+    layout
+        Of the embedding that the networks are to read.
     device
         Where the networks run.
 
@@ -174,9 +183,9 @@ def restore(tensors: Mapping[str, np.ndarray], channels: int, grid: int, device:
     if not components or components[0] not in range(1, MOST_COMPONENTS + 1):
         raise ValueError("mixing is missing or of another shape")
     with torch.device("meta"):  # no memory, before it is known that the tensors are there
-        networks = [_Network(components[0], grid, mirror=False) for _ in range(_MEMBERS)]
-    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("centre", "scale"), (channels * grid**2,))
-    shapes |= {"mixing": (channels, *components), "gain": (1,), "mirror": (1,)}
+        networks = [_Network(components[0], layout, mirror=False) for _ in range(_MEMBERS)]
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("centre", "scale"), (layout.dimensions,))
+    shapes |= {"mixing": (layout.channels, *components), "gain": (1,), "mirror": (1,)}
     for number, network in enumerate(networks):
         shapes |= {f"{number}.{name}": shape for name, shape in stored.shapes_of(network).items()}
     stored.check(tensors, shapes, {"gain": np.float64, "mirror": np.uint8})
@@ -187,7 +196,7 @@ def restore(tensors: Mapping[str, np.ndarray], channels: int, grid: int, device:
         network.mirror = bool(tensors["mirror"][0])
         network.to(device).eval()
     gain = float(tensors["gain"][0])
-    return SiameseCNN(tensors["centre"], tensors["scale"], tensors["mixing"], networks, gain, 0, [])
+    return SiameseCNN(tensors["centre"], tensors["scale"], tensors["mixing"], networks, gain, layout, 0, [])
 
 
 def fit(
@@ -195,7 +204,7 @@ def fit(
     pairs: np.ndarray,
     choices: np.ndarray,
     start: Utility,
-    grid: int,
+    layout: Layout,
     test: tuple[np.ndarray, np.ndarray] | None = None,
     seed: int = 0,
     device: str = "cpu",
@@ -206,15 +215,15 @@ def fit(
     Parameters
     ----------
     embeddings
-        Shape (images, channels × grid × grid), any float type.
+        Shape (images, dimensions), any float type.
     pairs
         Left and right image of each trial, indices into `embeddings`, shape (trials, 2).
     choices
         0 = left, 1 = right, shape (trials,).
     start
         A utility fitted to the same trials, which tells how much each layer and region matters.
-    grid
-        Cells along each side of the embedding's grid.
+    layout
+        Of the embedding.
     test
         Pairs and choices to follow during training, for the history alone: nothing is chosen by them.
     seed
@@ -224,29 +233,34 @@ def fit(
     mirror
         Whether the trunk learns from the features' mirror images, too, and averages over both.
     """
-    channels = embeddings.shape[1] // grid**2
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         shown = np.unique(pairs)
-        mixing = mixing_of(embeddings, shown, start.centre, start.scale, channels)
+        mixing = mixing_of(embeddings, shown, start.centre, start.scale, layout)
         followed = shown if test is None else np.unique(np.concatenate([pairs, test[0]]))
-        components = torch.zeros(len(embeddings), mixing.shape[1], grid, grid)
-        components[followed] = components_of(embeddings, followed, start.centre, start.scale, mixing)
+        seen = components_of(embeddings, followed, start.centre, start.scale, mixing, layout)
+        components = torch.zeros(len(embeddings), seen.shape[1])
+        components[followed] = seen
         components = components.to(device)
-        epochs, gain = _choose(components, pairs, choices, seed, mirror)
+        untrained = partial(_untrained, components, partial(_Network, mixing.shape[1], layout, mirror))
+        epochs, gain = _choose(components, pairs, choices, seed, untrained)
         shortcut = _ridge(components, pairs, choices)
         networks: list[_Network] = []
         history = []
         for _ in range(_MEMBERS):
-            networks.append(_untrained(components, shortcut, mirror))
+            networks.append(untrained(shortcut))
             for _ in _train(networks[-1], components, pairs, choices, epochs):
                 if test is not None and len(networks) == 1:
                     history.append(_epoch(networks[0], components, (pairs, choices), test))
-    return SiameseCNN(start.centre, start.scale, mixing, networks, gain, epochs, history)
+    return SiameseCNN(start.centre, start.scale, mixing, networks, gain, layout, epochs, history)
 
 
 def _choose(
-    components: Tensor, pairs: np.ndarray, choices: np.ndarray, seed: int, mirror: bool
+    components: Tensor,
+    pairs: np.ndarray,
+    choices: np.ndarray,
+    seed: int,
+    untrained: Callable[[tuple[Tensor, float]], _Network],
 ) -> tuple[int, float]:
     """Find the number of passes, and the gain, that best predict choices between images left out in turn."""
     try:
@@ -255,7 +269,7 @@ def _choose(
         return 0, 1.0  # too little data to leave any out
     differences, biases = (np.zeros((EPOCHS + 1, len(choices))) for _ in range(2))
     for train, test in folds:
-        network = _untrained(components, _ridge(components, pairs[train], choices[train]), mirror)
+        network = untrained(_ridge(components, pairs[train], choices[train]))
         passes = _train(network, components, pairs[train], choices[train], EPOCHS)
         for epochs, _ in enumerate(passes):
             differences[epochs, test] = network.differences(components, pairs[test])
@@ -269,9 +283,9 @@ def _choose(
     return best, found[best][0]
 
 
-def _untrained(components: Tensor, shortcut: tuple[Tensor, float], mirror: bool) -> _Network:
+def _untrained(components: Tensor, build: Callable[[], _Network], shortcut: tuple[Tensor, float]) -> _Network:
     """Build a network that is, before its trunk learns, the shortcut alone."""
-    network = _Network(components.shape[1], components.shape[2], mirror).to(components.device)
+    network = build().to(components.device)
     weights, side_bias = shortcut
     network.shortcut.weight.copy_(weights)
     network.side_bias.data.fill_(side_bias)
@@ -308,7 +322,7 @@ def _ridge(components: Tensor, pairs: np.ndarray, choices: np.ndarray) -> tuple[
     """Fit the shortcut and the side bias; the penalty is the one with the greatest marginal likelihood."""
     images, indices = np.unique(pairs, return_inverse=True)
     sides = indices.reshape(-1, 2)
-    features = components[torch.from_numpy(images)].flatten(1).double().cpu()
+    features = components[torch.from_numpy(images)].double().cpu()
     left, lengths, right = torch.svd_lowrank(features, q=min(_MOST_DIRECTIONS, *features.shape), niter=4)
     coordinates = (left * lengths).numpy()
     posterior = laplace.fit(coordinates[sides[:, 1]] - coordinates[sides[:, 0]], choices)
@@ -349,7 +363,7 @@ def _fit(data: Data, train: np.ndarray, test: np.ndarray | None) -> _Trained:
     start = project(learned_from(data, train), data.embeddings)
     followed = None if test is None else (data.pairs[test], data.choices[test])
     pairs, choices = data.pairs[train], data.choices[train]
-    model = fit(data.embeddings, pairs, choices, start, data.images.grid, followed, data.seed, data.device)
+    model = fit(data.embeddings, pairs, choices, start, data.images.layout, followed, data.seed, data.device)
     return _Trained(model, data)
 
 
@@ -367,7 +381,7 @@ SIAMESE_CNN = Model(
     predictor=lambda fitted, data: fitted.model,
     p_right=lambda model, images, pairs: model.p_right(images.embeddings, pairs),
     utilities=_utilities,
-    restore=lambda tensors, channels, grid, _, device: restore(tensors, channels, grid, device),
+    restore=lambda tensors, layout, _, device: restore(tensors, layout, device),
     is_slow=True,
     first_epoch=0,
 )

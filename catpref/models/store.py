@@ -27,7 +27,7 @@ from catpref.models import registry, study_cnn
 from catpref.models.interface import Images
 from catpref.models.registry import MODELS
 from catpref.perception.backbones import NAMES, Backbone, load_backbone, load_copy
-from catpref.perception.embeddings import GRIDS
+from catpref.perception.embeddings import GRIDS, layout
 from catpref.perception.weights import check_file, parse_arrays, parse_json
 
 _COPY = "network.json"  # what `backbone` says of a network that is in the folder
@@ -139,8 +139,8 @@ def load(
     network = _load_backbone(folder, about, device, weights, backbone)
     if about.map_layer is not None and about.map_layer >= len(network.channel_weights):
         raise BadInput(f"{folder / 'model.json'}: damaged (map_layer); fit the session again")
-    channels, grid = sum(map(len, network.channel_weights)), GRIDS[about.embedding]
-    most = _MOST_ARRAYS + _MOST_OF_DIMENSION * channels * grid**2
+    made_up = layout(network, about.embedding)
+    most = _MOST_ARRAYS + _MOST_OF_DIMENSION * made_up.dimensions
     size = about.map_size
 
     def restored(name: str) -> Any:
@@ -150,7 +150,7 @@ def load(
         restore = MODELS[name].restore
         assert restore is not None
         try:
-            return restore(parse_arrays(content), channels, grid, size, device)
+            return restore(parse_arrays(content), made_up, size, device)
         except BadInput:
             raise
         except ValueError as problem:

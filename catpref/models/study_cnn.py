@@ -223,6 +223,6 @@ STUDY_CNN = Model(
     needs=("maps",),
     predictor=lambda fitted, data: fitted.model,
     p_right=lambda model, images, pairs: model.p_right(images.distance_maps(pairs)),
-    restore=lambda tensors, _channels, _grid, map_size, device: restore(tensors, map_size, device),
+    restore=lambda tensors, _layout, map_size, device: restore(tensors, map_size, device),
     is_slow=True,
 )

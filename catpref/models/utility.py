@@ -359,12 +359,6 @@ def _left_out(deviations: Tensor, weights: Tensor) -> Tensor:
     )
 
 
-def _restore(
-    tensors: Mapping[str, np.ndarray], channels: int, grid: int, map_size: int | None, device: str
-) -> Utility:
-    return Utility.from_tensors(tensors, channels * grid**2)
-
-
 def _utilities(model: Utility, images: Images) -> tuple[np.ndarray, np.ndarray]:
     return model.utilities(images.embeddings)
 
@@ -380,5 +374,5 @@ UTILITY = Model(
     p_right=lambda model, images, pairs: model.p_right(images.embeddings, pairs),
     utilities=_utilities,
     far=lambda model, images: model.far(images.embeddings),
-    restore=_restore,
+    restore=lambda tensors, layout, *_: Utility.from_tensors(tensors, layout.dimensions),
 )

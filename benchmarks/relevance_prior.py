@@ -1,0 +1,100 @@
+"""How much layers, regions and late stages typically matter: the prior of relevances, learned from many people.
+
+Mean and standard deviation of each kind of log factor are found by expectation maximisation: each session's most probable
+factors and their uncertainty under the prior, then the prior under which these are most likely. The last line that it
+prints is what ``catpref/models/relevance_prior.json`` holds.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from catpref._io.cache import default_folder
+from catpref._io.parallel import threads
+from catpref.command_line import Parser, run
+from catpref.models.kernels import kernels_of
+from catpref.models.learned import grams_of
+from catpref.models.relevance import Prior, log_factors, prior_of
+from catpref.perception.backbones import DEFAULT, load_backbone
+from catpref.perception.embeddings import DEFAULT as EMBEDDING
+from catpref.perception.embeddings import blocks, embed
+from catpref.sessions.session import SIDES, read_sessions
+from catpref.stimuli.images import image_path
+
+_MOST_TRIALS = 300  # of a session, with an inner product each
+_STEP = 0.05  # of log factors, for their posterior's curvature
+_WIDE = {"layer": (0.0, 1.5), "late stage": (0.0, 1.5), "region": (0.0, 1.5)}  # to begin with
+_WIDE |= {"scale": (0.0, 1.0), "image effect": (-1.0, 1.5)}
+_LEAST_SD = 0.3  # a prior no session can move would be worse than one that is too wide
+
+
+@dataclass(frozen=True)
+class _Session:
+    """One person's choices."""
+
+    grams: np.ndarray
+    incidence: np.ndarray
+    choices: np.ndarray
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the benchmark."""
+    parser = Parser(
+        "python -m benchmarks.relevance_prior",
+        "Learn the prior of relevances from sets of sessions.",
+        "python -m benchmarks.relevance_prior 'people/sessions/*.csv' 'averages/*_sampled.csv' --rounds 12",
+    )
+    parser.add_argument("sets", nargs="+", metavar="GLOB", help="the sessions of one set")
+    parser.add_argument("--stimuli", nargs="+", help="the folder of each set's images")
+    parser.add_argument("--rounds", type=int, default=12, metavar="N", help="(default: %(default)s)")
+    options = parser.parse_args(arguments)
+    backbone = load_backbone(DEFAULT)
+    parts = blocks(backbone, EMBEDDING)
+    sessions = []
+    for number, pattern in enumerate(options.sets):
+        for path in sorted(glob(pattern)):  # noqa: PTH207
+            session = read_sessions([Path(path)], options.stimuli[number] if options.stimuli else None)
+            images = [image_path(session.stimuli, name) for name in session.images]
+            embeddings = embed(images, backbone, EMBEDDING, default_folder())
+            pairs = np.searchsorted(session.images, session.trials[list(SIDES)].to_numpy())
+            some = np.random.default_rng(0).permutation(len(pairs))[:_MOST_TRIALS]
+            grams, incidence = grams_of(kernels_of(embeddings, pairs, parts), some)
+            choices = session.trials["choice"].to_numpy()[some]
+            sessions.append(_Session(grams.astype(np.float32), incidence, choices))
+    learned = _WIDE
+    for _ in range(options.rounds):
+        prior = prior_of(parts, learned)
+        with threads() as pool, threadpool_limits(1, "blas"):
+            found = list(pool.map(lambda session, prior=prior: _posterior(session, prior), sessions))
+        learned = _most_likely(np.array(found), (*parts.kinds, "scale", "image effect"))
+        print(json.dumps(learned), flush=True)
+
+
+def _posterior(session: _Session, prior: Prior) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and variance of a session's log factors."""
+    logs, gradient = log_factors(session.grams, prior, session.incidence, session.choices)
+    around = _STEP * np.eye(len(logs))
+    curvature = np.array([gradient(logs + one) - gradient(logs - one) for one in around]) / (2 * _STEP)
+    values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
+    least = 1 / np.square(prior.sd).max()  # no direction is less certain than the prior
+    return logs, np.square(vectors) @ (1 / np.maximum(values, least))
+
+
+def _most_likely(found: np.ndarray, kinds: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Return the prior under which the sessions' log factors, shape (sessions, 2, factors), are most likely."""
+    learned = {}
+    for kind in dict.fromkeys(kinds):
+        logs, variances = found[:, :, [one == kind for one in kinds]].swapaxes(0, 1)
+        mean = 0.0 if kind == "region" else float(logs.mean())
+        sd = float(np.sqrt((np.square(logs - mean) + variances).mean()))
+        learned[kind] = (round(mean, 3), round(max(sd, _LEAST_SD), 3))
+    return learned
+
+
+if __name__ == "__main__":
+    run(main)

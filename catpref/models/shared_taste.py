@@ -1,0 +1,358 @@
+"""Several people's tastes: what they share, and how each departs from it.
+
+u_p(x) = shared(x) + personal_p(x), each linear in the embedding plus an image effect. Both are Gaussian processes over
+the same inner products, with four variances (shared, personal, and the image effects of each) and that of the side
+biases, found by marginal likelihood for all people together. Someone with few trials is predicted from what is shared,
+and departs from it as fast as their own choices say.
+
+A person's trials see the shared utilities of the images through the noise of that person's own departure. With each
+person's part integrated out in closed form, what remains are matrices of one person's trials, and one of the images:
+time is linear in the people.
+
+References
+----------
+Rasmussen & Williams (2006). Gaussian Processes for Machine Learning, sections 3.4 and 5.5.
+Birlutiu, Groot & Heskes (2010). Multi-task preference learning with an application to hearing aid personalization.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve, lu_factor, lu_solve
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from catpref.models import relevance
+from catpref.models.kernels import Kernels, right_minus_left
+from catpref.models.learned import moderated
+
+# Mean and standard deviation of the log variances before any choice, in squared logits: shared, personal, image effects
+# of all people and of each, side bias.
+_USUAL = np.log([0.5, 0.3, 0.2, 0.5, 0.1])
+_SD = np.array([1.5, 1.5, 1.5, 1.5, 1.5])
+_MOST_PEOPLE = 20  # enough to tell the variances
+_ROUNDS = 3
+_STEPS = 6
+_NEWTON_STEPS = 12
+_ENOUGH = 0.01  # logits that a utility still moves
+_LEAST_INFORMATION = 1e-6
+
+
+@dataclass(frozen=True)
+class Variances:
+    """Prior variances, in squared logits; those of the tastes are of an image with unit mean square.
+
+    Attributes
+    ----------
+    shared, personal
+        Of the taste that people share, and of each one's departure from it.
+    shared_effect, personal_effect
+        Of image effects.
+    side_bias
+        Of the people's side biases.
+    """
+
+    shared: float
+    personal: float
+    shared_effect: float
+    personal_effect: float
+    side_bias: float
+
+    @property
+    def shared_fraction(self) -> float:
+        """The part of the variance of utilities that people share."""
+        shared, personal = self.shared + self.shared_effect, self.personal + self.personal_effect
+        return shared / (shared + personal)
+
+
+@dataclass
+class _Person:
+    """One person's training trials.
+
+    Attributes
+    ----------
+    items, incidence
+        The items in their trials, and how each trial's utility difference is made of these, shape (trials, items).
+    taste, effects
+        Inner products of their trials' differences within the embedding, and if every image were a dimension of its
+        own, shape (trials, trials).
+    choices
+        0 = left, 1 = right, shape (trials,).
+    logits
+        Their posterior mode, shape (trials,).
+    """
+
+    items: np.ndarray
+    incidence: np.ndarray
+    taste: np.ndarray
+    effects: np.ndarray
+    choices: np.ndarray
+    logits: np.ndarray
+
+    def observe(self) -> None:
+        """Make the choices Gaussian at the current logits."""
+        p_right = expit(self.logits)
+        information = np.maximum(p_right * (1 - p_right), _LEAST_INFORMATION)
+        self.root = np.sqrt(information)
+        self.target = self.logits + (self.choices - p_right) / information
+
+    def integrate_out(self, variances: Variances) -> None:
+        """Find the precision of the choices about the shared utilities, the person's own departure integrated out."""
+        self.own = variances.personal * self.taste + variances.personal_effect * self.effects
+        self.own += variances.side_bias
+        size = len(self.root)
+        factor = cho_factor(np.eye(size) + self.root[:, None] * self.own * self.root, lower=True)
+        self.log_determinant = 2 * float(np.log(np.diag(factor[0])).sum())
+        self.precision = self.root[:, None] * cho_solve(factor, np.diag(self.root))
+        self.seen = self.incidence.T @ self.precision
+
+    def depart(self, shared: np.ndarray) -> None:
+        """Move the logits to their mode, given the shared utilities of all items."""
+        common = self.incidence @ shared[self.items]
+        self.pull = self.precision @ (self.target - common)
+        self.logits = common + self.own @ self.pull
+
+
+@dataclass(frozen=True)
+class People:
+    """What people's trials taught.
+
+    Attributes
+    ----------
+    kernels
+        Of the session.
+    blocks
+        Prior variance of each block, shape (blocks,), which add up to about one.
+    variances
+        Of the population.
+    variances_sd
+        Standard deviations of the logarithm of the first four, and of the logit of the fraction that is shared; None
+        where the variances were not found here.
+    who
+        The person of each of the session's trials, shape (trials,).
+    gram
+        Inner products of the items, shape (items, items).
+    shared
+        What the prior covariance is multiplied by to give the mean of the shared utilities, shape (items,).
+    certainty
+        (shared prior covariance + information⁻¹)⁻¹, shape (items, items).
+    personal
+        As `shared`, for each person's departure, shape (items, people).
+    side_biases
+        Of each person, in logits, shape (people,).
+    gain
+        What the logits of new images are multiplied by, so that they are calibrated.
+    """
+
+    kernels: Kernels
+    blocks: np.ndarray
+    variances: Variances
+    log_sd: np.ndarray | None
+    who: np.ndarray
+    gram: np.ndarray
+    shared: np.ndarray
+    certainty: np.ndarray
+    personal: np.ndarray
+    side_biases: np.ndarray
+    gain: float = 1.0
+
+    def p_right(self, trials: np.ndarray) -> np.ndarray:
+        """Predict held-out trials of the session, given as indices; return P(right)."""
+        mean, variance = self.moments(trials)
+        return expit(moderated(self.gain * mean, variance, self.side_bias_of(trials)))
+
+    def side_bias_of(self, trials: np.ndarray) -> np.ndarray:
+        """Return the side bias of the person of each trial."""
+        return self.side_biases[self.who[trials]]
+
+    def moments(self, trials: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and variance of the logits of held-out trials, without the side bias and before the gain.
+
+        The variance of a personal departure is that of its prior: few trials hardly tell it for new images.
+        """
+        pairs, given = self.kernels.pairs[trials], self.variances
+        rows = right_minus_left(self.gram, pairs)
+        mean = given.shared * (rows @ self.shared)
+        mean += given.personal * np.einsum("ti,it->t", rows, self.personal[:, self.who[trials]])
+        covariance = given.shared * rows
+        squares = right_minus_left(rows.T, pairs)[:, 0] if len(trials) == 1 else _distances(self.gram, pairs)
+        prior = (given.shared + given.personal) * squares + 2 * (given.shared_effect + given.personal_effect)
+        taken = np.einsum("ti,ti->t", covariance @ self.certainty, covariance)
+        return mean, np.maximum(prior - taken, 0)
+
+
+def learn(
+    kernels: Kernels, who: np.ndarray, choices: np.ndarray, train: np.ndarray, variances: Variances | None = None
+) -> People:
+    """Learn the shared taste, and each person's own, from some trials of a session.
+
+    Parameters
+    ----------
+    kernels
+        Of the session.
+    who
+        The person of each trial, from 0, shape (trials,).
+    choices
+        0 = left, 1 = right, of all the session's trials, shape (trials,).
+    train
+        The trials to learn from, as indices.
+    variances
+        Of the population; None takes those with the greatest marginal likelihood of the training trials.
+    """
+    blocks = relevance.typical_variances(kernels.blocks)
+    gram, effects = kernels.gram(blocks), kernels.effects()
+    people = [
+        _person(gram, effects, kernels.pairs[some], choices[some])
+        for one in range(int(who.max()) + 1)
+        for some in [train[who[train] == one]]
+    ]
+    log_sd = None
+    if variances is None:
+        some = people if len(people) <= _MOST_PEOPLE else people[:: -(-len(people) // _MOST_PEOPLE)]
+        variances, log_sd = _most_likely(gram, effects, [one for one in some if len(one.choices)])
+    shared, certainty = _mode(gram, effects, people, variances)
+    personal = np.zeros((len(gram), len(people)))
+    for number, one in enumerate(people):
+        personal[one.items, number] = one.incidence.T @ one.pull
+    biases = np.array([variances.side_bias * one.pull.sum() for one in people])
+    return People(
+        kernels, blocks, variances, log_sd, who, gram, shared, certainty, personal, biases
+    )
+
+
+def alone(people: People, choices: np.ndarray, train: np.ndarray) -> People:
+    """Learn each person's taste again from their own trials, as if nothing were shared.
+
+    Their prior has the variance that the shared and the personal taste have together.
+    """
+    given = people.variances
+    together = replace(
+        given,
+        shared=1e-6,
+        personal=given.shared + given.personal,
+        shared_effect=0.0,
+        personal_effect=given.shared_effect + given.personal_effect,
+    )
+    return replace(learn(people.kernels, people.who, choices, train, together), gain=people.gain)
+
+
+def _person(gram: np.ndarray, effects: np.ndarray, pairs: np.ndarray, choices: np.ndarray) -> _Person:
+    items, indices = np.unique(pairs, return_inverse=True)
+    incidence = right_minus_left(np.eye(len(items)), indices.reshape(-1, 2))
+    taste, own = (incidence @ each[np.ix_(items, items)] @ incidence.T for each in (gram, effects))
+    return _Person(items, incidence, taste, own, choices, np.zeros(len(choices)))
+
+
+def _distances(gram: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Return the squared distance of the items of each pair."""
+    left, right = pairs.T
+    return gram[left, left] + gram[right, right] - 2 * gram[left, right]
+
+
+def _mode(
+    gram: np.ndarray, effects: np.ndarray, people: Sequence[_Person], variances: Variances
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the mode of everybody's utilities by Newton's method.
+
+    Returns
+    -------
+    ndarray
+        What the shared prior covariance is multiplied by to give the shared utilities, shape (items,).
+    ndarray
+        (shared prior covariance + information⁻¹)⁻¹, shape (items, items).
+    """
+    covariance = variances.shared * gram + variances.shared_effect * effects
+    utilities = np.zeros(len(gram))
+    for _ in range(_NEWTON_STEPS):
+        for one in people:
+            one.observe()
+        weights, factor, information = _posterior(covariance, people, variances)
+        before, utilities = utilities, covariance @ weights
+        for one in people:
+            one.depart(utilities)
+        if np.abs(utilities - before).max() < _ENOUGH:
+            break
+    return weights, lu_solve(factor, information)
+
+
+def _posterior(
+    covariance: np.ndarray, people: Sequence[_Person], variances: Variances
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Combine what people's choices, made Gaussian, say of the shared utilities.
+
+    Returns
+    -------
+    ndarray
+        What the prior covariance is multiplied by to give the mean, shape (items,).
+    tuple of ndarray
+        LU factors of identity + information × covariance.
+    ndarray
+        The information, shape (items, items).
+    """
+    information, pull = np.zeros_like(covariance), np.zeros(len(covariance))
+    for one in people:
+        one.integrate_out(variances)
+        information[np.ix_(one.items, one.items)] += one.seen @ one.incidence
+        pull[one.items] += one.seen @ one.target
+    factor = lu_factor(np.eye(len(covariance)) + information @ covariance, overwrite_a=True)
+    return lu_solve(factor, pull), factor, information
+
+
+def _most_likely(
+    gram: np.ndarray, effects: np.ndarray, people: Sequence[_Person]
+) -> tuple[Variances, np.ndarray]:
+    """Find the variances with the greatest marginal likelihood, the choices made Gaussian in turn.
+
+    Returns
+    -------
+    Variances
+        The most probable ones.
+    ndarray
+        The posterior covariance of their logarithms, shape (5, 5).
+    """
+    logs = found = _USUAL
+
+    def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = _log_likelihood(gram, effects, people, Variances(*np.exp(point)))
+        apart = (point - _USUAL) / _SD
+        return float(np.square(apart).sum() / 2 - value), apart / _SD - slope * np.exp(point)
+
+    for _ in range(_ROUNDS):
+        logs = found
+        _mode(gram, effects, people, Variances(*np.exp(logs)))
+        for one in people:
+            one.observe()
+        found = minimize(loss, logs, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS}).x
+        if np.abs(found - logs).max() < 0.1:
+            break
+    around = 0.1 * np.eye(len(found))
+    curvature = np.array([loss(found + one)[1] - loss(found - one)[1] for one in around]) / 0.2
+    values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
+    covariance = vectors @ np.diag(1 / np.maximum(values, 1 / np.square(_SD).max())) @ vectors.T
+    return Variances(*np.exp(found).tolist()), covariance
+
+
+def _log_likelihood(
+    gram: np.ndarray, effects: np.ndarray, people: Sequence[_Person], variances: Variances
+) -> tuple[float, np.ndarray]:
+    """Return the log marginal likelihood of the choices, made Gaussian, and its gradient by the variances."""
+    covariance = variances.shared * gram + variances.shared_effect * effects
+    weights, factor, information = _posterior(covariance, people, variances)
+    utilities = covariance @ weights
+    certainty = lu_solve(factor, information)
+    left_open = covariance - covariance @ certainty @ covariance
+    value = -float(np.log(np.abs(np.diag(factor[0]))).sum()) / 2
+    slope = np.zeros(5)
+    shared = np.outer(weights, weights) - certainty
+    slope[0], slope[2] = (shared * gram).sum() / 2, (shared * effects).sum() / 2
+    for one in people:
+        value += one.target @ (one.seen.T @ utilities[one.items]) / 2
+        value -= (one.target @ one.precision @ one.target + one.log_determinant) / 2
+        pull = one.precision @ (one.target - one.incidence @ utilities[one.items])
+        about = left_open[np.ix_(one.items, one.items)]
+        outer = np.outer(pull, pull) - one.precision + one.seen.T @ about @ one.seen
+        slope[1] += (outer * one.taste).sum() / 2
+        slope[3] += (outer * one.effects).sum() / 2
+        slope[4] += outer.sum() / 2
+    return value, slope
