@@ -86,6 +86,9 @@ class Data:
         0 = left, 1 = right, shape (trials,).
     crop_sizes
         Log side of each face's crop in its photograph, shape (images,); None where the set does not tell.
+    who, participants
+        The person of each trial, shape (trials,), as a place among the participants' codes; None where the trials are
+        taken for one person's.
     seed, device
         Of every random draw; where networks are trained.
     shared
@@ -98,6 +101,8 @@ class Data:
     pairs: np.ndarray
     choices: np.ndarray
     crop_sizes: np.ndarray | None = None
+    who: np.ndarray | None = None
+    participants: Sequence[str] = ()
     seed: int = 0
     device: str = "cpu"
     shared: frozenset[bytes] = frozenset()
@@ -111,7 +116,8 @@ class Data:
     @cached_property
     def kernels(self) -> Kernels:
         """Inner products of the embeddings."""
-        return kernels_of(self.embeddings, self.pairs, blocks(self.images.backbone, self.images.embedding))
+        parts = blocks(self.images.backbone, self.images.embedding)
+        return kernels_of(self.embeddings, self.pairs, parts, of_images=self.who is not None)
 
     @cached_property
     def components(self) -> np.ndarray:

@@ -91,8 +91,12 @@ class Kernels:
         return features.T @ features
 
 
-def kernels_of(embeddings: np.ndarray, pairs: np.ndarray, blocks: Blocks | None = None) -> Kernels:
+def kernels_of(
+    embeddings: np.ndarray, pairs: np.ndarray, blocks: Blocks | None = None, of_images: bool = False
+) -> Kernels:
     """Compute what learning needs of the images; see `catpref.models.utility.fit` for the parameters.
+
+    The items are the images shown, or, unless `of_images`, the trials, where these are fewer.
 
     The embeddings are standardised over all images shown, which says nothing of any choice. Of many items, each
     block's dimensions are added up with random signs into a few, which keeps inner products up to a little noise.
@@ -104,7 +108,7 @@ def kernels_of(embeddings: np.ndarray, pairs: np.ndarray, blocks: Blocks | None 
     blocks = blocks or Blocks(np.zeros(embeddings.shape[1], int), np.ones((1, 1)), ("layer",))
     shown, indices = np.unique(pairs, return_inverse=True)
     sides = indices.reshape(-1, 2)
-    by_images = len(shown) <= len(pairs)
+    by_images = of_images or len(shown) <= len(pairs)
     items = sides if by_images else np.column_stack([np.zeros(len(pairs), int), np.arange(1, len(pairs) + 1)])
     made_of = csr_array(np.eye(len(shown))) if by_images else _differences(sides, len(shown))
     count = int(items.max()) + 1

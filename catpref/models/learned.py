@@ -6,6 +6,7 @@ others, without going back to the embeddings; `catpref.models.utility` writes it
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from scipy.linalg import eigh
@@ -18,6 +19,18 @@ from catpref.models.kernels import Kernels, directions, right_minus_left
 
 _DIRECTIONS = 64  # of the posterior that a model keeps; along all others it is as unsure as the prior
 _RELEVANCE_TRIALS = 250  # enough to tell the relevant blocks
+
+
+class Moments(Protocol):
+    """What is calibrated: it tells mean and variance of the logits of a session's trials."""
+
+    def moments(self, trials: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and variance of the logits, without the side bias and before the gain."""
+        ...
+
+    def side_bias_of(self, trials: np.ndarray) -> np.ndarray:
+        """Return the side bias in each of some trials."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,10 @@ class Learned:
     def side_bias(self) -> float:
         """The preference for the right whatever it shows, in logits."""
         return self.posterior.side_bias
+
+    def side_bias_of(self, trials: np.ndarray) -> np.ndarray:
+        """Return the side bias in each of some trials."""
+        return np.full(len(trials), self.side_bias)
 
     def p_right(self, trials: np.ndarray, side_bias: bool = True) -> np.ndarray:
         """Predict held-out trials of the session, as `Utility.p_right` does."""
@@ -109,7 +126,7 @@ def with_lapses(learned: Learned, choices: np.ndarray, lapse: float) -> Learned:
     return replace(learned, posterior=laplace.fit(learned.differences, choices, lapse=lapse))
 
 
-def gain_of(held_out: Sequence[tuple[Learned, np.ndarray]], choices: np.ndarray) -> float:
+def gain_of(held_out: Sequence[tuple["Moments", np.ndarray]], choices: np.ndarray) -> float:
     """Find the gain under which choices between held-out images are most likely.
 
     Parameters
@@ -123,7 +140,7 @@ def gain_of(held_out: Sequence[tuple[Learned, np.ndarray]], choices: np.ndarray)
         return 1.0
     moments = [learned.moments(test) for learned, test in held_out]
     mean, variance = (np.concatenate(part) for part in zip(*moments, strict=True))
-    bias = np.concatenate([np.full(len(test), learned.side_bias) for learned, test in held_out])
+    bias = np.concatenate([learned.side_bias_of(test) for learned, test in held_out])
     chosen = choices[np.concatenate([test for _, test in held_out])]
     return fit_gain(lambda gain: moderated(gain * mean, variance, bias), chosen)[0]
 

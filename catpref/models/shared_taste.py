@@ -16,7 +16,7 @@ Birlutiu, Groot & Heskes (2010). Multi-task preference learning with an applicat
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, lu_factor, lu_solve
@@ -121,14 +121,13 @@ class People:
     Attributes
     ----------
     kernels
-        Of the session.
+        Of the session, whose items are the images.
     blocks
         Prior variance of each block, shape (blocks,), which add up to about one.
     variances
         Of the population.
-    variances_sd
-        Standard deviations of the logarithm of the first four, and of the logit of the fraction that is shared; None
-        where the variances were not found here.
+    log_covariance
+        Posterior covariance of their logarithms, shape (5, 5); None where they were given.
     who
         The person of each of the session's trials, shape (trials,).
     gram
@@ -141,6 +140,8 @@ class People:
         As `shared`, for each person's departure, shape (items, people).
     side_biases
         Of each person, in logits, shape (people,).
+    trials
+        Each person's training trials.
     gain
         What the logits of new images are multiplied by, so that they are calibrated.
     """
@@ -148,13 +149,14 @@ class People:
     kernels: Kernels
     blocks: np.ndarray
     variances: Variances
-    log_sd: np.ndarray | None
+    log_covariance: np.ndarray | None
     who: np.ndarray
     gram: np.ndarray
     shared: np.ndarray
     certainty: np.ndarray
     personal: np.ndarray
     side_biases: np.ndarray
+    trials: "Sequence[_Person]" = field(repr=False)
     gain: float = 1.0
 
     def p_right(self, trials: np.ndarray) -> np.ndarray:
@@ -172,25 +174,55 @@ class People:
         The variance of a personal departure is that of its prior: few trials hardly tell it for new images.
         """
         pairs, given = self.kernels.pairs[trials], self.variances
-        rows = right_minus_left(self.gram, pairs)
-        mean = given.shared * (rows @ self.shared)
-        mean += given.personal * np.einsum("ti,it->t", rows, self.personal[:, self.who[trials]])
-        covariance = given.shared * rows
-        squares = right_minus_left(rows.T, pairs)[:, 0] if len(trials) == 1 else _distances(self.gram, pairs)
-        prior = (given.shared + given.personal) * squares + 2 * (given.shared_effect + given.personal_effect)
+        taste, effects = (right_minus_left(each, pairs) for each in (self.gram, self.kernels.effects()))
+        covariance = given.shared * taste + given.shared_effect * effects
+        own = given.personal * taste + given.personal_effect * effects
+        mean = covariance @ self.shared + np.einsum("ti,it->t", own, self.personal[:, self.who[trials]])
+        prior = (given.shared + given.personal) * _distances(self.gram, pairs) + 2 * (
+            given.shared_effect + given.personal_effect
+        )
         taken = np.einsum("ti,ti->t", covariance @ self.certainty, covariance)
         return mean, np.maximum(prior - taken, 0)
 
+    def utilities_of_images(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the shared utility of each image, shape (images,), and what each person adds, shape (people, images)."""
+        given, effects = self.variances, self.kernels.effects()
+        shared = (given.shared * self.gram + given.shared_effect * effects) @ self.shared
+        personal = (given.personal * self.gram + given.personal_effect * effects) @ self.personal
+        return shared, personal.T
+
+    def variances_left_open(self) -> tuple[float, np.ndarray]:
+        """Return the mean posterior variance of images' utilities about their mean: of the shared ones, of each person.
+
+        Shapes () and (people,).
+        """
+        given, effects = self.variances, self.kernels.effects()
+        count = len(self.gram)
+        prior = given.shared * self.gram + given.shared_effect * effects
+        shared = prior - prior @ self.certainty @ prior
+        prior = given.personal * self.gram + given.personal_effect * effects
+        own = []
+        for one in self.trials:
+            rows = prior[:, one.items] @ one.incidence.T
+            left = np.trace(prior) - np.einsum("it,tu,iu->", rows, one.precision, rows, optimize=True)
+            mean = prior.sum() - rows.sum(0) @ one.precision @ rows.sum(0)
+            own.append((left - mean / count) / count)
+        return float((np.trace(shared) - shared.sum() / count) / count), np.array(own)
+
 
 def learn(
-    kernels: Kernels, who: np.ndarray, choices: np.ndarray, train: np.ndarray, variances: Variances | None = None
+    kernels: Kernels,
+    who: np.ndarray,
+    choices: np.ndarray,
+    train: np.ndarray,
+    variances: Variances | None = None,
 ) -> People:
     """Learn the shared taste, and each person's own, from some trials of a session.
 
     Parameters
     ----------
     kernels
-        Of the session.
+        Of the session, whose items are the images.
     who
         The person of each trial, from 0, shape (trials,).
     choices
@@ -207,17 +239,17 @@ def learn(
         for one in range(int(who.max()) + 1)
         for some in [train[who[train] == one]]
     ]
-    log_sd = None
+    log_covariance = None
     if variances is None:
         some = people if len(people) <= _MOST_PEOPLE else people[:: -(-len(people) // _MOST_PEOPLE)]
-        variances, log_sd = _most_likely(gram, effects, [one for one in some if len(one.choices)])
+        variances, log_covariance = _most_likely(gram, effects, [one for one in some if len(one.choices)])
     shared, certainty = _mode(gram, effects, people, variances)
     personal = np.zeros((len(gram), len(people)))
     for number, one in enumerate(people):
         personal[one.items, number] = one.incidence.T @ one.pull
     biases = np.array([variances.side_bias * one.pull.sum() for one in people])
     return People(
-        kernels, blocks, variances, log_sd, who, gram, shared, certainty, personal, biases
+        kernels, blocks, variances, log_covariance, who, gram, shared, certainty, personal, biases, people
     )
 
 
@@ -235,6 +267,11 @@ def alone(people: People, choices: np.ndarray, train: np.ndarray) -> People:
         personal_effect=given.shared_effect + given.personal_effect,
     )
     return replace(learn(people.kernels, people.who, choices, train, together), gain=people.gain)
+
+
+def shared_alone(people: People) -> People:
+    """Leave out every personal departure, of which the prior's uncertainty remains."""
+    return replace(people, personal=np.zeros_like(people.personal))
 
 
 def _person(gram: np.ndarray, effects: np.ndarray, pairs: np.ndarray, choices: np.ndarray) -> _Person:

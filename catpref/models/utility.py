@@ -22,7 +22,7 @@ from catpref.design.splits import split
 from catpref.errors import BadInput
 from catpref.models import laplace, stored
 from catpref.models.interface import Images, Model
-from catpref.models.kernels import kernels_of, right_minus_left
+from catpref.models.kernels import Kernels, kernels_of, right_minus_left
 from catpref.models.learned import Learned, gain_of, learn, learned_directions, learned_from, moderated
 from catpref.models.standardised import by_slices
 from catpref.perception.embeddings import Blocks
@@ -94,7 +94,7 @@ class Utility:
         mean, variance = self._posterior(embeddings, None, bias_scale=0.0)
         sd = np.sqrt(variance)
         if self.known_utilities.size:
-            place = self._known(embeddings)
+            place = self.place_of(embeddings)
             is_known = place >= 0
             mean[is_known], sd[is_known] = self.known_utilities[:, place[is_known]]
         return mean, sd
@@ -208,7 +208,7 @@ class Utility:
             projected += of_slice
             square += square_of_slice
 
-        place = self._known(embeddings)
+        place = self.place_of(embeddings)
         is_known = place >= 0
         projected[~is_known, 0] *= self.gain
         projected[is_known, 0] += self.effects[place[is_known]]
@@ -222,7 +222,7 @@ class Utility:
         prior = self.prior_variance * (square + self.effect_variance * effects) + bias_scale**2
         return projected[:, 0], np.maximum(prior - np.square(along) @ self.shrinkage, 0)
 
-    def _known(self, embeddings: np.ndarray) -> np.ndarray:
+    def place_of(self, embeddings: np.ndarray) -> np.ndarray:
         """Return the place of each image among the training images, −1 for new ones, shape (images,)."""
         order = np.argsort(self.known)
         digests = _digests(embeddings)
@@ -284,12 +284,79 @@ def fit(
 
 def project(learned: Learned, embeddings: np.ndarray) -> Utility:
     """Write what was learned as weights of the embedding's dimensions, for images that were not in the session."""
-    kernels, posterior = learned.kernels, learned.posterior
-    sizes = np.bincount(kernels.blocks.of_dimension, minlength=len(learned.variances))
-    relevance = (learned.variances / sizes)[kernels.blocks.of_dimension]
-    scale = (kernels.scale / np.sqrt(relevance)).astype(np.float32)
+    posterior = learned.posterior
     vectors, shrinkage = learned_directions(posterior)
     onto = np.column_stack([learned.span @ posterior.weights, learned.span @ vectors[:-1]])
+    written = write_as_weights(learned.kernels, learned.variances, onto, embeddings)
+    effects = learned.effect_variance * written.effects
+    model = Utility(
+        centre=learned.kernels.centre,
+        scale=written.scale,
+        weights=written.weights[:, 0],
+        weight_directions=written.weights[:, 1:].T,
+        bias_directions=vectors[-1],
+        shrinkage=shrinkage,
+        prior_variance=posterior.prior_variance,
+        side_bias=posterior.side_bias,
+        side_bias_sd=posterior.side_bias_sd,
+        gain=learned.gain,
+        known=written.known,
+        effects=effects[:, 0],
+        effect_directions=effects[:, 1:],
+        known_utilities=np.empty((2, 0)),
+        effect_variance=learned.effect_variance,
+        farthest=written.farthest,
+    )
+    shown = embeddings[np.unique(learned.kernels.images)]
+    known_utilities = np.empty((2, len(written.known)))
+    known_utilities[:, model.place_of(shown)] = model.utilities(shown)
+    return replace(model, known_utilities=known_utilities)
+
+
+@dataclass(frozen=True)
+class Written:
+    """Combinations of a session's items, written as weights of the embedding's dimensions.
+
+    Attributes
+    ----------
+    scale
+        What centred dimensions are divided by, shape (dimensions,); see `Utility`.
+    weights
+        Of each combination, shape (dimensions, combinations).
+    known
+        Digests of the images, in order, shape (images,).
+    effects
+        What the combinations have of each of these images, told against the mean, shape (images, combinations).
+    farthest
+        See `Utility`.
+    """
+
+    scale: np.ndarray
+    weights: np.ndarray
+    known: np.ndarray
+    effects: np.ndarray
+    farthest: float
+
+
+def write_as_weights(
+    kernels: Kernels, variances: np.ndarray, onto: np.ndarray, embeddings: np.ndarray
+) -> Written:
+    """Write combinations of items as weights, so that images can be read that were not in the session.
+
+    Parameters
+    ----------
+    kernels
+        Of the session.
+    variances
+        Prior variance of each block, shape (blocks,).
+    onto
+        The combinations, shape (items, combinations).
+    embeddings
+        Of the session's images, shape (images, dimensions).
+    """
+    sizes = np.bincount(kernels.blocks.of_dimension, minlength=len(variances))
+    relevance = (variances / sizes)[kernels.blocks.of_dimension]
+    scale = (kernels.scale / np.sqrt(relevance)).astype(np.float32)
     shown, indices = np.unique(kernels.images, return_inverse=True)
     if len(onto) != len(shown):  # items are trials
         left, right = indices.reshape(-1, 2).T
@@ -297,47 +364,22 @@ def project(learned: Learned, embeddings: np.ndarray) -> Utility:
         np.add.at(onto, right, of_trials)
         np.add.at(onto, left, -of_trials)
     onto_images = torch.from_numpy(onto.astype(np.float32))
-    weights = torch.from_numpy(np.sqrt(relevance).astype(np.float32))
-
+    deviation = torch.from_numpy(np.sqrt(relevance).astype(np.float32))
     projected = torch.empty(embeddings.shape[1], onto.shape[1])
 
     def project_slice(columns: slice, part: Tensor) -> Tensor:
         projected[columns] = part.T @ onto_images
-        return _left_out(part, weights[columns]).sum(1)
+        return _left_out(part, deviation[columns]).sum(1)
 
     if len(shown) < len(embeddings):
         embeddings = embeddings[shown]
     # Only differences of utilities mean anything: effects are told against their mean. Copies of an image have one.
     known, copies = np.unique(_digests(embeddings), return_inverse=True)
     effects = np.zeros((len(known), onto.shape[1]))
-    np.add.at(
-        effects, copies, learned.effect_variance * (onto - onto.mean(0)) / np.bincount(copies)[copies, None]
-    )
-    apart = torch.zeros(len(shown))
-    for of_slice in by_slices(embeddings, kernels.centre, scale, project_slice):
-        apart += of_slice
-    model = Utility(
-        centre=kernels.centre,
-        scale=scale,
-        weights=projected[:, 0].numpy(),
-        weight_directions=projected[:, 1:].T.numpy(),
-        bias_directions=vectors[-1],
-        shrinkage=shrinkage,
-        prior_variance=posterior.prior_variance,
-        side_bias=posterior.side_bias,
-        side_bias_sd=posterior.side_bias_sd,
-        gain=learned.gain,
-        known=known,
-        effects=effects[:, 0],
-        effect_directions=effects[:, 1:],
-        known_utilities=np.empty((2, 0)),
-        effect_variance=learned.effect_variance,
-        farthest=float(apart.max() / embeddings.shape[1]),
-    )
-    place = model._known(embeddings)
-    known_utilities = np.empty((2, len(known)))
-    known_utilities[:, place] = model.utilities(embeddings)
-    return replace(model, known_utilities=known_utilities)
+    np.add.at(effects, copies, (onto - onto.mean(0)) / np.bincount(copies)[copies, None])
+    apart = sum(by_slices(embeddings, kernels.centre, scale, project_slice), torch.zeros(len(shown)))
+    farthest = float(apart.max() / embeddings.shape[1])
+    return Written(scale, projected.numpy(), known, effects, farthest)
 
 
 def _left_out(deviations: Tensor, weights: Tensor) -> Tensor:

@@ -1,0 +1,317 @@
+"""Several people's tastes, written for any images: a utility that they share, and each one's departure from it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.linalg import cho_factor, cho_solve, eigh
+from scipy.special import expit
+from torch import Tensor
+
+from catpref.models import stored
+from catpref.models.interface import Data, Images, Model
+from catpref.models.kernels import right_minus_left
+from catpref.models.learned import gain_of
+from catpref.models.shared_taste import People, alone, learn, shared_alone
+from catpref.models.standardised import by_slices
+from catpref.models.utility import Utility, write_as_weights
+
+_DIRECTIONS = 64  # of the shared posterior that are kept
+_NEWTON_STEPS = 30
+_ENOUGH = 1e-4  # logits that the mode still moves
+_MOST_CODES = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Population:
+    """What people's trials taught, for any images.
+
+    Attributes
+    ----------
+    shared
+        The utility that people share; its prior is that of the shared taste.
+    participants
+        Their codes.
+    personal
+        What each departure adds to the shared weights, shape (people, dimensions).
+    personal_effects
+        What each adds to the effects of known images, shape (people, known images).
+    side_biases
+        In logits, shape (people,).
+    departure
+        Prior variance of a departure's weights, and of its image effects, both in units of the shared taste's
+        prior variance, shape (2,).
+    side_bias_variance
+        Of the people, in squared logits.
+    """
+
+    shared: Utility
+    participants: tuple[str, ...]
+    personal: np.ndarray
+    personal_effects: np.ndarray
+    side_biases: np.ndarray
+    departure: np.ndarray
+    side_bias_variance: float
+
+    def of(self, participant: str | None) -> Utility:
+        """Return the utility of a participant; of one who is not known, or of nobody, the shared one.
+
+        Its uncertainty is that of the shared taste and of a departure that nothing is known of: few trials hardly tell
+        a departure for new images.
+        """
+        shared, total = self.shared, 1 + float(self.departure[0])
+        utility = replace(
+            shared,
+            prior_variance=shared.prior_variance * total,
+            shrinkage=shared.shrinkage / total,
+            effect_variance=(shared.effect_variance + float(self.departure[1])) / total,
+            known_utilities=np.empty((2, 0)),  # those of the shared taste alone
+        )
+        if participant not in self.participants:
+            return utility
+        number = self.participants.index(participant)
+        return replace(
+            utility,
+            weights=shared.weights + self.personal[number],
+            effects=shared.effects + self.personal_effects[number],
+            side_bias=float(self.side_biases[number]),
+        )
+
+    def utilities(self, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation of images' shared utilities; see `Utility.utilities`."""
+        return self.shared.utilities(embeddings)
+
+    def p_right(self, embeddings: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+        """Predict the choices of someone of whom nothing is known; see `Utility.p_right`."""
+        return self.of(None).p_right(embeddings, pairs)
+
+    def far(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return which images are of another kind than the training images; see `Utility.far`."""
+        return self.shared.far(embeddings)
+
+    def with_participant(
+        self, participant: str, embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray
+    ) -> "Population":
+        """Learn the departure of one person more, or of one anew, from their own trials.
+
+        What is shared stays as it is; they depart from it as far as their choices say.
+
+        Parameters
+        ----------
+        participant
+            Their code.
+        embeddings
+            Shape (images, dimensions).
+        pairs
+            Left and right image of each trial, indices into `embeddings`, shape (trials, 2).
+        choices
+            0 = left, 1 = right, shape (trials,).
+        """
+        shown, indices = np.unique(pairs, return_inverse=True)
+        sides, given = indices.reshape(-1, 2), self.of(None)
+        embeddings = embeddings[shown]
+        gram = sum(
+            by_slices(embeddings, given.centre, given.scale, lambda _, part: part @ part.T),
+            torch.zeros(len(shown), len(shown)),
+        ).double().numpy()  # fmt: skip
+        onto = np.vstack([given.weights, given.weight_directions]).astype(np.float32)
+        projected = _times(given, embeddings, torch.from_numpy(onto).T)
+        place = given.place_of(embeddings)
+        known = place >= 0
+        projected[known, 0] += given.effects[place[known]]
+        projected[known, 1:] += given.effect_directions[place[known]]
+        differences = right_minus_left(projected, sides)
+        incidence = right_minus_left(np.eye(len(shown)), sides)
+        prior = incidence @ (gram + given.effect_variance * np.eye(len(shown))) @ incidence.T
+        along = differences[:, 1:]
+        covariance = given.prior_variance * (prior - (along * given.shrinkage) @ along.T)
+        pull = _pull(covariance + self.side_bias_variance, differences[:, 0], choices)
+        of_images = given.prior_variance * (incidence.T @ pull)
+        taken = given.prior_variance * (given.shrinkage * (along.T @ pull))
+        weights = _transposed_times(given, embeddings, of_images) - taken @ given.weight_directions
+        effects = -given.effect_directions @ taken
+        effects[place[known]] += given.effect_variance * of_images[known]
+        others = [number for number, code in enumerate(self.participants) if code != participant]
+        return replace(
+            self,
+            participants=(*(self.participants[number] for number in others), participant),
+            personal=np.vstack([self.personal[others], weights.astype(np.float32)]),
+            personal_effects=np.vstack([self.personal_effects[others], effects]),
+            side_biases=np.append(self.side_biases[others], self.side_bias_variance * pull.sum()),
+        )
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return everything there is to save, by name."""
+        codes = np.frombuffer(json.dumps(self.participants).encode(), np.uint8)
+        own = {"personal": self.personal, "personal_effects": self.personal_effects}
+        own |= {"side_biases": self.side_biases, "departure": self.departure}
+        own |= {"side_bias_variance": np.array([self.side_bias_variance])}
+        shared = {f"shared.{name}": tensor for name, tensor in self.shared.tensors().items()}
+        return (
+            {"participants": codes} | {name: each.astype(np.float32) for name, each in own.items()} | shared
+        )
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, np.ndarray], dimensions: int) -> "Population":
+        """Restore what `tensors` returned; see `Utility.from_tensors`.
+
+        Raises
+        ------
+        ValueError
+            If a part is missing, has another shape or type, or a value that cannot be.
+        """
+        shared = {
+            name.removeprefix("shared."): each for name, each in tensors.items() if name.startswith("shared.")
+        }
+        own = {name: each for name, each in tensors.items() if not name.startswith("shared.")}
+        utility = Utility.from_tensors(shared, dimensions)
+        codes = own.get("participants", np.empty(0, np.uint8))
+        people, known = own["personal"].shape[0] if "personal" in own else 0, len(utility.known)
+        shapes: dict[str, tuple[int, ...]] = {"participants": (codes.size,), "personal": (people, dimensions)}
+        shapes |= {"personal_effects": (people, known), "side_biases": (people,)}
+        shapes |= {"departure": (2,), "side_bias_variance": (1,)}
+        stored.check(own, shapes, {"participants": np.uint8})
+        stored.check_positive(own, "side_bias_variance")
+        if (own["departure"] < 0).any():
+            raise ValueError("departure must not be negative")
+        try:
+            names = json.loads(codes.tobytes()[:_MOST_CODES])
+        except (ValueError, RecursionError):
+            names = None
+        if (
+            not isinstance(names, list)
+            or len(names) != people
+            or not all(isinstance(one, str) for one in names)
+        ):
+            raise ValueError("participants are not one code for each person")
+        variance = float(own["side_bias_variance"][0])
+        return cls(
+            utility, tuple(names), own["personal"], own["personal_effects"], own["side_biases"],
+            own["departure"], variance,
+        )  # fmt: skip
+
+
+def project(people: People, embeddings: np.ndarray, participants: Sequence[str]) -> Population:
+    """Write what was learned as weights of the embedding's dimensions, for images that were not in the session."""
+    given = people.variances
+    values, vectors = eigh(
+        people.certainty, subset_by_index=(max(0, len(people.gram) - _DIRECTIONS), len(people.gram) - 1)
+    )
+    squares = np.maximum(np.einsum("ik,ij,jk->k", vectors, people.gram, vectors, optimize=True), 1e-12)
+    directions = vectors / np.sqrt(squares)
+    own = given.personal * people.personal
+    onto = np.column_stack([given.shared * people.shared, own, directions])
+    written = write_as_weights(people.kernels, people.blocks, onto, embeddings)
+    count = 1 + own.shape[1]
+    effect, departing = given.shared_effect / given.shared, given.personal_effect / given.personal
+    utility = Utility(
+        centre=people.kernels.centre,
+        scale=written.scale,
+        weights=written.weights[:, 0],
+        weight_directions=written.weights[:, count:].T,
+        bias_directions=np.zeros(len(values)),
+        shrinkage=np.clip(values * squares * given.shared, 0, 1),
+        prior_variance=given.shared,
+        side_bias=0.0,
+        side_bias_sd=float(np.sqrt(given.side_bias)),
+        gain=people.gain,
+        known=written.known,
+        effects=effect * written.effects[:, 0],
+        effect_directions=effect * written.effects[:, count:],
+        known_utilities=np.empty((2, 0)),
+        effect_variance=effect,
+        farthest=written.farthest,
+    )
+    shown = embeddings[np.unique(people.kernels.images)]
+    known_utilities = np.empty((2, len(written.known)))
+    known_utilities[:, utility.place_of(shown)] = utility.utilities(shown)
+    return Population(
+        shared=replace(utility, known_utilities=known_utilities),
+        participants=tuple(participants),
+        personal=np.ascontiguousarray(written.weights[:, 1:count].T),
+        personal_effects=departing * written.effects[:, 1:count].T,
+        side_biases=people.side_biases,
+        departure=np.array([given.personal, given.personal_effect]) / given.shared,
+        side_bias_variance=given.side_bias,
+    )
+
+
+def _times(utility: Utility, embeddings: np.ndarray, onto: Tensor) -> np.ndarray:
+    """Project standardised embeddings, shape (images, columns)."""
+    parts = by_slices(embeddings, utility.centre, utility.scale, lambda columns, part: part @ onto[columns])
+    return sum(parts, torch.zeros(len(embeddings), onto.shape[1])).double().numpy()
+
+
+def _transposed_times(utility: Utility, embeddings: np.ndarray, of_images: np.ndarray) -> np.ndarray:
+    """Add up standardised embeddings with some weight each, shape (dimensions,)."""
+    weights = torch.from_numpy(of_images.astype(np.float32))
+    parts = by_slices(embeddings, utility.centre, utility.scale, lambda _, part: part.T @ weights)
+    return torch.cat(list(parts)).numpy()
+
+
+def _pull(covariance: np.ndarray, mean: np.ndarray, choices: np.ndarray) -> np.ndarray:
+    """Find what a prior covariance of logits is multiplied by to give how far their mode is from the prior mean."""
+    logits, pull = mean, np.zeros(len(mean))
+    for _ in range(_NEWTON_STEPS):
+        p_right = expit(logits)
+        information = np.maximum(p_right * (1 - p_right), 1e-6)
+        root = np.sqrt(information)
+        target = logits - mean + (choices - p_right) / information
+        factor = cho_factor(np.eye(len(root)) + root[:, None] * covariance * root, lower=True)
+        pull = root * cho_solve(factor, root * target)
+        before, logits = logits, mean + covariance @ pull
+        if np.abs(logits - before).max() < _ENOUGH:
+            break
+    return pull
+
+
+def _learn(data: Data, train: np.ndarray) -> People:
+    """Learn from trials of a session, or return what was learned from the same trials before."""
+    assert data.who is not None
+    key = b"people" + train.tobytes()
+    if key not in data.found:
+        data.found[key] = learn(data.kernels, data.who, data.choices, train)
+    return data.found[key]
+
+
+def _predictor(people: Any, data: Data) -> Population:
+    return project(people, data.embeddings, data.participants)
+
+
+def _p_right(population: Population | Utility, images: Images, pairs: np.ndarray) -> np.ndarray:
+    return population.p_right(images.embeddings, pairs)
+
+
+POPULATION = Model(
+    "shared_and_personal",
+    "shared and personal taste",
+    lambda data, train, _: _learn(data, train),
+    gain_of=gain_of,
+    needs=("embeddings", "kernels"),
+    predictor=_predictor,
+    p_right=_p_right,
+    utilities=lambda population, images: population.utilities(images.embeddings),
+    far=lambda population, images: population.far(images.embeddings),
+    restore=lambda tensors, layout, *_: Population.from_tensors(tensors, layout.dimensions),
+)
+
+SHARED = Model(
+    "shared",
+    "shared taste alone",
+    lambda data, train, _: shared_alone(_learn(data, train)),
+    gain_of=gain_of,
+    needs=("embeddings", "kernels"),
+    is_baseline=True,
+)
+
+ALONE = Model(
+    "alone",
+    "each person alone",
+    lambda data, train, _: alone(_learn(data, train), data.choices, train),
+    gain_of=gain_of,
+    needs=("embeddings", "kernels"),
+    is_baseline=True,
+)
