@@ -121,6 +121,7 @@ def write(analysis: Analysis, folder: Path) -> None:
         sentence=sentences.headline(analysis),
         signed=_signed,
         ceiling=sentences.ceiling(analysis),
+        ceiling_caveat=sentences.ceiling_caveat(analysis),
         faces=_strip(analysis, faces),
         figures=drawn,
         held_out=sentences.held_out(analysis),

@@ -87,17 +87,12 @@ def of_check(check: Check) -> str:
 
 
 def _of_side_bias(analysis: Analysis) -> str:
-    with_bias = analysis.results[0].scores.accuracy_with_side_bias
-    ceiling = analysis.noise_ceiling.accuracy
-    beside = (
-        f" (noise ceiling, side bias included, {100 * ceiling:.0f}%)"
-        if ceiling is not None and not _drifts(analysis) and ceiling_of_taste(analysis) is None
-        else ""
-    )
+    seen, with_bias = analysis.observer, analysis.results[0].scores.accuracy_with_side_bias
+    side = "right" if seen.side_bias > 0 else "left"
     return (
-        "The observer has a side bias, which is set aside in these figures. With it, the model predicts "
-        f"{100 * with_bias:.0f}% of choices, and the side preference alone {100 * _by_side_alone(analysis):.0f}%"
-        f"{beside}."
+        f"The observer prefers the {side} side ({seen.side_bias:+.2f} logits), which is set aside in these figures. "
+        f"With the side bias, the model predicts {100 * with_bias:.0f}% of choices; the side bias alone predicts "
+        f"{100 * _by_side_alone(analysis):.0f}%."
     )
 
 
@@ -106,8 +101,8 @@ def _of_chance(analysis: Analysis) -> list[str]:
     found = []
     if scores.accuracy_ci95[0] > 0.5 and scores.p_value is not None:
         found.append(
-            "Although its interval lies above 50%, this accuracy is no evidence of a taste: with the images "
-            f"permuted, {100 * scores.p_value:.0f}% of fits predict at least as accurately (p = {scores.p_value:.3f})."
+            "Although its interval lies above 50%, this is not taken for evidence of a taste: with the images "
+            f"permuted, {100 * scores.p_value:.0f}% of fits are at least as accurate (p = {scores.p_value:.3f})."
         )
     if analysis.contributions is not None:
         found.append(
@@ -156,8 +151,8 @@ def held_out(analysis: Analysis) -> str:
     """Return which trials were held out, and how often."""
     what = {"images": "of images never trained on", "trials": "of known images"}[analysis.options.split]
     repeats = analysis.results[0].repeats
-    times = f", {repeats} times" if repeats > 1 else ""
-    return f"{what} ({analysis.options.folds} folds{times})"
+    times = f", {repeats} repeats" if repeats > 1 else ""
+    return f"{what} ({analysis.options.folds}-fold cross-validation{times})"
 
 
 def ceiling(analysis: Analysis) -> str:
@@ -165,12 +160,18 @@ def ceiling(analysis: Analysis) -> str:
     found = analysis.noise_ceiling
     if found.accuracy is None:
         return found.method
-    said = (
-        f"{found.accuracy:.3f}, {found.method}"
-        if found.ci95 is None
-        else with_interval(found.accuracy, found.ci95, ".3f")
-    )
-    return said if ceiling_of_taste(analysis) is not None else f"{said}, mostly by the side bias"
+    if found.ci95 is None:
+        said = f"{found.accuracy:.3f}, {found.method}"
+    else:
+        said = with_interval(found.accuracy, found.ci95, ".3f")
+    return f"{said}{ceiling_caveat(analysis)}"
+
+
+def ceiling_caveat(analysis: Analysis) -> str:
+    """Return why a noise ceiling is not to be compared with the accuracies; nothing where it is."""
+    if _drifts(analysis):
+        return ", which takes the change of taste for noise"
+    return "" if ceiling_of_taste(analysis) is not None else ", mostly owed to the side bias"
 
 
 def reaction_times(times: ReactionTimes) -> str:
