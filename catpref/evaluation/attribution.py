@@ -61,18 +61,20 @@ def agreement(data: Data) -> float | None:
     -------
     float or None
         The reliability of what the whole session says, from 0 to 1: the correlation, over images and regions, of
-        what the two halves say, corrected for their length (Spearman 1910; Brown 1910). None where there is too
-        little to halve.
+        what the two halves say, corrected for how many more trials the session has than a half (Spearman 1910; Brown
+        1910). None where there is too little to halve.
     """
     try:
         halves = [split(data.pairs, "images", 2, data.seed + number)[0] for number in range(HALVINGS)]
     except BadInput:
         return None
-    learned = [learn(data.kernels, data.choices, half, data.seed) for pair in halves for half in pair]
+    parts = [half for pair in halves for half in pair]
+    learned = [learn(data.kernels, data.choices, half, data.seed) for half in parts]
     apart = [brought - brought.mean(0) for brought in _contributions_of(learned, data)]
     found = [_correlation(first, second) for first, second in zip(apart[::2], apart[1::2], strict=True)]
     mean = max(float(np.mean(found)), 0.0)
-    return 2 * mean / (1 + mean)
+    longer = len(data.pairs) / float(np.mean([len(half) for half in parts]))
+    return longer * mean / (1 + (longer - 1) * mean)
 
 
 def _contributions_of(learned: Sequence[Learned], data: Data) -> np.ndarray:

@@ -7,6 +7,7 @@ from catpref.evaluation.attribution import HALVINGS
 from catpref.evaluation.sampling import PERMUTATIONS
 from catpref.models.registry import MODELS
 from catpref.perception.embeddings import SIZE
+from catpref.report.sentences import ceiling_caveat, failed
 from catpref.version import __version__
 
 _EXPLAINED = {
@@ -93,7 +94,9 @@ def _found(analysis: Analysis) -> list[str]:
         f"{_p_value(analysis)}."
     ]
     if ceiling.accuracy is not None:
-        found.append(f"The noise ceiling is {_percent(ceiling.accuracy, ceiling.ci95)}.")
+        found.append(
+            f"The noise ceiling is {_percent(ceiling.accuracy, ceiling.ci95)}{ceiling_caveat(analysis)}."
+        )
     line = scores.calibration
     if line.slope is not None and line.intercept is not None:
         found.append(
@@ -123,11 +126,10 @@ def _p_value(analysis: Analysis) -> str:
 
 def _observer(analysis: Analysis) -> list[str]:
     seen = analysis.observer
-    failed = [check.finding for check in analysis.choice_model if check.failed]
     return [
         f"The side bias was {_number(seen.side_bias, seen.side_bias_ci95)} logits (positive: right), the lapse rate "
         f"{_percent(seen.lapse, seen.lapse_ci95)}, from one psychometric model of all trials (Schütt et al. 2016).",
-        *failed,
+        *(check.finding for check in failed(analysis)),
     ]
 
 

@@ -118,7 +118,7 @@ def of_map(analysis: Analysis) -> str:
         return "The session is too short to be halved, which would tell whether a map can be trusted; none is shown."
     halves = "Maps from two halves of the session that share no image"
     if analysis.has_map:
-        return f"{halves} agree (r = {analysis.map_agreement:.2f})."
+        return f"{halves} agree (r = {analysis.map_agreement:.2f}; 1 would be perfect agreement)."
     return (
         f"{halves} do not agree (r = {analysis.map_agreement:.2f}, less than the {RELIABLE:.1f} required). None is "
         "shown, since its pattern would owe more to chance than to taste."
@@ -128,23 +128,19 @@ def of_map(analysis: Analysis) -> str:
 def of_training(result: Result) -> str:
     """Return what the training histories of a network come to, from the first epoch to the last."""
     ends = np.array([
-        [(epoch.loss, np.nan if epoch.test_loss is None else epoch.test_loss) for epoch in (history[0], history[-1])]
+        [(each.loss, np.nan if each.test_loss is None else each.test_loss) for each in (history[0], history[-1])]
         for history in result.histories
     ])  # fmt: skip
     (before, held_before), (after, held_after) = ends.mean(0)
-    losses = (
-        f"From first to last epoch, the mean training loss goes from {before:.3f} to {after:.3f} nats and the "
-        f"held-out loss from {held_before:.3f} to {held_after:.3f}"
-    )
+    said = f"From first to last epoch, the mean training loss goes from {before:.3f} to {after:.3f} nats"
     if before - after < _FLAT:
-        return (
-            f"{losses}. Curves as flat as these mean that training found nothing more in the training trials."
-        )
+        return f"{said}: such flat curves mean that training found nothing more in the training trials."
+    if np.isnan(held_after):
+        return f"{said}."
+    said += f" and the held-out loss from {held_before:.3f} to {held_after:.3f}"
     if held_before - held_after < _FLAT:
-        return (
-            f"{losses}: what the network learns of its training trials does not carry over to held-out ones."
-        )
-    return f"{losses}: what the network learns carries over to held-out trials."
+        return f"{said}: what the network learns of its training trials does not carry over to held-out ones."
+    return f"{said}: what the network learns carries over to held-out trials."
 
 
 def held_out(analysis: Analysis) -> str:
