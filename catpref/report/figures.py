@@ -136,11 +136,11 @@ def ranking(analysis: Analysis, faces: Faces, shown: int = 12) -> Figure:
     return figure
 
 
-def spread(analysis: Analysis, shown: int) -> list[tuple[str, float]]:
-    """Pick images evenly along the ranking, from the least to the most preferred, with their utilities."""
-    table = analysis.ranking
+def spread(analysis: Analysis, shown: int, by: str = "utility") -> list[tuple[str, float]]:
+    """Pick images evenly along a column of the ranking, from the least to the most preferred, with its values."""
+    table = analysis.ranking.sort_values(by, ascending=False, kind="stable")
     rows = np.unique(np.linspace(len(table) - 1, 0, min(shown, len(table))).round().astype(int))[::-1]
-    names, utilities = table["image"].to_list(), table["utility"].to_numpy()
+    names, utilities = table["image"].to_list(), table[by].to_numpy()
     return [(names[row], float(utilities[row])) for row in rows]
 
 

@@ -123,6 +123,7 @@ def write(analysis: Analysis, folder: Path) -> None:
         ceiling=sentences.ceiling(analysis),
         ceiling_caveat=sentences.ceiling_caveat(analysis),
         faces=_strip(analysis, faces),
+        by_wins=sentences.ranked_by(analysis) == sentences.BY_WINS,
         figures=drawn,
         held_out=sentences.held_out(analysis),
         size=SIZE,
@@ -170,11 +171,11 @@ def _cells(result: Result) -> tuple[str, ...]:
 
 def _strip(analysis: Analysis, faces: Faces) -> list[tuple[str, str, float]]:
     """Return faces along the ranking: name, picture, utility."""
-    if analysis.contributions is None or not analysis.better_than_chance:
+    if (by := sentences.ranked_by(analysis)) is None:
         return []
     return [
         (name, _jpeg_url(faces[name].thumbnail), utility)
-        for name, utility in figures.spread(analysis, _FACES)
+        for name, utility in figures.spread(analysis, _FACES, by)
     ]
 
 

@@ -9,6 +9,9 @@ from catpref.evaluation.cross_validation import Result
 from catpref.evaluation.reaction_times import ReactionTimes
 from catpref.models.registry import MODELS
 
+BY_WINS = "bradley_terry"
+"""The column of the ranking that says what images' wins alone do."""
+
 VAGUE = 0.2
 """A lapse rate whose interval is wider than that is called unknown, as a noise ceiling is."""
 
@@ -141,6 +144,18 @@ def of_training(result: Result) -> str:
     if held_before - held_after < _FLAT:
         return f"{said}: what the network learns of its training trials does not carry over to held-out ones."
     return f"{said}: what the network learns carries over to held-out trials."
+
+
+def ranked_by(analysis: Analysis) -> str | None:
+    """Return the column of the ranking that images are shown by: the model's, else that of wins alone.
+
+    None where neither tells the images apart. Errors add their variance to that of what was estimated.
+    """
+    if analysis.better_than_chance:
+        return "utility" if analysis.contributions is not None else None
+    estimates, errors = (analysis.ranking[name].to_numpy() for name in (BY_WINS, f"{BY_WINS}_se"))
+    reliability = 1 - np.square(errors).mean() / max(float(estimates.var()), np.finfo(float).tiny)
+    return BY_WINS if reliability >= RELIABLE and not _drifts(analysis) else None
 
 
 def held_out(analysis: Analysis) -> str:

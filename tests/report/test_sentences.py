@@ -1,6 +1,8 @@
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from catpref.evaluation.choice_model import Check
@@ -96,6 +98,20 @@ def test_a_map_is_trusted_where_halves_agree() -> None:
     assert "agree (r = 0.80" in sentences.of_map(fitted())
     assert "do not agree (r = 0.30" in sentences.of_map(fitted(agreement=0.3))
     assert "too short" in sentences.of_map(fitted(agreement=None))
+
+
+def test_images_are_shown_by_their_wins_where_these_alone_tell() -> None:
+    def ranked(spread: float, error: float, **changes: Any) -> str | None:
+        analysis = fitted(**changes)
+        table = {"bradley_terry": np.linspace(-spread, spread, 20), "bradley_terry_se": np.full(20, error)}
+        analysis.ranking = pd.DataFrame(table)
+        return sentences.ranked_by(analysis)
+
+    assert ranked(2, 0.3) == "utility"
+    assert ranked(2, 0.3, p_value=0.4) == "bradley_terry"
+    assert ranked(0.5, 0.3, p_value=0.4) is None, "a coin-flipper"
+    assert ranked(0.0, 0.9, p_value=0.4) is None, "random-sampled, each image shown once"
+    assert ranked(2, 0.3, p_value=0.4, checks=(DRIFT,)) is None
 
 
 @pytest.mark.parametrize(("ends", "said"), [
