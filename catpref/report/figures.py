@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from scipy.stats import binomtest
 
@@ -32,7 +33,8 @@ _MEAN_FACES = 100  # enough for a mean
 _LEAST_REACH = 0.1  # logits a cell, from which on colours are full: what is smaller is drawn pale
 _LEAST_PEAK = 2  # times an even share, likewise
 _LEAST_DISTANCE = 0.01  # of LPIPS, likewise
-_LEAST_ACCURACIES = (0.4, 0.9)  # that axes reach, so that what is near chance looks near chance
+_LEAST_LOSS = 0.05  # nats from chance that axes of losses reach, so that what is flat looks flat
+_LEAST_ACCURACIES = (0.4, 0.9)  # that axes of accuracies reach, so that what is near chance looks near chance
 
 STYLE: Any = {
     "font.size": 10,
@@ -253,6 +255,9 @@ def training(histories: Sequence[Sequence[Epoch]], colour: str = ORANGE, first_e
             panel.plot(epochs, mean, ".-", color=shade, linewidth=2.2, label=label)
         panel.axhline(np.log(2) if first == 0 else 0.5, color=INK, linestyle=":", linewidth=1)
         panel.set(xlabel="epoch", ylabel=name)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    low, high = panels[0].get_ylim()
+    panels[0].set_ylim(min(low, np.log(2) - _LEAST_LOSS), max(high, np.log(2) + _LEAST_LOSS))
     panels[1].set_ylim(min(0.3, np.nanmin(values[:, :, 2:]) - 0.02), 1.02)
     panels[0].legend(frameon=False)
     return figure

@@ -61,6 +61,8 @@ def test_axes_of_accuracies_do_not_magnify_what_is_near_chance(half_width: float
 def test_figures_have_the_widths_of_the_report() -> None:
     histories = [[Epoch(0.7, 0.5, 0.7, 0.5), Epoch(0.6, 0.6, 0.7, 0.5)]]
     assert figures.training(histories).get_figwidth() == figures.PAGE
+    flat = figures.training([[Epoch(0.693, 0.5, 0.694, 0.5), Epoch(0.692, 0.5, 0.694, 0.5)]])
+    assert np.ptp(flat.axes[0].get_ylim()) >= 0.1, "what is flat looks flat"
     curve: Any = SimpleNamespace(
         trials=[10.0, 20.0], accuracy=[0.5, 0.6], accuracy_ci95=[(0.4, 0.6), (0.5, 0.7)], limit=None, half=None,
         trials_for_90_percent=None,
