@@ -280,12 +280,12 @@ class Taste:
         with np.errstate(all="ignore"):
             ranking = rank(list(paths), seen, self._fitted.predictors)
         _check_finite(ranking["utility"].to_numpy())
+        tells = MODELS[name].far is not None  # a network does not, nor how sure it is
+        if tells:
+            _check_finite(ranking["utility_sd"].to_numpy())
         self._warn_of_chance()
-        if MODELS[name].far is None:
-            return ranking  # a network, which tells neither how sure it is
-        _check_finite(ranking["utility_sd"].to_numpy())
         far = dict(zip(paths, self._far(name, seen), strict=True))
-        return ranking.assign(far=[int(far[name]) for name in ranking["image"]])
+        return ranking.assign(far=[int(far[name]) for name in ranking["image"]]) if tells else ranking
 
     def _warn_of_chance(self) -> None:
         """Warn where the model was not shown to be better than chance; be silent where that is unknown."""
