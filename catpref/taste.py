@@ -123,7 +123,9 @@ def learn(
     network = backbones.load_backbone(str(backbone), _path(weights), device)
     options = Options(models, embedding, map_size, split, folds, seed, device, _cache_folder(cache))
     found = analyse(session, network, options)
-    fitted = FittedModels(network, found.embedding, found.map_size, found.map_layer, found.predictors)
+    fitted = FittedModels(
+        network, found.embedding, found.map_size, found.map_layer, found.predictors, found.better_than_chance
+    )
     return Taste(fitted, options.cache, found, time.perf_counter() - started)
 
 
@@ -241,6 +243,7 @@ class Taste:
         with np.errstate(all="ignore"):
             p_right = predict(predictor, images, indices.reshape(-1, 2))
         _check_finite(p_right)
+        self._warn_of_chance()
         self._far(name, images)
         return table.assign(p_right=p_right)
 
@@ -277,16 +280,24 @@ class Taste:
         with np.errstate(all="ignore"):
             ranking = rank(list(paths), seen, self._fitted.predictors)
         _check_finite(ranking["utility"].to_numpy())
-        if MODELS[name].far is None:
-            return ranking  # a network, which tells neither how sure it is
-        _check_finite(ranking["utility_sd"].to_numpy())
+        tells = MODELS[name].far is not None  # a network does not, nor how sure it is
+        if tells:
+            _check_finite(ranking["utility_sd"].to_numpy())
+        self._warn_of_chance()
         far = dict(zip(paths, self._far(name, seen), strict=True))
-        return ranking.assign(far=[int(far[name]) for name in ranking["image"]])
+        return ranking.assign(far=[int(far[name]) for name in ranking["image"]]) if tells else ranking
+
+    def _warn_of_chance(self) -> None:
+        """Warn where the model was not shown to be better than chance; be silent where that is unknown."""
+        if self._fitted.better_than_chance is False:
+            _LOG.warning(
+                "the model was not shown to predict this person's choices better than chance; "
+                "what it says may mean nothing"
+            )
 
     def _far(self, name: str, images: Images) -> np.ndarray:
         """Return which images are unlike all that a model learned from, if it can tell, and warn of them."""
-        tell = MODELS[name].far
-        if tell is None:
+        if (tell := MODELS[name].far) is None:
             return np.zeros(len(images.paths), bool)
         far = tell(self._fitted.predictors[name], images)
         if far.any():

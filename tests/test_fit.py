@@ -216,7 +216,10 @@ def test_the_report_opens_offline(fitted: Path) -> None:
     html = (fitted / "session_fit" / "report.html").read_text(encoding="utf-8")
     page = References()
     page.feed(html)
-    assert len(page.found) == 6, "figures; no faces, since nothing is shown to be better than chance"
+    assert len(page.found) == 6 + 12, (
+        "figures; faces by their wins, since the model is not better than chance"
+    )
+    assert "by their wins alone" in html and "From least to most preferred" not in html
     assert "No ranking by the model and no map of the face are shown" in html
     for reference in page.found:
         kind, content = reference.split(";base64,")

@@ -15,6 +15,10 @@ from catpref.fit import main as fit
 from catpref.predict import main
 
 QUICK = ("--folds", "3", "--map-size", "32")
+WARNING = (
+    "catpref: the model was not shown to predict this person's choices better than chance; "
+    "what it says may mean nothing\n"
+)  # of sixteen images only
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +55,7 @@ def table(text: str) -> pd.DataFrame:
 
 def test_known_images_are_ranked_as_by_the_fit(study: Path) -> None:
     done = call(main, study / "session_fit" / "model", study / "cats")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, WARNING)
     ours, theirs = table(done.out), pd.read_csv(study / "session_fit" / "ranking.csv")
     assert list(ours.columns) == ["image", "utility", "utility_sd", "far"] and not ours["far"].any()
     assert [Path(name).name for name in ours["image"]] == list(theirs["image"])
@@ -62,7 +66,7 @@ def test_known_images_are_ranked_as_by_the_fit(study: Path) -> None:
 def test_new_images_and_folders_are_ranked_by_a_fresh_process(study: Path) -> None:
     images = ["new", "cats/cat_0001.png", "new/cat_0051.png"]
     done = shell("catpref.predict", "session_fit/model", *images, "--out", "made/ranking.csv", cwd=study)
-    assert done == (0, "made/ranking.csv\n", "")
+    assert done == (0, "made/ranking.csv\n", WARNING)
     ranking = pd.read_csv(study / "made" / "ranking.csv")
     assert len(ranking) == 9 and ranking["image"].is_unique, "an image given twice is ranked once"
     assert {"cats/cat_0001.png", "new/cat_0051.png", "new/deeper/cat_0052.png"} <= set(ranking["image"])
@@ -79,7 +83,7 @@ def test_images_of_another_kind_are_told(study: Path) -> None:
     done = call(main, model, study / "new")
     ranking = table(done.out)
     assert {Path(name).name for name in ranking["image"][ranking["far"] == 1]} == {"noise.png", "ramp.png"}
-    assert done.code == 0 and done.err.startswith("catpref: 2 of 10 images are far from all")
+    assert done.code == 0 and done.err.startswith(f"{WARNING}catpref: 2 of 10 images are far from all")
     (study / "pairs.csv").write_text("left_image,right_image\ncat_0051.png,noise.png\n")
     done = call(main, model, "--pairs", study / "pairs.csv", "--stimuli", study / "new")
     assert (done.code, len(table(done.out))) == (0, 1) and "1 of 2 images are far" in done.err
@@ -92,7 +96,7 @@ def test_pairs_keep_their_columns(study: Path) -> None:
     done = call(
         main, model, "--pairs", study / "pairs.csv", "--stimuli", study / "cats", "--out", study / "out.csv"
     )
-    assert done == (0, f"{study / 'out.csv'}\n", "")
+    assert done == (0, f"{study / 'out.csv'}\n", WARNING)
     written = pd.read_csv(study / "out.csv")
     assert list(written.columns) == [*pairs.columns, "p_right"]
     pd.testing.assert_frame_equal(
@@ -115,6 +119,22 @@ def test_a_pair_is_predicted_from_the_utilities_and_the_side_bias(study: Path) -
     ranking = table(call(main, model, study / "new").out).set_index("image")["utility"]
     names = [str(study / "new" / name) for name in ("cat_0051.png", "deeper/cat_0052.png")]
     assert (logits[0] > logits[1]) == (ranking[names[1]] > ranking[names[0]])
+
+
+@pytest.mark.parametrize(("known", "said"), [(True, ""), (None, ""), ("absent", ""), (False, WARNING)])
+def test_a_model_remembers_whether_it_was_shown_to_be_better_than_chance(
+    study: Path, known: bool | str | None, said: str
+) -> None:
+    model = study / "session_fit" / "model"
+    description = json.loads((model / "model.json").read_text())
+    found = json.loads((study / "session_fit" / "metrics.json").read_text())["better_than_chance"]
+    assert description.pop("better_than_chance") is found is False
+    if known != "absent":  # as in the folders of earlier versions
+        description["better_than_chance"] = known
+    (model / "model.json").write_text(json.dumps(description))
+    for arguments in ([study / "new"], ["--pairs", study / "session.csv"]):
+        done = call(main, model, *arguments)
+        assert (done.code, done.err) == (0, said)
 
 
 def keep_only(model: Path, name: str) -> None:
@@ -143,7 +163,7 @@ def test_the_cnn_predicts_pairs_and_ranks_nothing(study: Path) -> None:
     model = study / "session_fit" / "model"
     keep_only(model, "study_cnn")
     done = call(main, model, "--pairs", study / "session.csv")
-    assert (done.code, done.err) == (0, "")
+    assert (done.code, done.err) == (0, WARNING)
     first = table(done.out)
     assert len(first) == 120 and first["p_right"].between(0, 1).all()
     swapped = pd.read_csv(study / "session.csv").rename(
@@ -170,7 +190,7 @@ def test_a_model_on_ones_own_weights_finds_them_or_asks(study: Path, tmp_path: P
         named = json.loads((out / "metrics.json").read_text())["embedding"]["backbone"]
         assert named == str(options[1])
         ranked = call(main, out / "model", image, "--weights", weights)
-        assert (ranked.code, ranked.err) == (0, "")
+        assert (ranked.code, ranked.err) == (0, WARNING)
         assert "not the weights that" in refusal(main, out / "model", image, "--weights", other)
     assert call(main, study / "file" / "model", image, "--backbone", weights) == ranked
     assert "not the weights that" in refusal(main, study / "file" / "model", image, "--backbone", other)
@@ -280,6 +300,8 @@ def test_a_damaged_model_is_refused(study: Path, name: str, damage: str) -> None
     ("files_sha256", {"other": "x"}, "files_sha256"),
     ("files_sha256", {"utility": 3}, "files_sha256"),
     ("files_sha256", None, "files_sha256"),
+    ("better_than_chance", "no", "better_than_chance must be true, false or null"),
+    ("better_than_chance", 0, "better_than_chance"),
 ])  # fmt: skip
 def test_a_damaged_description_is_refused(study: Path, name: str, value: object, said: str) -> None:
     path = study / "session_fit" / "model" / "model.json"

@@ -106,6 +106,8 @@ class Analysis:
     contributions
         What each cell of the embedding's grid adds to each image's utility, shape (images, grid, grid), in the
         order of `session.images`; None without a utility.
+    map_agreement
+        How well two halves of the session agree on them, from 0 to 1; None where there is no telling.
     differences
         By how much each model is more accurate than the first, with the 95% interval, by its name.
     results, baselines
@@ -136,6 +138,7 @@ class Analysis:
     reaction_times: ReactionTimes | None
     learning_curve: LearningCurve | None
     contributions: np.ndarray | None
+    map_agreement: float | None
     differences: Mapping[str, tuple[float, tuple[float, float]]]
     results: list[Result]
     baselines: list[Result]
@@ -151,6 +154,11 @@ class Analysis:
         """Whether the first model's taste is shown to predict choices better than chance does."""
         scores = self.results[0].scores
         return scores.accuracy_ci95[0] > 0.5 and (scores.p_value is None or scores.p_value <= _LEVEL)
+
+    @property
+    def has_map(self) -> bool:
+        """Whether a map of the face shows something that was learned: both halves of the session say so."""
+        return self.better_than_chance and (self.map_agreement or 0.0) >= attribution.RELIABLE
 
 
 # The matrices are so small that two threads of a linear algebra library mostly wait for each other.
@@ -203,11 +211,12 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
         for model, result in zip(chosen, results, strict=True)
         if model.predictor is not None
     }
-    curve = contributions = None
+    curve = contributions = agreement = None
     if "utility" in predictors:
         of_utility = next(result for result in results if result.model == "utility")
         curve = learn_from_fewer(MODELS["utility"], data, splits[:_CURVE_REPEATS], of_utility)
         contributions = attribution.contributions(predictors["utility"], data.embeddings, images.layout)
+        agreement = attribution.agreement(data)
         # Lapses make utilities look smaller; new images have their gain instead.
         attentive = with_lapses(learned_from(data, everything), data.choices, observer.lapse)
         known_utilities = project(attentive, data.embeddings).known_utilities
@@ -230,6 +239,7 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
         reaction_times=_reaction_times(session, alone["bradley_terry"].to_numpy()[pairs]),
         learning_curve=curve,
         contributions=None if contributions is None else contributions[pictures.numbers],
+        map_agreement=agreement,
         differences={result.model: difference(result, results[0], pairs, sampling) for result in results[1:]},
         results=[result for result in results if not MODELS[result.model].is_baseline],
         baselines=[result for result in results if MODELS[result.model].is_baseline],

@@ -5,12 +5,25 @@ exact; image effects, and features that are averaged over the image, have no pla
 more of the image than its own cell: what moves in one place shows a little in the cells around it, too.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from torch import Tensor
 
+from catpref.design.splits import split
+from catpref.errors import BadInput
+from catpref.models.interface import Data
+from catpref.models.learned import Learned, learn
 from catpref.models.standardised import by_slices
 from catpref.models.utility import Utility
 from catpref.perception.embeddings import Layout
+
+RELIABLE = 0.5
+"""Maps of the halves of a session that agree less are more noise than not (see `agreement`)."""
+
+HALVINGS = 3
+"""Of the images, over which the agreement of two halves is averaged."""
 
 
 def contributions(model: Utility, embeddings: np.ndarray, layout: Layout) -> np.ndarray:
@@ -31,14 +44,78 @@ def contributions(model: Utility, embeddings: np.ndarray, layout: Layout) -> np.
         In logits, shape (images, grid, grid), from the top left; the sum over the cells is what the
         grid carries of the image's utility.
     """
+    onto = _cells(layout) * torch.from_numpy(model.weights)[:, None]
     grid = layout.grid
-    dimensions = np.arange(layout.gridded)
-    cells = dimensions % grid**2  # each layer is channels × grid × grid
-    onto = torch.zeros(layout.dimensions, grid**2)
-    onto[dimensions, cells] = torch.from_numpy(model.weights[: layout.gridded])
     parts = by_slices(embeddings, model.centre, model.scale, lambda columns, part: part @ onto[columns])
     brought = sum(parts, torch.zeros(len(embeddings), grid**2))
     return brought.numpy().reshape(-1, grid, grid)
+
+
+def agreement(data: Data) -> float | None:
+    """Return how well two halves of a session agree on what each region of the images brings.
+
+    The halves share no image: a taste that has nothing to do with what is seen in the images leads to the same
+    map from other trials of the same images, but not from other images.
+
+    Returns
+    -------
+    float or None
+        The reliability of what the whole session says, from 0 to 1: the correlation, over images and regions, of
+        what the two halves say, corrected for how many more trials the session has than a half (Spearman 1910; Brown
+        1910). None where there is too little to halve.
+    """
+    try:
+        halves = [split(data.pairs, "images", 2, data.seed + number)[0] for number in range(HALVINGS)]
+    except BadInput:
+        return None
+    parts = [half for pair in halves for half in pair]
+    learned = [learn(data.kernels, data.choices, half, data.seed) for half in parts]
+    apart = [brought - brought.mean(0) for brought in _contributions_of(learned, data)]
+    found = [_correlation(first, second) for first, second in zip(apart[::2], apart[1::2], strict=True)]
+    mean = max(float(np.mean(found)), 0.0)
+    longer = len(data.pairs) / float(np.mean([len(half) for half in parts]))
+    return longer * mean / (1 + (longer - 1) * mean)
+
+
+def _contributions_of(learned: Sequence[Learned], data: Data) -> np.ndarray:
+    """Return what each cell adds to each image's utility, of several that were learned, in one pass.
+
+    Returns
+    -------
+    ndarray
+        Shape (learned, images, cells).
+    """
+    kernels, embeddings = data.kernels, data.embeddings
+    cells = _cells(data.images.layout)
+    sizes = np.bincount(kernels.blocks.of_dimension)
+    relevance = [torch.from_numpy(each.variances / sizes).float() for each in learned]
+    onto = np.column_stack([kernels.made_of.T @ (each.span @ each.posterior.weights) for each in learned])
+    on_images = torch.from_numpy(onto.astype(np.float32))
+
+    def add_up(columns: slice, part: Tensor) -> Tensor:
+        weights = part.T @ on_images
+        block = kernels.blocks.of_dimension[columns]
+        return torch.stack([
+            (part * (own[block] * weight)) @ cells[columns]
+            for own, weight in zip(relevance, weights.T, strict=True)
+        ])  # fmt: skip
+
+    parts = by_slices(embeddings, kernels.centre, kernels.scale, add_up)
+    return sum(parts, torch.zeros(len(learned), len(embeddings), cells.shape[1])).numpy()
+
+
+def _cells(layout: Layout) -> Tensor:
+    """Return 1 where a dimension of the embedding is of a cell of the grid, shape (dimensions, cells)."""
+    cells = torch.zeros(layout.dimensions, layout.grid**2)
+    cells[: layout.gridded] = torch.eye(layout.grid**2).repeat(layout.channels, 1)
+    return cells  # those of averages over the image have no place
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the correlation; 0 where there is nothing to correlate."""
+    if min(np.ptp(first), np.ptp(second)) == 0:
+        return 0.0
+    return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
 
 
 def shares(contributions: np.ndarray) -> np.ndarray:

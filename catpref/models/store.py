@@ -48,6 +48,8 @@ class FittedModels:
         What the models read; see `catpref.models.interface.Images`.
     predictors
         The models, by name.
+    better_than_chance
+        Whether the first of them was shown to be; None where that is unknown.
     """
 
     backbone: Backbone
@@ -55,6 +57,7 @@ class FittedModels:
     map_size: int | None
     map_layer: int | None
     predictors: Mapping[str, Any]
+    better_than_chance: bool | None = None
 
     def images(self, paths: Sequence[Path], cache: Path | None) -> Images:
         """Return images as these models read them."""
@@ -75,6 +78,7 @@ class _Description(Schema, extra="ignore"):
     files_sha256: dict[Annotated[str, Predicate(lambda name: name in registry.choosable())], Sha256] = Field(
         min_length=1, description="the sha256 of each model's file"
     )
+    better_than_chance: bool | None = Field(None, description="true, false or null")
 
 
 def save(models: FittedModels, folder: Path) -> None:
@@ -94,6 +98,7 @@ def save(models: FittedModels, folder: Path) -> None:
         "map_size": models.map_size,
         "map_layer": models.map_layer,
         "files_sha256": files,
+        "better_than_chance": models.better_than_chance,
     }
     (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
@@ -157,7 +162,7 @@ def load(
             raise BadInput(f"{path}: damaged ({problem}); fit the session again") from problem
 
     predictors = {name: restored(name) for name in MODELS if name in about.files_sha256}
-    return FittedModels(network, about.embedding, size, about.map_layer, predictors)
+    return FittedModels(network, about.embedding, size, about.map_layer, predictors, about.better_than_chance)
 
 
 def _load_backbone(

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from scipy.stats import binomtest
 
@@ -20,13 +21,20 @@ from catpref.evaluation.scores import reliability
 from catpref.models.interface import Epoch
 from catpref.models.registry import MODELS
 from catpref.report.faces import SIDE, Faces
+from catpref.report.sentences import ceiling_of_taste
 
 BLUE, GREEN, ORANGE, GREY, INK = "#2f6db5", "#2f8f6b", "#d9742b", "#8b9098", "#24272c"
 COLOURS = {"utility": BLUE, "siamese_cnn": GREEN, "study_cnn": ORANGE}
 MARKERS = {"utility": "o", "siamese_cnn": "s", "study_cnn": "^"}  # for readers and printers without colours
+COLUMN, PAGE = 5.0, 9.2
+"""Widths of figures in inches: of a column of text, and of the report's page, whose text has the same size."""
+
 _MEAN_FACES = 100  # enough for a mean
 _LEAST_REACH = 0.1  # logits a cell, from which on colours are full: what is smaller is drawn pale
 _LEAST_PEAK = 2  # times an even share, likewise
+_LEAST_DISTANCE = 0.01  # of LPIPS, likewise
+_LEAST_LOSS = 0.05  # nats from chance that axes of losses reach, so that what is flat looks flat
+_LEAST_ACCURACIES = (0.4, 0.9)  # that axes of accuracies reach, so that what is near chance looks near chance
 
 STYLE: Any = {
     "font.size": 10,
@@ -48,9 +56,10 @@ def draw_all(analysis: Analysis, faces: Faces) -> dict[str, Figure]:
         drawn = {"accuracy": accuracy(analysis), "calibration": calibration(analysis)}
         if analysis.contributions is not None and analysis.better_than_chance:
             drawn["ranking"] = ranking(analysis, faces)
+        if analysis.has_map:
             drawn["regions"] = regions(analysis, faces)
         if analysis.learning_curve is not None:
-            drawn["learning_curve"] = learning_curve(analysis.learning_curve, analysis.noise_ceiling.accuracy)
+            drawn["learning_curve"] = learning_curve(analysis.learning_curve, ceiling_of_taste(analysis))
         for result in analysis.results:
             if result.histories:
                 first = MODELS[result.model].first_epoch
@@ -63,14 +72,15 @@ def draw_all(analysis: Analysis, faces: Faces) -> dict[str, Figure]:
 def accuracy(analysis: Analysis) -> Figure:
     """Draw every model's held-out accuracy with its 95% interval, beside chance and the noise ceiling."""
     results: list[Result] = [*analysis.results, *analysis.baselines][::-1]
-    figure = Figure(figsize=(5.8, 0.4 * len(results) + 1))
+    figure = Figure(figsize=(COLUMN, 0.4 * len(results) + 1))
     axes = figure.subplots()
     axes.axvline(0.5, color=GREY, linestyle=":")
-    axes.text(0.5, len(results) - 0.3, "chance", ha="center", va="bottom", color=GREY)
-    ceiling = analysis.noise_ceiling.accuracy
+    axes.text(0.5, len(results) - 0.3, "chance", ha="right", va="bottom", color=GREY)
+    ceiling = ceiling_of_taste(analysis)
     if ceiling is not None:
         axes.axvline(ceiling, color=INK, linestyle="--", linewidth=1)
-        axes.text(ceiling, len(results) - 0.3, f"noise ceiling {ceiling:.3f}", ha="center", va="bottom")
+        side = "left" if ceiling < 0.7 else "right"  # away from chance, and inside
+        axes.text(ceiling, len(results) - 0.3, f"noise ceiling {ceiling:.3f}", ha=side, va="bottom")
     for row, result in enumerate(results):
         colour = COLOURS.get(result.model, GREY)
         low, high = result.scores.accuracy_ci95
@@ -78,14 +88,21 @@ def accuracy(analysis: Analysis) -> Figure:
         axes.plot(result.scores.accuracy, row, MARKERS.get(result.model, "D"), color=colour, markersize=7)
     axes.set_yticks(range(len(results)), [MODELS[result.model].title for result in results])
     axes.set_ylim(-0.6, len(results) - 0.3)
+    axes.set_xlim(_reaching(axes.get_xlim()))
     axes.set_xlabel("accuracy on held-out trials, with 95% interval")
     axes.tick_params(axis="y", length=0)
     return figure
 
 
+def _reaching(limits: tuple[float, float]) -> tuple[float, float]:
+    """Return the limits of an axis of accuracies."""
+    least, most = _LEAST_ACCURACIES
+    return min(limits[0], least), max(limits[1], most)
+
+
 def calibration(analysis: Analysis) -> Figure:
     """Draw how often the right was chosen against how probable the models said it was."""
-    figure = Figure(figsize=(4.6, 4.4))
+    figure = Figure(figsize=(COLUMN, 4.6))
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":")
     for result in analysis.results:
@@ -112,7 +129,7 @@ def calibration(analysis: Analysis) -> Figure:
 def ranking(analysis: Analysis, faces: Faces, shown: int = 12) -> Figure:
     """Draw a strip of faces from the least to the most preferred, with their utilities."""
     strip = spread(analysis, shown)
-    figure = Figure(figsize=(len(strip) * 1.1, 1.6))
+    figure = Figure(figsize=(PAGE * len(strip) / shown, 1.4))
     for axes, (name, utility) in zip(np.atleast_1d(figure.subplots(1, len(strip))), strip, strict=True):
         axes.imshow(faces[name].thumbnail)
         axes.set_title(f"{utility:+.1f}", fontsize=9)
@@ -121,25 +138,25 @@ def ranking(analysis: Analysis, faces: Faces, shown: int = 12) -> Figure:
     return figure
 
 
-def spread(analysis: Analysis, shown: int) -> list[tuple[str, float]]:
-    """Pick images evenly along the ranking, from the least to the most preferred, with their utilities."""
-    table = analysis.ranking
+def spread(analysis: Analysis, shown: int, by: str = "utility") -> list[tuple[str, float]]:
+    """Pick images evenly along a column of the ranking, from the least to the most preferred, with its values."""
+    table = analysis.ranking.sort_values(by, ascending=False, kind="stable")
     rows = np.unique(np.linspace(len(table) - 1, 0, min(shown, len(table))).round().astype(int))[::-1]
-    names, utilities = table["image"].to_list(), table["utility"].to_numpy()
+    names, utilities = table["image"].to_list(), table[by].to_numpy()
     return [(names[row], float(utilities[row])) for row in rows]
 
 
 def learning_curve(curve: LearningCurve, ceiling: float | None) -> Figure:
     """Draw accuracy on held-out trials against the number of training trials, with the saturating curve."""
-    figure = Figure(figsize=(5.4, 3.8))
+    figure = Figure(figsize=(COLUMN, 3.6))
     axes = figure.subplots()
     axes.axhline(0.5, color=GREY, linestyle=":")
-    axes.annotate("chance", (1, 0.5), (-2, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
-                  ha="right", color=GREY)  # fmt: skip
+    axes.annotate("chance", (1, 0.5), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+                  va="center", color=GREY)  # fmt: skip
     if ceiling is not None:
         axes.axhline(ceiling, color=INK, linestyle="--", linewidth=1)
-        axes.annotate("noise ceiling", (1, ceiling), (-2, 3), xycoords=("axes fraction", "data"),
-                      textcoords="offset points", ha="right")  # fmt: skip
+        axes.annotate("noise\nceiling", (1, ceiling), (4, 0), xycoords=("axes fraction", "data"),
+                      textcoords="offset points", va="center")  # fmt: skip
     most = curve.trials[-1]
     if curve.limit is not None and curve.half is not None:
         trials = np.linspace(curve.trials[0], most, 200)
@@ -154,6 +171,7 @@ def learning_curve(curve: LearningCurve, ceiling: float | None) -> Figure:
         axes.annotate(f"90% of the gain:\n{needed:.0f} trials", (needed, 0.5), (5, 14), color=ORANGE,
                       textcoords="offset points", va="bottom")  # fmt: skip
     axes.set_xlim(0, 1.1 * most)
+    axes.set_ylim(_reaching(axes.get_ylim()))
     axes.set(xlabel="training trials", ylabel="accuracy on held-out trials")
     return figure
 
@@ -165,7 +183,7 @@ def regions(analysis: Analysis, faces: Faces, shown: int = 4) -> Figure:
     names = analysis.ranking["image"].to_list()
     shown = min(shown, len(names) // 2)
     rows = [("most preferred", names[:shown]), ("least preferred", names[::-1][:shown])]
-    figure = Figure(figsize=(9.6, 4.5))
+    figure = Figure(figsize=(PAGE, 4.4))
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.05))  # type: ignore[misc]
 
     axes = left.subplots()
@@ -221,7 +239,7 @@ def training(histories: Sequence[Sequence[Epoch]], colour: str = ORANGE, first_e
 
     A fold that trained for fewer epochs stays in the mean as it was when it stopped.
     """
-    figure = Figure(figsize=(8, 3.2))
+    figure = Figure(figsize=(PAGE, 3.4))
     panels: tuple[Axes, Axes] = tuple(figure.subplots(1, 2))
     values = np.empty((len(histories), max(map(len, histories)), 4))
     for row, history in zip(values, histories, strict=True):
@@ -237,6 +255,9 @@ def training(histories: Sequence[Sequence[Epoch]], colour: str = ORANGE, first_e
             panel.plot(epochs, mean, ".-", color=shade, linewidth=2.2, label=label)
         panel.axhline(np.log(2) if first == 0 else 0.5, color=INK, linestyle=":", linewidth=1)
         panel.set(xlabel="epoch", ylabel=name)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    low, high = panels[0].get_ylim()
+    panels[0].set_ylim(min(low, np.log(2) - _LEAST_LOSS), max(high, np.log(2) + _LEAST_LOSS))
     panels[1].set_ylim(min(0.3, np.nanmin(values[:, :, 2:]) - 0.02), 1.02)
     panels[0].legend(frameon=False)
     return figure
@@ -252,12 +273,13 @@ def distance_maps(example: Example, faces: Faces) -> Figure:
     panels += [("mean map", layers.mean(0))]
     panels += [(f"layer {number}", layer) for number, layer in enumerate(layers, start=1)]
     rows = 2
-    figure = Figure(figsize=(10, 4.6))
+    figure = Figure(figsize=(PAGE, 4.3))
     grid = figure.subplots(rows, -(-len(panels) // rows)).ravel()
     for axes in grid:
         axes.axis("off")
     for axes, (title, content) in zip(grid, panels, strict=False):
-        shown = axes.imshow(content, cmap="magma", vmin=0)
+        most = max(float(np.max(content)), _LEAST_DISTANCE)
+        shown = axes.imshow(content, cmap="magma", vmin=0, vmax=most)
         axes.set_title(title, fontsize=10)
         if isinstance(content, np.ndarray):
             bar = figure.colorbar(shown, ax=axes, orientation="horizontal", shrink=0.8, pad=0.02)

@@ -3,9 +3,11 @@
 from importlib.metadata import version
 
 from catpref.evaluation.analysis import Analysis
+from catpref.evaluation.attribution import HALVINGS
 from catpref.evaluation.sampling import PERMUTATIONS
 from catpref.models.registry import MODELS
 from catpref.perception.embeddings import SIZE
+from catpref.report.sentences import ceiling_caveat, failed
 from catpref.version import __version__
 
 _EXPLAINED = {
@@ -15,6 +17,7 @@ _EXPLAINED = {
 }
 _REFERENCES = (
     "Bates, Hastie & Tibshirani (2024), Journal of the American Statistical Association 119; "
+    "Holm (1979), Scandinavian Journal of Statistics 6; "
     "Schütt, Harmeling, Macke & Wichmann (2016), Vision Research 122"
 )
 
@@ -86,28 +89,47 @@ def _evaluated(analysis: Analysis) -> list[str]:
 
 def _found(analysis: Analysis) -> list[str]:
     scores, ceiling = analysis.results[0].scores, analysis.noise_ceiling
-    p_value = "" if scores.p_value is None else f"; p = {scores.p_value:.3f}"
     found = [
-        f"Accuracy on held-out trials was {_percent(scores.accuracy, scores.accuracy_ci95)}; chance is 50%{p_value}."
+        f"Accuracy on held-out trials was {_percent(scores.accuracy, scores.accuracy_ci95)}; chance is 50%"
+        f"{_p_value(analysis)}."
     ]
     if ceiling.accuracy is not None:
-        found.append(f"The noise ceiling is {_percent(ceiling.accuracy, ceiling.ci95)}.")
+        found.append(
+            f"The noise ceiling is {_percent(ceiling.accuracy, ceiling.ci95)}{ceiling_caveat(analysis)}."
+        )
     line = scores.calibration
     if line.slope is not None and line.intercept is not None:
         found.append(
             f"Calibration: slope {_number(line.slope, line.slope_ci95)}, "
             f"intercept {_number(line.intercept, line.intercept_ci95)}."
         )
+    if analysis.has_map:
+        found.append(
+            "What each region of the image adds to the utilities was learned from two halves of the session that "
+            f"share no image; they agreed at r = {analysis.map_agreement:.2f} (Spearman–Brown corrected, mean of "
+            f"{HALVINGS} halvings)."
+        )
     return found
+
+
+def _p_value(analysis: Analysis) -> str:
+    scores = analysis.results[0].scores
+    if scores.p_value is None:
+        return ""
+    others = [each.scores.p_value for each in (*analysis.results, *analysis.baselines)]
+    tested = sum(p_value is not None for p_value in others)
+    corrected = (
+        f" ({scores.p_value_corrected:.3f} if corrected for the {tested} models that were tested, Holm 1979)"
+    )
+    return f"; p = {scores.p_value:.3f}{corrected if tested > 1 else ''}"
 
 
 def _observer(analysis: Analysis) -> list[str]:
     seen = analysis.observer
-    failed = [check.finding for check in analysis.choice_model if check.failed]
     return [
         f"The side bias was {_number(seen.side_bias, seen.side_bias_ci95)} logits (positive: right), the lapse rate "
         f"{_percent(seen.lapse, seen.lapse_ci95)}, from one psychometric model of all trials (Schütt et al. 2016).",
-        *failed,
+        *(check.finding for check in failed(analysis)),
     ]
 
 

@@ -49,6 +49,7 @@ def metrics_of(analysis: Analysis, total_seconds: float) -> dict[str, Any]:
         "learning_curve": None
         if analysis.learning_curve is None
         else {"model": "utility", **dataclasses.asdict(analysis.learning_curve)},
+        "map_agreement": analysis.map_agreement,
         "seconds": {
             "embed": analysis.embed_seconds,
             "fit": analysis.fit_seconds,

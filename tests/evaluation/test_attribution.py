@@ -1,4 +1,5 @@
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +7,10 @@ import pytest
 from support import all_pairs, cache_home, faces, true_utilities
 
 from catpref.design.simulated_observers import read_parameters
-from catpref.evaluation.attribution import contributions, shares
+from catpref.evaluation.attribution import RELIABLE, _contributions_of, agreement, contributions, shares
 from catpref.models import utility
+from catpref.models.interface import Data, Images
+from catpref.models.learned import learn
 from catpref.models.utility import Utility
 from catpref.perception.backbones import load_backbone
 from catpref.perception.embeddings import DEFAULT, blocks, embed
@@ -66,3 +69,45 @@ def test_what_one_parameter_changes_is_found_in_its_place(
     assert change.sum() > 1.5
     assert change[rows, columns].sum() > 0.75 * change.sum()
     assert np.abs(change[rows, columns]).sum() > 0.75 * np.abs(change).sum()
+
+
+@pytest.fixture(scope="module")
+def session() -> Callable[..., Data]:
+    """Return the session of an observer with given utilities, on images that are embedded once."""
+    paths = sorted(faces().glob("*.png"))[:FACES]
+    images = Images(paths, load_backbone(), DEFAULT, None, None, cache_home() / "catpref")
+    pairs = all_pairs(FACES)
+    kernels = Data(images, pairs, np.zeros(0)).kernels
+
+    def answered(worth: np.ndarray, seed: int, pairs: np.ndarray = pairs) -> Data:
+        noise = np.random.default_rng(seed).logistic(size=len(pairs))
+        data = Data(images, pairs, (worth[pairs[:, 1]] - worth[pairs[:, 0]] > noise).astype(int), seed=seed)
+        if len(pairs) == len(kernels.pairs):
+            data.__dict__["kernels"] = kernels
+        return data
+
+    return answered
+
+
+def test_contributions_are_those_of_the_utility(session: Callable[..., Data]) -> None:
+    data = session(true_utilities()[:FACES], 0)
+    learned = learn(data.kernels, data.choices, np.arange(300))
+    ours = _contributions_of([learned], data)[0]
+    theirs = contributions(utility.project(learned, data.embeddings), data.embeddings, DEFAULT)
+    np.testing.assert_allclose(ours, theirs.reshape(FACES, -1), atol=1e-4)
+
+
+def test_halves_agree_where_a_taste_is_in_the_images(session: Callable[..., Data]) -> None:
+    found = [agreement(session(1.25 * true_utilities()[:FACES], seed)) or 0.0 for seed in range(4)]
+    assert np.mean(found) > RELIABLE, found
+
+
+@pytest.mark.parametrize("sd", [0.0, 1.5], ids=["a coin-flipper", "a taste unrelated to the images"])
+def test_halves_do_not_agree_where_none_is(session: Callable[..., Data], sd: float) -> None:
+    worth = np.random.default_rng(9).normal(size=(8, FACES)) * sd
+    found = [agreement(session(each, seed)) or 0.0 for seed, each in enumerate(worth)]
+    assert np.mean(found) < RELIABLE / 2, found
+
+
+def test_a_session_too_short_to_be_halved_tells_nothing(session: Callable[..., Data]) -> None:
+    assert agreement(session(np.zeros(FACES), 0, all_pairs(5))) is None

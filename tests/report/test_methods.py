@@ -52,7 +52,7 @@ def test_the_paragraph_has_the_numbers_of_the_metrics(fit: tuple[Analysis, Path]
         f"{metrics['embedding']['size']} × {metrics['embedding']['size']} pixels",
         f"{first['n_train']} training trials, {first['n_test']} trials held out",
         percent.format(*(100 * part for part in (first["accuracy"], *first["accuracy_ci95"]))),
-        f"p = {first['p_value']:.3f}",
+        f"p = {first['p_value']:.3f} ({first['p_value_corrected']:.3f} if corrected for the 4 models",
         "slope " + plain.format(line["slope"], *line["slope_ci95"]),
         "intercept " + plain.format(line["intercept"], *line["intercept_ci95"]),
         "side bias was " + plain.format(observer["side_bias"], *observer["side_bias_ci95"]),
@@ -130,3 +130,4 @@ def test_metrics_have_every_check(fit: tuple[Analysis, Path]) -> None:
         "advice": None,
     }
     assert metrics["reaction_times"]["trials"] == 66
+    assert 0 <= metrics["map_agreement"] <= 1

@@ -1,0 +1,217 @@
+"""What a fit comes to, in sentences: for the page, the terminal and notebooks alike."""
+
+import numpy as np
+
+from catpref.evaluation.analysis import Analysis
+from catpref.evaluation.attribution import RELIABLE
+from catpref.evaluation.choice_model import Check
+from catpref.evaluation.cross_validation import Result
+from catpref.evaluation.reaction_times import ReactionTimes
+from catpref.models.registry import MODELS
+
+BY_WINS = "bradley_terry"
+"""The column of the ranking that says what images' wins alone do."""
+
+VAGUE = 0.2
+"""A lapse rate whose interval is wider than that is called unknown, as a noise ceiling is."""
+
+_DRIFT = "drift"  # the check of a taste that changes
+_MOSTLY = 0.5  # of the gain over chance: a ceiling that the side preference brings so much of is not of taste
+_FLAT = 0.01  # nats: a loss that changes by less from the first epoch to the last has not changed
+
+
+def headline(analysis: Analysis) -> str:
+    """Return the fit in a sentence: what taste predicts, the side bias set aside."""
+    predicts = f"predicts {100 * analysis.results[0].scores.accuracy:.0f}% of held-out choices (chance 50%"
+    if not analysis.better_than_chance:
+        return f"Not shown to be better than chance: {predicts})"
+    return f"{predicts[0].upper()}{predicts[1:]}{_beside(analysis)})"
+
+
+def _beside(analysis: Analysis) -> str:
+    """Return the noise ceiling, where it is known better than the gain that it is compared to."""
+    ceiling = ceiling_of_taste(analysis)
+    if ceiling is None:
+        return ""
+    low, high = analysis.noise_ceiling.ci95 or (ceiling, ceiling)
+    gain = abs(analysis.results[0].scores.accuracy - 0.5)
+    return f", noise ceiling {100 * ceiling:.0f}%" if high - low < gain else ""
+
+
+def ceiling_of_taste(analysis: Analysis) -> float | None:
+    """Return the noise ceiling of one lasting taste.
+
+    None where it is unknown, where it takes a change of taste for noise, and where most of it is owed to the side
+    bias, which accuracies leave out.
+    """
+    ceiling = analysis.noise_ceiling.accuracy
+    if ceiling is None or _drifts(analysis) or _by_side_alone(analysis) - 0.5 > _MOSTLY * (ceiling - 0.5):
+        return None
+    return ceiling
+
+
+def _drifts(analysis: Analysis) -> bool:
+    return any(check.name == _DRIFT for check in failed(analysis))
+
+
+def _by_side_alone(analysis: Analysis) -> float:
+    side = next(result for result in analysis.baselines if result.model == "majority_side")
+    return side.scores.accuracy_with_side_bias
+
+
+def remarks(analysis: Analysis) -> list[str]:
+    """Return what a reader of the headline should know beside it, a sentence or two each."""
+    first, ceiling = analysis.results[0].scores, analysis.noise_ceiling
+    found = [analysis.pictures.sentence] if analysis.pictures.sentence else []
+    low, high = analysis.observer.side_bias_ci95
+    if low > 0 or high < 0:
+        found.append(_of_side_bias(analysis))
+    if not analysis.better_than_chance:
+        found += _of_chance(analysis)
+    if ceiling.accuracy is not None and ceiling.ci95 is not None and first.accuracy > ceiling.ci95[1]:
+        found.append(
+            "The model predicts more than the noise ceiling's interval allows. Something is wrong: the same image "
+            "may be in training and test trials under several names, or answers may depend on each other."
+        )
+    return found
+
+
+def failed(analysis: Analysis) -> list[Check]:
+    """Return the checks of the model of choice that failed, a taste that changes first."""
+    return sorted(
+        (check for check in analysis.choice_model if check.failed), key=lambda each: each.name != _DRIFT
+    )
+
+
+def of_check(check: Check) -> str:
+    """Return what a check found, and what to do."""
+    said = " ".join(part for part in (check.finding, check.advice) if part is not None)
+    return said.replace(" -", " −")
+
+
+def _of_side_bias(analysis: Analysis) -> str:
+    seen, with_bias = analysis.observer, analysis.results[0].scores.accuracy_with_side_bias
+    side = "right" if seen.side_bias > 0 else "left"
+    return (
+        f"The observer prefers the {side} side ({seen.side_bias:+.2f} logits), which is set aside in these figures. "
+        f"With the side bias, the model predicts {100 * with_bias:.0f}% of choices; the side bias alone predicts "
+        f"{100 * _by_side_alone(analysis):.0f}%."
+    )
+
+
+def _of_chance(analysis: Analysis) -> list[str]:
+    scores = analysis.results[0].scores
+    found = []
+    if scores.accuracy_ci95[0] > 0.5 and scores.p_value is not None:
+        found.append(
+            "Although its interval lies above 50%, this is not taken for evidence of a taste: with the images "
+            f"permuted, {100 * scores.p_value:.0f}% of fits are at least as accurate (p = {scores.p_value:.3f})."
+        )
+    if analysis.contributions is not None:
+        found.append(
+            "No ranking by the model and no map of the face are shown, since they would show patterns where nothing "
+            "was found."
+        )
+    return found
+
+
+def of_map(analysis: Analysis) -> str:
+    """Return whether the map of the face can be read: whether two halves of the session agree on it."""
+    if analysis.map_agreement is None:
+        return "The session is too short to be halved, which would tell whether a map can be trusted; none is shown."
+    halves = "Maps from two halves of the session that share no image"
+    if analysis.has_map:
+        return f"{halves} agree (r = {analysis.map_agreement:.2f}; 1 would be perfect agreement)."
+    return (
+        f"{halves} do not agree (r = {analysis.map_agreement:.2f}, less than the {RELIABLE:.1f} required). None is "
+        "shown, since its pattern would owe more to chance than to taste."
+    )
+
+
+def of_training(result: Result) -> str:
+    """Return what the training histories of a network come to, from the first epoch to the last."""
+    ends = np.array([
+        [(each.loss, np.nan if each.test_loss is None else each.test_loss) for each in (history[0], history[-1])]
+        for history in result.histories
+    ])  # fmt: skip
+    (before, held_before), (after, held_after) = ends.mean(0)
+    said = f"From first to last epoch, the mean training loss goes from {before:.3f} to {after:.3f} nats"
+    if before - after < _FLAT:
+        return f"{said}: such flat curves mean that training found nothing more in the training trials."
+    if np.isnan(held_after):
+        return f"{said}."
+    said += f" and the held-out loss from {held_before:.3f} to {held_after:.3f}"
+    if held_before - held_after < _FLAT:
+        return f"{said}: what the network learns of its training trials does not carry over to held-out ones."
+    return f"{said}: what the network learns carries over to held-out trials."
+
+
+def ranked_by(analysis: Analysis) -> str | None:
+    """Return the column of the ranking that images are shown by: the model's, else that of wins alone.
+
+    None where neither tells the images apart. Errors add their variance to that of what was estimated.
+    """
+    if analysis.better_than_chance:
+        return "utility" if analysis.contributions is not None else None
+    estimates, errors = (analysis.ranking[name].to_numpy() for name in (BY_WINS, f"{BY_WINS}_se"))
+    reliability = 1 - np.square(errors).mean() / max(float(estimates.var()), np.finfo(float).tiny)
+    return BY_WINS if reliability >= RELIABLE and not _drifts(analysis) else None
+
+
+def held_out(analysis: Analysis) -> str:
+    """Return which trials were held out, and how often."""
+    what = {"images": "of images never trained on", "trials": "of known images"}[analysis.options.split]
+    repeats = analysis.results[0].repeats
+    times = f", {repeats} repeats" if repeats > 1 else ""
+    return f"{what} ({analysis.options.folds}-fold cross-validation{times})"
+
+
+def ceiling(analysis: Analysis) -> str:
+    """Return the noise ceiling with its interval, or why it is not known."""
+    found = analysis.noise_ceiling
+    if found.accuracy is None:
+        return found.method
+    if found.ci95 is None:
+        said = f"{found.accuracy:.3f}, {found.method}"
+    else:
+        said = with_interval(found.accuracy, found.ci95, ".3f")
+    return f"{said}{ceiling_caveat(analysis)}"
+
+
+def ceiling_caveat(analysis: Analysis) -> str:
+    """Return why a noise ceiling is not to be compared with the accuracies; nothing where it is."""
+    if _drifts(analysis):
+        return ", which takes the change of taste for noise"
+    return "" if ceiling_of_taste(analysis) is not None else ", mostly owed to the side bias"
+
+
+def reaction_times(times: ReactionTimes) -> str:
+    """Return reaction times in a line."""
+    line = (
+        f"median {times.median:.2f} s (quartiles {times.quartiles[0]:.2f} and {times.quartiles[1]:.2f}); "
+        f"{100 * times.too_fast:.1f}% below 0.2 s, {100 * times.outliers:.1f}% outliers"
+    )
+    if times.median_by_difficulty is None:
+        return line
+    hard, middle, easy = times.median_by_difficulty
+    return (
+        f"{line}; medians of the hardest, middle and easiest third of the trials {hard:.2f}, {middle:.2f} and "
+        f"{easy:.2f} s"
+    )
+
+
+def collapsed(analysis: Analysis) -> list[str]:
+    """Return the titles of the models that gave the same answer to every trial in most folds.
+
+    One that reads no image, such as the more frequent side, can do nothing else.
+    """
+    return [
+        MODELS[result.model].title
+        for result in [*analysis.results, *analysis.baselines]
+        if result.scores.collapsed and result.embedding
+    ]
+
+
+def with_interval(number: float, interval: tuple[float, float], form: str) -> str:
+    """Write a number with its interval in brackets."""
+    return f"{number:{form}} ({interval[0]:{form}} to {interval[1]:{form}})"
