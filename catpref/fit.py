@@ -1,4 +1,4 @@
-"""``python -m catpref.fit session.csv``: learn one person's taste from a session, and report how well."""
+"""``python -m catpref.fit session.csv``: learn taste from sessions of one person or several, and report how well."""
 
 from collections.abc import Sequence
 
@@ -65,6 +65,9 @@ def _parser() -> Parser:
     )  # fmt: skip
     parser.add_argument(
         "--folds", type=positive, default=5, metavar="K", help="of cross-validation (default: 5)"
+    )
+    parser.add_argument(
+        "--pool", action="store_true", help="take trials of several participants for one person's"
     )
     parser.add_argument("--seed")
     add_network_options(parser)

@@ -26,6 +26,10 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--pairs", type=Path, metavar="pairs.csv", help="columns left_image, right_image")
     parser.add_argument("--stimuli", help="folder that the paths in --pairs start from")
+    parser.add_argument(
+        "--participant", metavar="CODE",
+        help="whose taste, of several (default: the column participant of --pairs, else the shared one)",
+    )  # fmt: skip
     parser.add_argument("--out", metavar="FILE", help="where to write (default: to the terminal)")
     parser.add_argument(
         "--backbone", type=Path, metavar="FILE",
@@ -51,7 +55,9 @@ def main(arguments: Sequence[str]) -> None:
 def _table(options: argparse.Namespace) -> pd.DataFrame:
     networks = {name: getattr(options, name) for name in ("backbone", "weights", "device", "cache")}
     taste = load(options.model, **networks)
-    return taste.rank(options.images) if options.images else taste.predict(options.pairs, options.stimuli)
+    if options.images:
+        return taste.rank(options.images, options.participant)
+    return taste.predict(options.pairs, options.stimuli, options.participant)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,13 +16,16 @@ from catpref._io.devices import choose_device
 from catpref._io.outputs import output_folder
 from catpref.errors import BadInput
 from catpref.evaluation.analysis import Analysis, Options, analyse, rank, ranking_model
+from catpref.evaluation.several import analyse_several, has_several
 from catpref.models import registry, store
 from catpref.models.interface import Images
+from catpref.models.population import POPULATION, Population
 from catpref.models.registry import MODELS
 from catpref.models.store import FittedModels
 from catpref.perception import backbones
 from catpref.report import page
 from catpref.report.metrics import metrics_of
+from catpref.sessions.participants import check_participant
 from catpref.sessions.session import SIDES, Session, read_pairs, read_sessions
 from catpref.stimuli.images import image_path, images_in
 
@@ -28,7 +33,7 @@ AnyPath = str | Path
 
 _LOG = logging.getLogger(__name__)
 _KIND = "model"
-_SCORES, _RANKING = "scores.csv", "ranking.csv"
+_SCORES, _RANKING, _OBSERVERS = "scores.csv", "ranking.csv", "observers.csv"
 AUTO = "auto"
 
 
@@ -80,8 +85,11 @@ def learn(
     seed: int = 0,
     device: str = "auto",
     cache: AnyPath | None = AUTO,
+    pool: bool = False,
 ) -> "Taste":
-    """Learn a person's taste from a session, and how well it predicts choices between images never seen.
+    """Learn taste from a session, and how well it predicts choices between images never seen.
+
+    Where the trials are of several participants, it learns a taste that they share and how each departs from it.
 
     Parameters
     ----------
@@ -102,6 +110,9 @@ def learn(
     cache
         The folder where embeddings and features are kept: ``"auto"`` is the user's cache, None keeps nothing.
 
+    pool
+        Whether trials of several participants are taken for one person's.
+
     Raises
     ------
     BadInput
@@ -121,8 +132,16 @@ def learn(
         session = read_session(session, stimuli)
     device = choose_device(device)
     network = backbones.load_backbone(str(backbone), _path(weights), device)
-    options = Options(models, embedding, map_size, split, folds, seed, device, _cache_folder(cache))
-    found = analyse(session, network, options)
+    options = Options(models, embedding, map_size, split, folds, seed, device, _cache_folder(cache), pool)
+    if has_several(session) and not pool:
+        if models != list(registry.DEFAULT):
+            raise BadInput(
+                f"model={' '.join(models)}: is of one person, and the trials are of {session.participants}; "
+                "leave model= out, or take them for one person's with pool=True"
+            )
+        found = analyse_several(session, network, options)
+    else:
+        found = analyse(session, network, options)
     fitted = FittedModels(
         network, found.embedding, found.map_size, found.map_layer, found.predictors, found.better_than_chance
     )
@@ -210,7 +229,78 @@ class Taste:
         """
         return self._saved(_RANKING) if self.analysis is None else self.analysis.ranking
 
-    def predict(self, pairs: AnyPath | pd.DataFrame, stimuli: AnyPath | None = None) -> pd.DataFrame:
+    @property
+    def observers(self) -> pd.DataFrame | None:
+        """The participants, a row each, as in ``observers.csv``; None where there is one.
+
+        Examples
+        --------
+        >>> taste.observers is None
+        True
+        """
+        if self.analysis is None:
+            return self._saved(_OBSERVERS) if self._population() is not None else None
+        return None if self.analysis.observers is None else self.analysis.observers.table
+
+    def update(
+        self,
+        session: Session | AnyPath | pd.DataFrame,
+        participant: str | None = None,
+        stimuli: AnyPath | None = None,
+    ) -> "Taste":
+        """Learn how one participant more departs from the shared taste, or learn it anew for one who is known.
+
+        Parameters
+        ----------
+        session, stimuli
+            That person's trials: what `read_session` returned, or what it takes.
+        participant
+            Their code; None takes the one that the session has.
+
+        Returns
+        -------
+        Taste
+            With that participant; what is shared stays as it is.
+
+        Raises
+        ------
+        BadInput
+            If this is one person's taste, or the session is of several participants, or of none that is named.
+
+        Examples
+        --------
+        >>> taste.update("session.csv")
+        Traceback (most recent call last):
+        catpref.errors.BadInput: this is one person's taste; learn from sessions of several participants to update it
+        """
+        population = self._population()
+        if population is None:
+            raise BadInput(
+                "this is one person's taste; learn from sessions of several participants to update it"
+            )
+        if not isinstance(session, Session):
+            session = read_session(session, stimuli)
+        codes = set(session.trials["participant"]) if "participant" in session.trials else set()
+        if participant is None and (len(codes) != 1 or not isinstance(next(iter(codes)), str)):
+            raise BadInput(
+                "the session is not of one participant with a code; name the participant with participant="
+            )
+        code = check_participant(next(iter(codes)) if participant is None else participant)
+        images = self._fitted.images(
+            [image_path(session.stimuli, one) for one in session.images], self._cache
+        )
+        pairs = np.searchsorted(session.images, session.trials[list(SIDES)].to_numpy())
+        choices = session.trials["choice"].to_numpy()
+        updated = population.with_participant(code, images.embeddings, pairs, choices)
+        fitted = replace(self._fitted, predictors={POPULATION.name: updated})
+        return Taste(fitted, self._cache, self.analysis, self._seconds, self._folder)
+
+    def predict(
+        self,
+        pairs: AnyPath | pd.DataFrame,
+        stimuli: AnyPath | None = None,
+        participant: str | None = None,
+    ) -> pd.DataFrame:
         """Predict the choice between pairs of images, known or new.
 
         Parameters
@@ -219,6 +309,9 @@ class Taste:
             A table, or a CSV, with the columns left_image and right_image.
         stimuli
             The stimulus folder; by default the session's for a table, and found as in `read_session` for a file.
+        participant
+            Whose choices, where several participants were learned from; None takes the column participant of the
+            pairs. Who is not known is predicted from the shared taste.
 
         Returns
         -------
@@ -240,20 +333,24 @@ class Taste:
         name, predictor = next(iter(self._fitted.predictors.items()))
         predict = MODELS[name].p_right
         assert predict is not None
+        p_right = np.empty(len(table))
         with np.errstate(all="ignore"):
-            p_right = predict(predictor, images, indices.reshape(-1, 2))
+            for rows, of_whom in self._by_participant(predictor, table, participant):
+                p_right[rows] = predict(of_whom, images, indices.reshape(-1, 2)[rows])
         _check_finite(p_right)
         self._warn_of_chance()
         self._far(name, images)
         return table.assign(p_right=p_right)
 
-    def rank(self, images: AnyPath | Sequence[AnyPath]) -> pd.DataFrame:
+    def rank(self, images: AnyPath | Sequence[AnyPath], participant: str | None = None) -> pd.DataFrame:
         """Rank images by predicted utility, most preferred first.
 
         Parameters
         ----------
         images
             Image files, folders of images, or both.
+        participant
+            By whose taste, where several participants were learned from; by default the shared one.
 
         Returns
         -------
@@ -277,8 +374,13 @@ class Taste:
         if name is None:
             raise BadInput("study_cnn compares pairs and cannot rank; fit with model=utility, or give pairs=")
         seen = self._fitted.images(list(paths.values()), self._cache)
+        predictors = dict(self._fitted.predictors)
+        if participant is not None:
+            ((_, predictors[name]),) = self._by_participant(
+                predictors[name], pd.DataFrame(index=[0]), participant
+            )
         with np.errstate(all="ignore"):
-            ranking = rank(list(paths), seen, self._fitted.predictors)
+            ranking = rank(list(paths), seen, predictors)
         _check_finite(ranking["utility"].to_numpy())
         tells = MODELS[name].far is not None  # a network does not, nor how sure it is
         if tells:
@@ -286,6 +388,42 @@ class Taste:
         self._warn_of_chance()
         far = dict(zip(paths, self._far(name, seen), strict=True))
         return ranking.assign(far=[int(far[name]) for name in ranking["image"]]) if tells else ranking
+
+    def _population(self) -> Population | None:
+        return self._fitted.predictors.get(POPULATION.name)
+
+    def _by_participant(
+        self, predictor: Any, table: pd.DataFrame, participant: str | None
+    ) -> list[tuple[np.ndarray, Any]]:
+        """Return the rows of a table, and what predicts them, participant by participant."""
+        population = self._population()
+        if population is None:
+            if participant is not None:
+                raise BadInput(
+                    f"participant={participant}: the model is one person's; leave participant= out"
+                )
+            return [(np.arange(len(table)), predictor)]
+        if participant is not None:
+            whose = np.full(len(table), participant, object)
+        else:
+            whose = (
+                table["participant"].astype(object).to_numpy()
+                if "participant" in table
+                else [None] * len(table)
+            )
+        whose = pd.Series(whose, dtype=object).where(
+            pd.Series(whose, dtype=object).isin(population.participants), None
+        )
+        unknown = int(whose.isna().sum())
+        if unknown:
+            _LOG.warning(
+                "%d of %d predictions are of the shared taste, for want of a participant that the model knows",
+                unknown, len(whose),
+            )  # fmt: skip
+        return [
+            (np.flatnonzero(whose.isna() if code is None else whose == code), population.of(code))
+            for code in whose.unique()
+        ]
 
     def _warn_of_chance(self) -> None:
         """Warn where the model was not shown to be better than chance; be silent where that is unknown."""
@@ -335,7 +473,7 @@ class Taste:
         page.write(analysis, folder)
         store.save(self._fitted, folder / "model")
         analysis.predictions.to_csv(folder / "predictions.csv", index=False)
-        analysis.ranking.to_csv(folder / _RANKING, index=False)
+        self._write_tables(folder)
         metrics = metrics_of(analysis, self._seconds)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
@@ -356,7 +494,17 @@ class Taste:
         with output_folder(Path(folder), _KIND) as building:
             store.save(self._fitted, building)
             self.scores.to_csv(building / _SCORES, index=False)
-            self.ranking.to_csv(building / _RANKING, index=False)
+            self._write_tables(building)
+
+    def _write_tables(self, folder: Path) -> None:
+        """Write the ranking, and what there is of several participants."""
+        ranking, observers = self.ranking, self.observers
+        if self.analysis is not None and self.analysis.observers is not None:
+            columns = ["participant", *ranking.columns]
+            ranking = pd.concat([ranking.assign(participant=""), self.analysis.observers.rankings])[columns]
+        ranking.to_csv(folder / _RANKING, index=False)
+        if observers is not None:
+            observers.to_csv(folder / _OBSERVERS, index=False)
 
     def __str__(self) -> str:
         """Return the scores as text, as the command prints them."""

@@ -24,6 +24,7 @@ from catpref.evaluation.cross_validation import (
 )
 from catpref.evaluation.learning_curve import LearningCurve
 from catpref.evaluation.noise_ceiling import NoiseCeiling, noise_ceiling, without_embedding
+from catpref.evaluation.people import Observers
 from catpref.evaluation.reaction_times import ReactionTimes
 from catpref.evaluation.sampling import simulate
 from catpref.evaluation.scores import holm
@@ -68,6 +69,7 @@ class Options:
     seed: int = 0
     device: str = "cpu"
     cache: Path | None = None
+    pool: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,9 @@ class Analysis:
     noise_ceiling
         The best accuracy to expect.
     observer
-        Side bias and lapse rate.
+        Side bias and lapse rate; None where there are several.
+    observers
+        The participants, where there are several.
     choice_model
         Whether the model of choice fits, check by check.
     reaction_times
@@ -133,7 +137,7 @@ class Analysis:
     map_layer: int | None
     map_size: int | None
     noise_ceiling: NoiseCeiling
-    observer: PsychometricFit
+    observer: PsychometricFit | None
     choice_model: list[Check]
     reaction_times: ReactionTimes | None
     learning_curve: LearningCurve | None
@@ -148,6 +152,7 @@ class Analysis:
     example: Example
     embed_seconds: float
     fit_seconds: float
+    observers: Observers | None = None
 
     @property
     def better_than_chance(self) -> bool:
@@ -180,15 +185,15 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
     repeats = max(1, min(_MOST_REPEATS, _ENOUGH_IMAGES // len(session.images)))
     splits = [split(pairs, options.split, options.folds, options.seed + repeat) for repeat in range(repeats)]
     training_trials = [len(train) for train, _ in splits[0]] + [len(pairs)]
-    images = _images(session, backbone, options, training_trials)
+    images = images_of(session, backbone, options, training_trials)
     data = Data(
         images,
         pairs,
         session.trials["choice"].to_numpy(),
         low_level.crop_sizes(session.stimuli, session.images),
-        options.seed,
-        options.device,
-        frozenset(train.tobytes() for train in (*(train for train, _ in splits[0]), everything)),
+        seed=options.seed,
+        device=options.device,
+        shared=frozenset(train.tobytes() for train in (*(train for train, _ in splits[0]), everything)),
     )
     chosen = _chosen(options, data)
 
@@ -243,10 +248,10 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
         differences={result.model: difference(result, results[0], pairs, sampling) for result in results[1:]},
         results=[result for result in results if not MODELS[result.model].is_baseline],
         baselines=[result for result in results if MODELS[result.model].is_baseline],
-        predictions=_predictions(results, pictures.session.trials),
+        predictions=predictions_of(results, pictures.session.trials),
         ranking=pictures.with_every_name(ranking),
         predictors=predictors,
-        example=_example(session, ranking, backbone, options.cache),
+        example=example_of(session, ranking, backbone, options.cache),
         embed_seconds=embedded - started,
         fit_seconds=time.perf_counter() - embedded,
     )
@@ -314,11 +319,17 @@ def _chosen(options: Options, data: Data) -> list[Model]:
     asked = [MODELS[name] for name in MODELS if name in options.models]
     there = {need for model in asked for need in model.needs} | {"luminance_and_contrast"}
     there |= {"crop_sizes"} if data.crop_sizes is not None else set()
-    baselines = [model for model in MODELS.values() if model.is_baseline and there.issuperset(model.needs)]
+    baselines = [
+        model
+        for model in MODELS.values()
+        if model.is_baseline and not model.of_several and there.issuperset(model.needs)
+    ]
     return asked + baselines
 
 
-def _images(session: Session, backbone: Backbone, options: Options, training_trials: Sequence[int]) -> Images:
+def images_of(
+    session: Session, backbone: Backbone, options: Options, training_trials: Sequence[int]
+) -> Images:
     """Return what is to be seen in the session's images, as the options want it."""
     if options.map_size is not None and options.map_size not in study_cnn.SIZES:
         raise study_cnn.bad_size(options.map_size)
@@ -360,7 +371,7 @@ def _map_size(options: Options, training_trials: Sequence[int]) -> int:
     return max(affordable, default=min(_MAP_SIZES))
 
 
-def _example(session: Session, ranking: pd.DataFrame, backbone: Backbone, cache: Path | None) -> Example:
+def example_of(session: Session, ranking: pd.DataFrame, backbone: Backbone, cache: Path | None) -> Example:
     """Take the least and the most preferred image, or, where nothing tells, the first trial's two."""
     if bool(np.isfinite(ranking["utility"].to_numpy()).all()):
         left, right = ranking["image"].iloc[-1], ranking["image"].iloc[0]
@@ -370,7 +381,7 @@ def _example(session: Session, ranking: pd.DataFrame, backbone: Backbone, cache:
     return Example(left, right, layer_maps(paths[0], paths[1], backbone, _EXAMPLE_SIZE, cache))
 
 
-def _predictions(results: Sequence[Result], trials: pd.DataFrame) -> pd.DataFrame:
+def predictions_of(results: Sequence[Result], trials: pd.DataFrame) -> pd.DataFrame:
     """Put the held-out trials of all models under each other, with the session's columns.
 
     These come after those that every session has; one whose name is taken gets a longer one.

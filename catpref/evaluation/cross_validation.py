@@ -91,7 +91,8 @@ def cross_validate(model: Model, data: Data, splits: Sequence[Sequence[Fold]], s
         "model": model.name, "fold": number % len(splits[0]), "repeat": number // len(splits[0]),
         "row_index": rows, "p_right": np.concatenate(predicted),
         "p_right_by_taste": np.concatenate([
-            _without_side_bias(p_right, each) for p_right, each in zip(predicted, fitted, strict=True)
+            _without_side_bias(p_right, each, test)
+            for p_right, each, (_, test) in zip(predicted, fitted, folds, strict=True)
         ]),
         "choice": data.choices[rows],
     })  # fmt: skip
@@ -135,7 +136,7 @@ def learn_from_fewer(
         if min(sizes) >= learning_curve.LEAST_TRIALS:
             fitted = _fit(model, data, smaller)
             predicted = [
-                _without_side_bias(each.p_right(test), each)
+                _without_side_bias(each.p_right(test), each, test)
                 for each, (_, test) in zip(fitted, smaller, strict=True)
             ]
             hits[float(np.mean(sizes))] = hits_of(np.concatenate(predicted), choices)
@@ -158,9 +159,10 @@ def difference(
     return float(gained.mean()), (float(gained.mean()) - reach, float(gained.mean()) + reach)
 
 
-def _without_side_bias(p_right: np.ndarray, fitted: Fitted) -> np.ndarray:
+def _without_side_bias(p_right: np.ndarray, fitted: Fitted, trials: np.ndarray) -> np.ndarray:
     """Return P(right) by taste alone; a logit that is the side bias, up to rounding, is none."""
-    logits = logit(np.clip(p_right, 1e-15, 1 - 1e-15)) - getattr(fitted, "side_bias", 0.0)
+    side_bias_of = getattr(fitted, "side_bias_of", lambda _: getattr(fitted, "side_bias", 0.0))
+    logits = logit(np.clip(p_right, 1e-15, 1 - 1e-15)) - side_bias_of(trials)
     return expit(np.where(np.abs(logits) < _ROUNDING, 0.0, logits))
 
 

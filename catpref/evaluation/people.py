@@ -31,6 +31,8 @@ class Observers:
         into account, shape (participants, participants).
     utilities
         Posterior means of each participant's utility of each image, shape (participants, images).
+    rankings
+        Columns participant, image, utility: each participant's images, most preferred first.
     """
 
     table: pd.DataFrame
@@ -38,6 +40,7 @@ class Observers:
     shared_fraction_ci95: tuple[float, float]
     agreements: np.ndarray
     utilities: np.ndarray
+    rankings: pd.DataFrame
 
     @property
     def agreement(self) -> float:
@@ -52,6 +55,7 @@ def describe(
     pairs: np.ndarray,
     choices: np.ndarray,
     held_out: dict[str, pd.DataFrame],
+    images: Sequence[str],
 ) -> Observers:
     """Describe participants by what was learned from all trials, and by predictions of held-out ones.
 
@@ -66,6 +70,8 @@ def describe(
     held_out
         Held-out predictions by the name of the model ("shared_and_personal", "alone"): columns row_index,
         p_right_by_taste, choice.
+    images
+        Names of the session's images.
     """
     utilities, agreements = agreements_of(people)
     others = (agreements.sum(1) - 1) / (len(participants) - 1)
@@ -83,7 +89,9 @@ def describe(
         "agreement": others,
     })  # fmt: skip
     fraction, interval = shared_fraction(people)
-    return Observers(table, fraction, interval, agreements, utilities)
+    return Observers(
+        table, fraction, interval, agreements, utilities, _rankings(participants, images, utilities)
+    )
 
 
 def shared_fraction(people: People) -> tuple[float, tuple[float, float]]:
@@ -125,6 +133,15 @@ def agreements_of(people: People) -> tuple[np.ndarray, np.ndarray]:
     return utilities, products / np.sqrt(np.outer(squares, squares))
 
 
+def _rankings(participants: Sequence[str], images: Sequence[str], utilities: np.ndarray) -> pd.DataFrame:
+    """Rank the images for each participant; utilities are zero on average."""
+    return pd.concat([
+        pd.DataFrame({"participant": code, "image": list(images), "utility": own - own.mean()})
+        .sort_values("utility", ascending=False, kind="stable")
+        for code, own in zip(participants, utilities, strict=True)
+    ], ignore_index=True)  # fmt: skip
+
+
 def _answers(pairs: np.ndarray, choices: np.ndarray) -> PsychometricFit | None:
     """Estimate how one participant answers; None where one side was never chosen."""
     if len(np.unique(choices)) < 2:
@@ -157,20 +174,36 @@ class CrossedSampling:
     Attributes
     ----------
     who, pairs
-        The person and the images of each of the session's trials.
+        The person and the images of each held-out trial.
     """
 
     who: np.ndarray
     pairs: np.ndarray
 
-    def weights(self, trials: np.ndarray, draws: int = _DRAWS) -> np.ndarray:
-        """Return how often each of some trials counts, shape (draws, trials), float32."""
+    def interval(self, accuracy: float, hits: np.ndarray) -> tuple[float, float]:
+        """Return the 95% interval of an accuracy, given which of the trials were predicted."""
+        reach = _NORMAL * self._spread(hits, self.who)
+        return accuracy - reach, accuracy + reach
+
+    def inflation(self, accuracy: float, hits: np.ndarray, pairs: np.ndarray) -> float:
+        """Return by what factor the spread over images drawn alone is to be multiplied: the people's part."""
+        of_images = self._spread(hits, None)
+        return max(1.0, self._spread(hits, self.who) / of_images) if of_images else 1.0
+
+    def _spread(self, hits: np.ndarray, who: np.ndarray | None) -> float:
         random = np.random.default_rng(0)
-        people, images = int(self.who.max()) + 1, int(self.pairs.max()) + 1
-        drawn = np.empty((draws, len(trials)), np.float32)
-        left, right = self.pairs[trials].T
-        for one in range(draws):
-            of_people = np.bincount(random.integers(people, size=people), minlength=people)
-            of_images = np.bincount(random.integers(images, size=images), minlength=images)
-            drawn[one] = of_people[self.who[trials]] * of_images[left] * of_images[right]
-        return drawn[drawn.any(1)]
+        (_, left_right), (_, people) = (
+            np.unique(each, return_inverse=True)
+            for each in (self.pairs, np.zeros(len(hits)) if who is None else who)
+        )
+        left, right = left_right.reshape(-1, 2).T
+        counts = int(people.max()) + 1, int(left_right.max()) + 1
+        drawn = []
+        for _ in range(_DRAWS):
+            of_people, of_images = (
+                np.bincount(random.integers(size, size=size), minlength=size) for size in counts
+            )
+            weights = of_people[people] * of_images[left] * of_images[right]
+            if weights.any():
+                drawn.append(np.average(hits, weights=weights))
+        return float(np.std(drawn))

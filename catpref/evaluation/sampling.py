@@ -48,7 +48,7 @@ class Sampling:
     low: np.ndarray
     high: np.ndarray
 
-    def interval(self, accuracy: float) -> tuple[float, float]:
+    def interval(self, accuracy: float, hits: np.ndarray | None = None) -> tuple[float, float]:
         """Return the expected accuracies at which this one would not be unusual."""
         possible = np.linspace(0, 1, 2001)
         # Beyond what ridge regression reaches, choices vary less, as choices do that are nearly all predicted.
@@ -64,7 +64,7 @@ class Sampling:
     def inflation(self, accuracy: float, hits: np.ndarray, pairs: np.ndarray) -> float:
         """Return by what factor the spread over images drawn is to be multiplied: the shared training's part."""
         drawn = np.std([np.average(hits, weights=weights) for weights in resampled(pairs, _DRAWS)])
-        low, high = self.interval(accuracy)
+        low, high = self.interval(accuracy, hits)
         return max(1.0, (high - low) / (2 * 1.96 * float(drawn))) if drawn else 1.0
 
 

@@ -120,7 +120,7 @@ def score(
     auc = float(roc_auc_score(choices, p_right)) if both else None
     return Scores(
         accuracy=accuracy,
-        accuracy_ci95=sampling.interval(accuracy),
+        accuracy_ci95=sampling.interval(accuracy, hits),
         accuracy_with_side_bias=float(hits_of(p_right, choices).mean()),
         log_loss=float(losses.mean()),
         log_loss_ci95=interval(

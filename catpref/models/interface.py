@@ -184,6 +184,8 @@ class Model:
         Whether it is fitted beside the models asked for, to compare them with, where they read what it needs.
     is_slow
         Whether it takes long to train: one cross-validation, where others are repeated.
+    of_several
+        Whether it is of several participants, where these are not pooled.
     first_epoch
         Number of the first entry of its training history.
     """
@@ -201,6 +203,7 @@ class Model:
     restore: Callable[[Mapping[str, np.ndarray], Layout, int | None, str], Any] | None = None
     is_baseline: bool = False
     is_slow: bool = False
+    of_several: bool = False
     first_epoch: int = 1
 
     def reads(self, data: Data) -> str | None:

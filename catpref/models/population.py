@@ -296,6 +296,7 @@ POPULATION = Model(
     utilities=lambda population, images: population.utilities(images.embeddings),
     far=lambda population, images: population.far(images.embeddings),
     restore=lambda tensors, layout, *_: Population.from_tensors(tensors, layout.dimensions),
+    of_several=True,
 )
 
 SHARED = Model(
@@ -305,6 +306,7 @@ SHARED = Model(
     gain_of=gain_of,
     needs=("embeddings", "kernels"),
     is_baseline=True,
+    of_several=True,
 )
 
 ALONE = Model(
@@ -314,4 +316,5 @@ ALONE = Model(
     gain_of=gain_of,
     needs=("embeddings", "kernels"),
     is_baseline=True,
+    of_several=True,
 )

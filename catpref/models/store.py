@@ -23,7 +23,7 @@ from catpref._io.files import sha256_of
 from catpref._io.reading import read_bytes
 from catpref._io.schemas import Schema, Sha256
 from catpref.errors import BadInput, shown
-from catpref.models import registry, study_cnn
+from catpref.models import study_cnn
 from catpref.models.interface import Images
 from catpref.models.registry import MODELS
 from catpref.perception.backbones import NAMES, Backbone, load_backbone, load_copy
@@ -75,9 +75,9 @@ class _Description(Schema, extra="ignore"):
         description="a size of maps that study_cnn takes, or null"
     )
     map_layer: Annotated[int, Field(ge=0)] | None
-    files_sha256: dict[Annotated[str, Predicate(lambda name: name in registry.choosable())], Sha256] = Field(
-        min_length=1, description="the sha256 of each model's file"
-    )
+    files_sha256: dict[
+        Annotated[str, Predicate(lambda name: name in MODELS and MODELS[name].restore is not None)], Sha256
+    ] = Field(min_length=1, description="the sha256 of each model's file")
     better_than_chance: bool | None = Field(None, description="true, false or null")
 
 

@@ -125,7 +125,9 @@ def _p_value(analysis: Analysis) -> str:
 
 
 def _observer(analysis: Analysis) -> list[str]:
-    seen = analysis.observer
+    seen, several = analysis.observer, analysis.observers
+    if seen is None or several is not None:
+        return []
     return [
         f"The side bias was {_number(seen.side_bias, seen.side_bias_ci95)} logits (positive: right), the lapse rate "
         f"{_percent(seen.lapse, seen.lapse_ci95)}, from one psychometric model of all trials (Schütt et al. 2016).",

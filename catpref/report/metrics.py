@@ -34,11 +34,7 @@ def metrics_of(analysis: Analysis, total_seconds: float) -> dict[str, Any]:
         "results": [_entry(result, analysis) for result in analysis.results],
         "baselines": {result.model: _entry(result, analysis) for result in analysis.baselines},
         "better_than_chance": analysis.better_than_chance,
-        "observer": {
-            name: value
-            for name, value in dataclasses.asdict(analysis.observer).items()
-            if not name.startswith("noise_ceiling")
-        },
+        **_observers(analysis),
         "choice_model": {
             check.name: {name: value for name, value in dataclasses.asdict(check).items() if name != "name"}
             for check in analysis.choice_model
@@ -61,6 +57,27 @@ def metrics_of(analysis: Analysis, total_seconds: float) -> dict[str, Any]:
             **{name: version(name) for name in ("torch", "lpips", "numpy", "scipy", "scikit-learn", "choix")},
         },
         "seed": options.seed,
+    }
+
+
+def _observers(analysis: Analysis) -> dict[str, Any]:
+    """Return how the observer answers, or what several share."""
+    if analysis.observer is not None:
+        seen = dataclasses.asdict(analysis.observer)
+        return {
+            "observer": {name: value for name, value in seen.items() if not name.startswith("noise_ceiling")}
+        }
+    several = analysis.observers
+    assert several is not None
+    rows = several.table.astype(object).where(several.table.notna(), None)
+    return {
+        "observers": {
+            "count": len(rows),
+            "shared_variance": several.shared_fraction,
+            "shared_variance_ci95": several.shared_fraction_ci95,
+            "agreement": several.agreement,
+            "per_observer": rows.to_dict("records"),
+        }
     }
 
 

@@ -47,11 +47,7 @@ def text_table(analysis: Analysis) -> str:
         f"{first.n_test} of {len(analysis.session.trials)} trials held out, {sentences.held_out(analysis)}; "
         f"chance 0.500; noise ceiling {sentences.ceiling(analysis)}{p_value}"
     )
-    seen, interval = analysis.observer, sentences.with_interval
-    lines.append(
-        f"side bias {interval(seen.side_bias, seen.side_bias_ci95, '+.2f')} logits to the right; "
-        f"lapse rate {interval(seen.lapse, seen.lapse_ci95, '.3f')}"
-    )
+    lines.append(sentences.of_observers(analysis))
     return "\n".join([*lines, *_of_the_session(analysis), sentences.headline(analysis)])
 
 

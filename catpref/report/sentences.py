@@ -7,6 +7,7 @@ from catpref.evaluation.attribution import RELIABLE
 from catpref.evaluation.choice_model import Check
 from catpref.evaluation.cross_validation import Result
 from catpref.evaluation.reaction_times import ReactionTimes
+from catpref.models.psychometric import PsychometricFit
 from catpref.models.registry import MODELS
 
 BY_WINS = "bradley_terry"
@@ -63,9 +64,9 @@ def remarks(analysis: Analysis) -> list[str]:
     """Return what a reader of the headline should know beside it, a sentence or two each."""
     first, ceiling = analysis.results[0].scores, analysis.noise_ceiling
     found = [analysis.pictures.sentence] if analysis.pictures.sentence else []
-    low, high = analysis.observer.side_bias_ci95
-    if low > 0 or high < 0:
-        found.append(_of_side_bias(analysis))
+    seen = analysis.observer
+    if seen is not None and (seen.side_bias_ci95[0] > 0 or seen.side_bias_ci95[1] < 0):
+        found.append(_of_side_bias(analysis, seen))
     if not analysis.better_than_chance:
         found += _of_chance(analysis)
     if ceiling.accuracy is not None and ceiling.ci95 is not None and first.accuracy > ceiling.ci95[1]:
@@ -89,8 +90,24 @@ def of_check(check: Check) -> str:
     return said.replace(" -", " −")
 
 
-def _of_side_bias(analysis: Analysis) -> str:
-    seen, with_bias = analysis.observer, analysis.results[0].scores.accuracy_with_side_bias
+def of_observers(analysis: Analysis) -> str:
+    """Return how the observer answers, or what several share, in a line."""
+    seen, several = analysis.observer, analysis.observers
+    if seen is not None:
+        return (
+            f"side bias {with_interval(seen.side_bias, seen.side_bias_ci95, '+.2f')} logits to the right; "
+            f"lapse rate {with_interval(seen.lapse, seen.lapse_ci95, '.3f')}"
+        )
+    assert several is not None
+    low, high = several.shared_fraction_ci95
+    return (
+        f"{len(several.table)} participants: {100 * several.shared_fraction:.0f}% ({100 * low:.0f} to {100 * high:.0f}) of "
+        f"the variance of taste is shared; two of them agree with r = {several.agreement:.2f}"
+    )
+
+
+def _of_side_bias(analysis: Analysis, seen: PsychometricFit) -> str:
+    with_bias = analysis.results[0].scores.accuracy_with_side_bias
     side = "right" if seen.side_bias > 0 else "left"
     return (
         f"The observer prefers the {side} side ({seen.side_bias:+.2f} logits), which is set aside in these figures. "

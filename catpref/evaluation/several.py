@@ -1,0 +1,96 @@
+"""From the sessions of several participants to all that a report says of them: what they share, and each one's own."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from catpref._io.progress import progress
+from catpref.design.splits import split
+from catpref.evaluation import attribution
+from catpref.evaluation.analysis import Analysis, Options, example_of, images_of, predictions_of, rank
+from catpref.evaluation.cross_validation import calibrated, cross_validate, difference
+from catpref.evaluation.noise_ceiling import NoiseCeiling
+from catpref.evaluation.people import CrossedSampling, describe
+from catpref.evaluation.utilities_of_wins import image_table
+from catpref.models.baselines import CONTRAST, LUMINANCE, MAJORITY_SIDE
+from catpref.models.interface import Data
+from catpref.models.population import ALONE, POPULATION, SHARED, project
+from catpref.models.shared_taste import learn
+from catpref.perception.backbones import Backbone
+from catpref.sessions.pictures import pictures_of
+from catpref.sessions.session import Session, check_both_sides_chosen
+
+_MODELS = (POPULATION, SHARED, ALONE, MAJORITY_SIDE, LUMINANCE, CONTRAST)
+
+
+def has_several(session: Session) -> bool:
+    """Return whether the trials are known to be of more than one participant."""
+    return (session.participants or 1) > 1
+
+
+# The matrices are so small that two threads of a linear algebra library mostly wait for each other.
+@threadpool_limits.wrap(limits=1, user_api="blas")
+def analyse_several(session: Session, backbone: Backbone, options: Options) -> Analysis:
+    """Fit and evaluate a shared taste with personal departures; see `catpref.evaluation.analysis.analyse`."""
+    pictures = pictures_of(session, options.cache)
+    session = pictures.merged  # to the models a picture is one image, whatever its names
+    check_both_sides_chosen(session)
+    pairs = np.searchsorted(session.images, session.trials[["left_image", "right_image"]].to_numpy())
+    everything = np.arange(len(pairs))
+    who, codes = pd.factorize(session.trials["participant"], sort=True)
+    folds = split(pairs, options.split, options.folds, options.seed)
+    images = images_of(session, backbone, replace(options, models=(POPULATION.name,)), [])
+    data = Data(
+        images, pairs, session.trials["choice"].to_numpy(), who=np.asarray(who), participants=tuple(codes),
+        seed=options.seed, device=options.device,
+    )  # fmt: skip
+    started = time.perf_counter()
+    _ = data.embeddings, data.luminance_and_contrast
+    embedded = time.perf_counter()
+    _ = data.kernels  # once, before several folds ask for them
+
+    rows = np.concatenate([test for _, test in folds])
+    sampling = CrossedSampling(data.who[rows], pairs[rows])
+    results = [
+        cross_validate(model, data, [folds], sampling) for model in progress(_MODELS, "fitting", unit="model")
+    ]
+    people = calibrated(learn(data.kernels, data.who, data.choices, everything), results[0].gain)
+    population = project(people, data.embeddings, data.participants)
+    predictors = {POPULATION.name: population}
+    held_out = {result.model: result.held_out for result in results}
+    observers = describe(people, codes, pairs, data.choices, held_out, session.images)
+    observers = replace(observers, rankings=pictures.with_every_name(observers.rankings))
+    ranking = rank(session.images, images, predictors)
+    alone = image_table(pairs, data.choices, len(session.images))
+    ranking = ranking.join(alone.set_index(pd.Index(session.images)), on="image")
+    contributions = attribution.contributions(population.shared, data.embeddings, images.layout)
+    return Analysis(
+        session=pictures.session,
+        options=options,
+        pictures=pictures,
+        backbone=backbone.name,
+        weights_sha256=backbone.weights_sha256,
+        embedding=images.embedding,
+        map_layer=None,
+        map_size=None,
+        noise_ceiling=NoiseCeiling(None, None, "not known for several participants together"),
+        observer=None,
+        choice_model=[],
+        reaction_times=None,
+        learning_curve=None,
+        contributions=contributions[pictures.numbers],
+        map_agreement=None,
+        differences={result.model: difference(result, results[0], pairs, sampling) for result in results[1:]},
+        results=results[:1],
+        baselines=results[1:],
+        predictions=predictions_of(results, pictures.session.trials),
+        ranking=pictures.with_every_name(ranking),
+        predictors=predictors,
+        example=example_of(session, ranking, backbone, options.cache),
+        embed_seconds=embedded - started,
+        fit_seconds=time.perf_counter() - embedded,
+        observers=observers,
+    )
