@@ -6,14 +6,27 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
+from scipy.stats import binomtest
 
 from catpref.evaluation.noise_ceiling import without_embedding
 from catpref.evaluation.scores import hits_of
 from catpref.models.psychometric import PsychometricFit
 from catpref.models.shared_taste import People
 
+AT_RANDOM, AGAINST, PREFERS = "answers at random?", "against the others", "prefers the"
+"""How the remarks on a participant begin."""
+
+LAPSING = 0.31
+"""The prior of the lapse rate reaches to there: choices that do not bring it down say nothing of lapses."""
+
+OPPOSED = -0.1
+"""Mean agreement with the others, from which on down a participant is against them."""
+
 _DRAWS = 400
 _NORMAL = 1.96
+_USUAL_PART = 0.5  # of utilities' standard deviation: a mean closer to zero says neither liked nor disliked
+_MOST = 0.75  # of the others disagreed with: where nothing is shared, half of all agreements are negative by chance
+_LEVEL = 0.05  # of a side preference, divided by the participants who are looked at
 
 
 @dataclass(frozen=True)
@@ -68,7 +81,7 @@ def describe(
     pairs, choices
         All trials, shapes (trials, 2) and (trials,).
     held_out
-        Held-out predictions by the name of the model ("shared_and_personal", "alone"): columns row_index,
+        Held-out predictions by the name of the model ("shared_and_personal", "shared", "alone"): columns row_index,
         p_right_by_taste, choice.
     images
         Names of the session's images.
@@ -78,20 +91,121 @@ def describe(
     answers = [
         _answers(pairs[people.who == one], choices[people.who == one]) for one in range(len(participants))
     ]
+    unknown = (np.nan, np.nan)
+    lapses = np.array([unknown if each is None else each.lapse_ci95 for each in answers])
+    count, right = len(participants), np.bincount(people.who, choices, len(participants))
+    trials = np.bincount(people.who, minlength=count)
+    accuracies = {
+        name: _accuracies(held_out[model], people.who, count)
+        for name, model in (("alone", "alone"), ("shared", "shared"), ("together", "shared_and_personal"))
+    }
     table = pd.DataFrame({
         "participant": list(participants),
-        "trials": np.bincount(people.who, minlength=len(participants)),
+        "trials": trials,
+        "right": right / trials,
         "reliability": [_reliability(each) for each in answers],
         "side_bias": people.side_biases,
         "lapse_rate": [np.nan if each is None else each.lapse for each in answers],
-        "accuracy_alone": _accuracies(held_out["alone"], people.who, len(participants)),
-        "accuracy_together": _accuracies(held_out["shared_and_personal"], people.who, len(participants)),
+        "lapse_rate_low": lapses[:, 0],
+        "lapse_rate_high": lapses[:, 1],
+        "held_out": np.bincount(people.who[held_out["shared"]["row_index"]], minlength=count),
+        "accuracy_alone": accuracies["alone"],
+        "accuracy_shared": accuracies["shared"],
+        "accuracy_together": accuracies["together"],
+        "gain_of_personal": accuracies["together"] - accuracies["shared"],
         "agreement": others,
     })  # fmt: skip
+    table["remark"] = remarks(table, agreements)
     fraction, interval = shared_fraction(people)
     return Observers(
         table, fraction, interval, agreements, utilities, _rankings(participants, images, utilities)
     )
+
+
+def remarks(table: pd.DataFrame, agreements: np.ndarray) -> list[str | None]:
+    """Return what is to be looked at in each participant; None where nothing is.
+
+    Parameters
+    ----------
+    table
+        The participants, without remarks.
+    agreements
+        Shape (participants, participants).
+    """
+    found = []
+    for one, row in enumerate(table.to_dict("records")):
+        said, with_others = [], np.delete(agreements[one], one)
+        held_out = int(row["held_out"])
+        hits = [
+            binomtest(round(row[name] * held_out), held_out).proportion_ci(method="wilson").low > 0.5
+            for name in ("accuracy_alone", "accuracy_together")
+            if held_out
+        ]
+        if not any(hits) and row["lapse_rate_high"] > LAPSING:
+            said.append(AT_RANDOM)
+        if len(with_others) > 1 and row["agreement"] <= OPPOSED and (with_others < 0).mean() >= _MOST:
+            said.append(AGAINST)
+        if binomtest(round(row["right"] * row["trials"]), row["trials"]).pvalue < _LEVEL / len(table):
+            said.append(f"{PREFERS} {'right' if row['right'] > 0.5 else 'left'}")
+        found.append("; ".join(said) or None)
+    return found
+
+
+def map_of(agreements: np.ndarray) -> tuple[np.ndarray, float]:
+    """Place participants in a plane, the nearer to each other the more they agree.
+
+    Classical scaling (Torgerson 1952, Psychometrika 17) of the squared distances 2 · (1 - agreement), those of
+    standardised utilities.
+
+    Returns
+    -------
+    ndarray
+        Shape (participants, 2).
+    float
+        The part of the squared distances that the plane shows.
+    """
+    centred = agreements - agreements.mean(0)
+    values, vectors = np.linalg.eigh(centred - centred.mean(1, keepdims=True))
+    values = np.maximum(values, 0)
+    axes = vectors[:, -2:][:, ::-1]
+    axes = axes * np.sign(axes[np.abs(axes).argmax(0), range(2)])  # else up and down are up to chance
+    return axes * np.sqrt(values[-2:][::-1]), float(values[-2:].sum() / max(values.sum(), 1e-12))
+
+
+def agreed_on(utilities: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images that most participants like, and those that most dislike, relative to how they differ.
+
+    Parameters
+    ----------
+    utilities
+        Shape (participants, images).
+    count
+        The most images of each to return.
+
+    Returns
+    -------
+    tuple of ndarray
+        Indices of images whose mean utility is farther from zero than participants' spread (the mean of two is so
+        where both are on the same side), and than half of what utilities usually are, farthest first.
+    """
+    apart = utilities - utilities.mean(1, keepdims=True)
+    mean, spread = apart.mean(0), np.maximum(apart.std(0), 1e-12)
+    order = np.argsort(-mean / spread, kind="stable")
+    clear = np.abs(mean) > np.maximum(spread, _USUAL_PART * apart.std())
+    return order[clear[order] & (mean[order] > 0)][:count], order[clear[order] & (mean[order] < 0)][::-1][
+        :count
+    ]
+
+
+def dividing(utilities: np.ndarray, count: int) -> np.ndarray:
+    """Return the images whose utilities differ most between participants, and more than from zero; most first.
+
+    Else a single participant who departs from all others would pass for a division.
+    """
+    apart = utilities - utilities.mean(1, keepdims=True)
+    spread = apart.std(0)
+    order = np.argsort(-spread, kind="stable")
+    return order[(np.abs(apart.mean(0)) < spread)[order]][:count]
 
 
 def shared_fraction(people: People) -> tuple[float, tuple[float, float]]:
@@ -157,10 +271,10 @@ def _reliability(answers: PsychometricFit | None) -> float:
     return ceiling**2 + (1 - ceiling) ** 2
 
 
-def _accuracies(held_out: pd.DataFrame, who: np.ndarray, count: int) -> list[float]:
+def _accuracies(held_out: pd.DataFrame, who: np.ndarray, count: int) -> np.ndarray:
     hits = hits_of(held_out["p_right_by_taste"].to_numpy(), held_out["choice"].to_numpy())
     of = who[held_out["row_index"].to_numpy()]
-    return [float(hits[of == one].mean()) if (of == one).any() else np.nan for one in range(count)]
+    return np.array([hits[of == one].mean() if (of == one).any() else np.nan for one in range(count)])
 
 
 @dataclass(frozen=True)
@@ -168,8 +282,8 @@ class CrossedSampling:
     """How far an accuracy over several people can be from that over other people and other images.
 
     People and images are drawn with replacement, each trial counting as often as its person and both its images were
-    drawn (Owen 2007, The pigeonhole bootstrap, Annals of Applied Statistics 1(2)). All share one trained model, as the
-    trials of one person do; with many people that matters less.
+    drawn (Owen 2007, The pigeonhole bootstrap, Annals of Applied Statistics 1(2)). All share one trained model, as
+    the trials of one person do; with many people that matters less.
 
     Attributes
     ----------

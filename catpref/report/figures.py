@@ -21,11 +21,13 @@ from catpref.evaluation.scores import reliability
 from catpref.models.interface import Epoch
 from catpref.models.registry import MODELS
 from catpref.report.faces import SIDE, Faces
-from catpref.report.sentences import ceiling_of_taste
+from catpref.report.sentences import ceiling_of_taste, ranked_by
 
 BLUE, GREEN, ORANGE, GREY, INK = "#2f6db5", "#2f8f6b", "#d9742b", "#8b9098", "#24272c"
 COLOURS = {"utility": BLUE, "siamese_cnn": GREEN, "study_cnn": ORANGE}
+COLOURS |= {"shared_and_personal": BLUE, "shared": GREEN, "alone": ORANGE}
 MARKERS = {"utility": "o", "siamese_cnn": "s", "study_cnn": "^"}  # for readers and printers without colours
+MARKERS |= {"shared_and_personal": "o", "shared": "s", "alone": "^"}
 COLUMN, PAGE = 5.0, 9.2
 """Widths of figures in inches: of a column of text, and of the report's page, whose text has the same size."""
 
@@ -54,7 +56,7 @@ def draw_all(analysis: Analysis, faces: Faces) -> dict[str, Figure]:
     """Draw every figure that the analysis has something to show in, by name."""
     with mpl.rc_context(STYLE):
         drawn = {"accuracy": accuracy(analysis), "calibration": calibration(analysis)}
-        if analysis.contributions is not None and analysis.better_than_chance:
+        if ranked_by(analysis) == "utility":
             drawn["ranking"] = ranking(analysis, faces)
         if analysis.has_map:
             drawn["regions"] = regions(analysis, faces)
@@ -89,7 +91,7 @@ def accuracy(analysis: Analysis) -> Figure:
     axes.set_yticks(range(len(results)), [MODELS[result.model].title for result in results])
     axes.set_ylim(-0.6, len(results) - 0.3)
     axes.set_xlim(_reaching(axes.get_xlim()))
-    axes.set_xlabel("accuracy on held-out trials, with 95% interval")
+    axes.set_xlabel("held-out accuracy, with 95% interval")
     axes.tick_params(axis="y", length=0)
     return figure
 

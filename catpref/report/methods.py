@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from catpref.evaluation.analysis import Analysis
 from catpref.evaluation.attribution import HALVINGS
+from catpref.evaluation.people import Observers
 from catpref.evaluation.sampling import PERMUTATIONS
 from catpref.models.registry import MODELS
 from catpref.perception.embeddings import SIZE
@@ -14,7 +15,17 @@ _EXPLAINED = {
     "utility": "a utility that is linear in the embedding, plus an effect of each image that the embedding does not "
     "carry; their variances were chosen by marginal likelihood, and P(right) is a logistic function of the utility "
     "difference and a side bias",
+    "shared_and_personal": "for each participant a utility that all share plus a departure of their own, both "
+    "Gaussian processes over the embedding with an effect of each image; the variances of what is shared, of the "
+    "departures and of the side biases were chosen by marginal likelihood of all participants' choices (Rasmussen & Williams 2006; "
+    "Birlutiu et al. 2010), and P(right) is a logistic function of the utility difference and a side bias",
 }
+_OF_SEVERAL = (
+    "Birlutiu, Groot & Heskes (2010), Neurocomputing 73; "
+    "Hönekopp (2006), Journal of Experimental Psychology: Human Perception and Performance 32; "
+    "Owen (2007), Annals of Applied Statistics 1; "
+    "Rasmussen & Williams (2006), Gaussian Processes for Machine Learning"
+)
 _REFERENCES = (
     "Bates, Hastie & Tibshirani (2024), Journal of the American Statistical Association 119; "
     "Holm (1979), Scandinavian Journal of Statistics 6; "
@@ -75,10 +86,15 @@ def _evaluated(analysis: Analysis) -> list[str]:
         "images": "no image of a test trial was in a training trial",
         "trials": "test trials showed images that were in training trials, too",
     }[options.split]
+    drawn = (
+        "simulated observers, cross-validated with the same folds (Bates et al. 2024)"
+        if analysis.observers is None
+        else "participants and images, both drawn with replacement (Owen 2007)"
+    )
     found = [
         f"It was cross-validated in {options.folds} folds{times}; {held_out} (on average {first.n_train} training "
         f"trials, {first.n_test} trials held out). Accuracy is that of taste alone, with the side bias set aside; "
-        "its interval is from simulated observers, cross-validated with the same folds (Bates et al. 2024)."
+        f"its interval is from {drawn}."
     ]
     if first.scores.p_value is not None:
         found.append(
@@ -126,7 +142,9 @@ def _p_value(analysis: Analysis) -> str:
 
 def _observer(analysis: Analysis) -> list[str]:
     seen, several = analysis.observer, analysis.observers
-    if seen is None or several is not None:
+    if several is not None:
+        return _participants(several)
+    if seen is None:
         return []
     return [
         f"The side bias was {_number(seen.side_bias, seen.side_bias_ci95)} logits (positive: right), the lapse rate "
@@ -135,11 +153,26 @@ def _observer(analysis: Analysis) -> list[str]:
     ]
 
 
+def _participants(several: Observers) -> list[str]:
+    fraction, (low, high) = several.shared_fraction, several.shared_fraction_ci95
+    table = several.table
+    return [
+        f"Of the variance of utilities, {_percent(fraction, (low, high))} was shared by the {len(table)} "
+        f"participants, a beholder index of {_number(1 - fraction, (1 - high, 1 - low))} (Hönekopp 2006). The utilities of two "
+        f"participants correlated at r = {several.agreement:.2f} on average, the uncertainty of both taken into "
+        "account.",
+        f"With each participant's own trials alone, the mean of participants' accuracies was "
+        f"{100 * table['accuracy_alone'].mean():.1f}%; with the shared taste alone, "
+        f"{100 * table['accuracy_shared'].mean():.1f}%; with both, {100 * table['accuracy_together'].mean():.1f}%.",
+    ]
+
+
 def _versions(analysis: Analysis) -> list[str]:
     names = ("torch", "numpy", "scipy", "scikit-learn", "choix")
     used = ", ".join(f"{name} {version(name)}" for name in names)
+    references = _REFERENCES if analysis.observers is None else _OF_SEVERAL
     return [
-        f"Software: catpref {__version__} ({used}), seed {analysis.options.seed}. References: {_REFERENCES}."
+        f"Software: catpref {__version__} ({used}), seed {analysis.options.seed}. References: {references}."
     ]
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -15,11 +16,12 @@ from PIL import Image
 from catpref.evaluation.analysis import Analysis
 from catpref.evaluation.attribution import HALVINGS
 from catpref.evaluation.cross_validation import Result
+from catpref.evaluation.people import LAPSING, OPPOSED, Observers, map_of
 from catpref.evaluation.sampling import PERMUTATIONS
 from catpref.models.interface import map_name
 from catpref.models.registry import MODELS
 from catpref.perception.embeddings import SIZE
-from catpref.report import figures, methods, sentences
+from catpref.report import figures, methods, people, people_sentences, sentences
 from catpref.report.faces import Faces
 from catpref.version import __version__
 
@@ -99,7 +101,9 @@ def write(analysis: Analysis, folder: Path) -> None:
     faces = Faces(analysis.session.stimuli)
     (folder / "figures").mkdir()
     drawn = {}
-    for name, figure in figures.draw_all(analysis, faces).items():
+    several = analysis.observers
+    of_people = {} if several is None else people.draw(several)
+    for name, figure in (figures.draw_all(analysis, faces) | of_people).items():
         picture = png(figure)
         drawn[name] = {"url": data_url(picture), "width": round(_CSS_DPI * figure.get_figwidth())}
         (folder / "figures" / f"{name}.png").write_bytes(picture)
@@ -121,14 +125,15 @@ def write(analysis: Analysis, folder: Path) -> None:
         faces=_strip(analysis, faces),
         by_wins=sentences.ranked_by(analysis) == sentences.BY_WINS,
         figures=drawn,
+        people=None if several is None else _of_people(analysis, several, faces),
         held_out=sentences.held_out(analysis),
         size=SIZE,
         permutations=PERMUTATIONS,
         failed=sentences.failed(analysis),
-        remarks=sentences.remarks(analysis),
+        remarks=([] if several is None else people_sentences.remarks(analysis)) + sentences.remarks(analysis),
         vague_lapse=sentences.VAGUE,
         of_check=sentences.of_check,
-        of_map=None if analysis.contributions is None else sentences.of_map(analysis),
+        of_map=None if analysis.contributions is None or several else sentences.of_map(analysis),
         halvings=HALVINGS,
         collapsed=sentences.collapsed(analysis),
         reaction_times=None
@@ -144,6 +149,23 @@ def write(analysis: Analysis, folder: Path) -> None:
         version=__version__,
     )
     (folder / REPORT).write_text(html, encoding="utf-8")
+
+
+def _of_people(analysis: Analysis, several: Observers, faces: Faces) -> dict[str, Any]:
+    """Return what the page says of several participants."""
+    images = analysis.pictures.merged.images
+    liked, disliked = people.agreed(several, images)
+    strips = {"liked": liked, "disliked": disliked, "divided": people.divided(several, images)}
+    return {
+        **people_sentences.of_page(analysis),
+        **{
+            name: [(_jpeg_url(faces[face.image].thumbnail), face) for face in shown]
+            for name, shown in strips.items()
+        },
+        "shown": map_of(several.agreements)[1],
+        "lapsing": LAPSING,
+        "opposed": f"{OPPOSED:.1f}".replace("-", "−"),
+    }
 
 
 def _signed(number: float) -> str:

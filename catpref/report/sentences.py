@@ -101,8 +101,8 @@ def of_observers(analysis: Analysis) -> str:
     assert several is not None
     low, high = several.shared_fraction_ci95
     return (
-        f"{len(several.table)} participants: {100 * several.shared_fraction:.0f}% ({100 * low:.0f} to {100 * high:.0f}) of "
-        f"the variance of taste is shared; two of them agree with r = {several.agreement:.2f}"
+        f"{len(several.table)} participants: {100 * several.shared_fraction:.0f}% ({100 * low:.0f} to {100 * high:.0f}) "
+        f"of the variance of taste is shared; two of them agree with r = {several.agreement:.2f}"
     )
 
 
@@ -124,7 +124,7 @@ def _of_chance(analysis: Analysis) -> list[str]:
             "Although its interval lies above 50%, this is not taken for evidence of a taste: with the images "
             f"permuted, {100 * scores.p_value:.0f}% of fits are at least as accurate (p = {scores.p_value:.3f})."
         )
-    if analysis.contributions is not None:
+    if analysis.contributions is not None and analysis.observers is None:
         found.append(
             "No ranking by the model and no map of the face are shown, since they would show patterns where nothing "
             "was found."
@@ -166,13 +166,22 @@ def of_training(result: Result) -> str:
 def ranked_by(analysis: Analysis) -> str | None:
     """Return the column of the ranking that images are shown by: the model's, else that of wins alone.
 
-    None where neither tells the images apart. Errors add their variance to that of what was estimated.
+    None where neither tells the images apart, and where several participants have utilities, but share none. Errors
+    add their variance to that of what was estimated.
     """
     if analysis.better_than_chance:
-        return "utility" if analysis.contributions is not None else None
+        known = analysis.contributions is not None and not _nothing_is_shared(analysis)
+        return "utility" if known else None
     estimates, errors = (analysis.ranking[name].to_numpy() for name in (BY_WINS, f"{BY_WINS}_se"))
     reliability = 1 - np.square(errors).mean() / max(float(estimates.var()), np.finfo(float).tiny)
     return BY_WINS if reliability >= RELIABLE and not _drifts(analysis) else None
+
+
+def _nothing_is_shared(analysis: Analysis) -> bool:
+    """Return whether a shared taste, where one was looked for, was not shown to be better than chance."""
+    return any(
+        result.model == "shared" and result.scores.accuracy_ci95[0] <= 0.5 for result in analysis.baselines
+    )
 
 
 def held_out(analysis: Analysis) -> str:
