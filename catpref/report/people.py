@@ -19,7 +19,8 @@ _FACES = 6
 _NAMES = 2  # of those who like a face that divides them, and of those who dislike it
 _ROOM = 18  # characters below a face
 _LEAST_COLOURS = 0.2  # agreements about their mean that colours reach, so that what is alike looks alike
-_LABEL = (0.055, 0.035)  # width and height of a code, as parts of a map
+_AROUND = np.array([(1, 0), (-1, 0), (0, 1.3), (0, -1.3), (0.9, 1), (-0.9, -1)])  # a point, in sizes of a code
+_LABEL = (0.2, 0.13)  # width and height of a code in inches
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ def map_of_people(observers: Observers) -> Figure:
     codes, agreement = observers.table["participant"].to_list(), observers.table["agreement"].to_numpy()
     reach = 1.15 * max(float(np.abs(places).max()), 0.1)
     low, high = places[:, 1].min() - 0.15 * reach, places[:, 1].max() + 0.15 * reach
-    figure = Figure(figsize=(0.8 * PAGE, 0.8 * PAGE * (high - low) / (2 * reach) + 0.8))
+    width = COLUMN if len(codes) <= _ROWS else 0.64 * PAGE  # both whole on a telephone
+    figure = Figure(figsize=(width, width * (high - low) / (2 * reach) + 0.8))
     axes = figure.subplots()
     shown = axes.scatter(
         *places.T, c=agreement, cmap="cividis", s=42, linewidths=0.6, edgecolors=INK, zorder=2
@@ -54,7 +56,7 @@ def map_of_people(observers: Observers) -> Figure:
     colours = max(float(np.abs(agreement - middle).max()), _LEAST_COLOURS)
     shown.set_clim(middle - colours, middle + colours)
     if len(codes) <= _NAMED:
-        _label(axes, places / reach, reach, codes)
+        _label(axes, places, 2 * reach / width, codes)
     axes.axhline(0, color=GREY, linewidth=0.5, zorder=0)
     axes.axvline(0, color=GREY, linewidth=0.5, zorder=0)
     axes.set(xlim=(-reach, reach), ylim=(low, high), xticks=[], yticks=[], aspect="equal")
@@ -66,26 +68,16 @@ def map_of_people(observers: Observers) -> Figure:
     return figure
 
 
-def _label(axes: Axes, places: np.ndarray, reach: float, codes: list[str]) -> None:
-    """Write each code beside its point, where it covers the fewest points and codes."""
-    width, height = _LABEL
-    taken = [place for place in places]
-    around = [
-        (x * width, y * height) for x, y in ((1, 0), (-1, 0), (0, 1.3), (0, -1.3), (0.9, 1), (-0.9, -1))
-    ]
-    for (x, y), code in zip(places, codes, strict=True):
-        wide = max(1.0, len(code) / 4)
-        costs = [
-            sum(
-                max(0.0, 1 - abs(x + right * wide - other[0]) / (width * wide))
-                * max(0.0, 1 - abs(y + up - other[1]) / height)
-                for other in taken
-            )
-            for right, up in around
-        ]
-        right, up = around[int(np.argmin(costs))]
-        taken.append(np.array([x + right * wide, y + up]))
-        axes.text((x + right * wide) * reach, (y + up) * reach, code, fontsize=7.5, ha="center", va="center")
+def _label(axes: Axes, places: np.ndarray, inch: float, codes: list[str]) -> None:
+    """Write each code beside its point, where it covers the fewest points and codes; `inch` is one on the map."""
+    taken = list(places)
+    for place, code in zip(places, codes, strict=True):
+        size = inch * np.array(_LABEL) * (max(1.0, len(code) / 4), 1)
+        around = place + size * _AROUND
+        apart = np.abs(around[:, None] - np.array(taken)) / size
+        best = around[np.maximum(0, 1 - apart).prod(2).sum(1).argmin()]
+        taken.append(best)
+        axes.text(*best, code, fontsize=7.5, ha="center", va="center")
 
 
 def accuracies(table: pd.DataFrame) -> Figure:

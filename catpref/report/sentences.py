@@ -99,10 +99,9 @@ def of_observers(analysis: Analysis) -> str:
             f"lapse rate {with_interval(seen.lapse, seen.lapse_ci95, '.3f')}"
         )
     assert several is not None
-    low, high = several.shared_fraction_ci95
+    part, low, high = (100 * each for each in (several.shared_fraction, *several.shared_fraction_ci95))
     return (
-        f"{len(several.table)} participants: {100 * several.shared_fraction:.0f}% ({100 * low:.0f} to {100 * high:.0f}) "
-        f"of the variance of taste is shared; two of them agree with r = {several.agreement:.2f}"
+        f"{len(several.table)} participants: {part:.0f}% ({low:.0f} to {high:.0f}) of the variance of taste is shared; two of them agree with r = {several.agreement:.2f}"
     )
 
 

@@ -1,0 +1,91 @@
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from catpref.evaluation import people
+from catpref.evaluation.people import AGAINST, AT_RANDOM, PREFERS
+
+
+def table_of(count: int, **changes: Any) -> pd.DataFrame:
+    """Make up inconspicuous participants; changes are of the first."""
+    usual = {"trials": 200, "right": 0.5, "held_out": 60, "lapse_rate_high": 0.1, "agreement": 0.4}
+    usual |= {"accuracy_alone": 0.7, "accuracy_together": 0.75}
+    return pd.DataFrame([usual | changes, *[usual] * (count - 1)])
+
+
+def agreements_of(count: int, first: float = 0.4) -> np.ndarray:
+    """Make up agreements; those of the first with the others are given."""
+    found = np.full((count, count), 0.4)
+    found[0] = found[:, 0] = first
+    np.fill_diagonal(found, 1)
+    return found
+
+
+@pytest.mark.parametrize(("changes", "first", "remark"), [
+    ({}, 0.4, None),
+    ({"accuracy_alone": 0.5, "accuracy_together": 0.55, "lapse_rate_high": 0.43}, 0.4, AT_RANDOM),
+    ({"accuracy_alone": 0.5, "accuracy_together": 0.55}, 0.4, None),  # consistent, if unpredictable
+    ({"accuracy_alone": 0.5, "lapse_rate_high": 0.43}, 0.4, None),  # the shared taste predicts them
+    ({"held_out": 0, "accuracy_alone": np.nan, "accuracy_together": np.nan, "lapse_rate_high": 0.43}, 0.4, AT_RANDOM),
+    ({"agreement": -0.4}, -0.4, AGAINST),
+    ({"agreement": -0.05}, -0.05, None),  # half are, where nothing is shared
+    ({"right": 0.65}, 0.4, f"{PREFERS} right"),
+    ({"right": 0.0, "lapse_rate_high": np.nan}, 0.4, f"{PREFERS} left"),
+    ({"right": 0.56}, 0.4, None),
+    ({"agreement": -0.4, "right": 0.3}, -0.4, f"{AGAINST}; {PREFERS} left"),
+])  # fmt: skip
+def test_remarks_are_on_who_is_conspicuous(changes: dict[str, Any], first: float, remark: str | None) -> None:
+    found = people.remarks(table_of(5, **changes), agreements_of(5, first))
+    assert found == [remark, None, None, None, None]
+
+
+def test_of_two_nobody_is_against_everyone() -> None:
+    assert people.remarks(table_of(2, agreement=-0.6), agreements_of(2, -0.6)) == [None, None]
+
+
+def test_coins_that_are_flipped_by_many_are_not_taken_for_side_preferences() -> None:
+    trials, count = 200, 200
+    right = np.random.default_rng(0).binomial(trials, 0.5, count) / trials
+    found = people.remarks(table_of(count).assign(right=right), agreements_of(count))
+    assert sum(one is not None for one in found) <= 1
+
+
+def test_the_map_has_the_distances_that_a_plane_can_have() -> None:
+    angles = np.radians([0, 10, 90, 180])
+    profiles = np.column_stack([np.cos(angles), np.sin(angles)])
+    places, shown = people.map_of(profiles @ profiles.T)
+    distances = np.linalg.norm(places[:, None] - places, axis=2)
+    assert distances == pytest.approx(np.linalg.norm(profiles[:, None] - profiles, axis=2), abs=1e-9)
+    assert shown == pytest.approx(1)
+
+
+def test_a_map_of_those_who_have_nothing_in_common_owns_to_how_little_it_shows() -> None:
+    assert people.map_of(np.eye(41))[1] == pytest.approx(2 / 40)
+
+
+def test_a_map_of_those_who_are_all_alike_is_a_point() -> None:
+    places, _ = people.map_of(np.ones((5, 5)))
+    assert places == pytest.approx(np.zeros((5, 2)), abs=1e-6)
+
+
+def test_what_is_agreed_on_and_what_divides_is_found() -> None:
+    random = np.random.default_rng(0)
+    utilities = random.normal(0, 0.1, (20, 30))
+    utilities[:, 0] += 2  # liked by all
+    utilities[:, 1] -= 2  # disliked by all
+    utilities[:10, 2] += 2  # dividing
+    utilities[10:, 2] -= 2
+    utilities[0, 3] += 5  # liked by one alone
+    utilities += random.normal(0, 3, (20, 1))  # a person's mean says nothing
+    liked, disliked = people.agreed_on(utilities, 3)
+    assert list(liked) == [0] and list(disliked) == [1]
+    assert people.dividing(utilities, 3)[0] in (2, 3)
+    assert 2 in people.dividing(utilities, 3) and not {0, 1} & set(people.dividing(utilities, 30))
+
+
+def test_those_of_opposite_taste_agree_on_no_face() -> None:
+    taste = np.random.default_rng(1).normal(size=60)
+    liked, disliked = people.agreed_on(np.stack([taste, -taste]) + 0.05 * taste[::-1], 6)
+    assert len(liked) == len(disliked) == 0
