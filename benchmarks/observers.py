@@ -1,10 +1,10 @@
 """How well single people's choices between faces never seen are predicted: each alone, all together, and newcomers.
 
-The folder has ``sessions/CODE.csv``, what each person chose, and ``new_images/CODE.csv``, choices of the same people
-between images that are in nobody's session. Every third person is a newcomer: the others are learned from first, then
-the newcomer's own trials, 1, 10 and more of them. Beside catpref stand ridge-penalised logistic regression on the same
-embedding, of each person alone and of all pooled, and two sketches on late stages alone with fixed variances: of each
-alone (B), and a shared and a personal taste together (C).
+The folder has ``sessions/CODE.csv``, what each person chose, and ``new_images/CODE.csv``, choices of the same
+people between images that are in nobody's session. Every third person is a newcomer: the others are learned from
+first, then the newcomer's own trials, 1, 10 and more of them. Beside catpref stand ridge-penalised logistic
+regression on the same embedding, of each person alone and of all pooled, and two sketches on late stages alone with
+fixed variances: of each alone (B), and a shared and a personal taste together (C).
 """
 
 import json
@@ -166,7 +166,7 @@ def _together(study: _Study) -> dict[int, np.ndarray]:
 
 
 def _population(study: _Study, train: np.ndarray) -> population.Population:
-    """Learn from some trials as a fit does, new images being unknown; the gain is found on images held out in turn."""
+    """Learn from some trials as a fit does, new images being unknown."""
     data = study.data
     assert data.who is not None
     embeddings, pairs, choices = study.own(train)

@@ -59,8 +59,8 @@ class Population:
     def of(self, participant: str | None) -> Utility:
         """Return the utility of a participant; of one who is not known, or of nobody, the shared one.
 
-        Its uncertainty is that of the shared taste and of a departure that nothing is known of: few trials hardly tell
-        a departure for new images.
+        Its uncertainty is that of the shared taste and of a departure that nothing is known of: few trials hardly
+        tell a departure for new images.
         """
         shared, total = self.shared, 1 + float(self.departure[0])
         utility = replace(

@@ -1,9 +1,9 @@
 """Several people's tastes: what they share, and how each departs from it.
 
-u_p(x) = shared(x) + personal_p(x), each linear in the embedding plus an image effect. Both are Gaussian processes over
-the same inner products, with four variances (shared, personal, and the image effects of each) and that of the side
-biases, found by marginal likelihood for all people together. Someone with few trials is predicted from what is shared,
-and departs from it as fast as their own choices say.
+u_p(x) = shared(x) + personal_p(x), each linear in the embedding plus an image effect. Both are Gaussian processes
+over the same inner products, with four variances (shared, personal, and the image effects of each) and that of the
+side biases, found by marginal likelihood for all people together. Someone with few trials is predicted from what is
+shared, and departs from it as fast as their own choices say.
 
 A person's trials see the shared utilities of the images through the noise of that person's own departure. With each
 person's part integrated out in closed form, what remains are matrices of one person's trials, and one of the images:
@@ -27,8 +27,8 @@ from catpref.models import relevance
 from catpref.models.kernels import Kernels, right_minus_left
 from catpref.models.learned import moderated
 
-# Mean and standard deviation of the log variances before any choice, in squared logits: shared, personal, image effects
-# of all people and of each, side bias.
+# Mean and standard deviation of the log variances before any choice, in squared logits: shared, personal, image
+# effects of all people and of each, side bias.
 _USUAL = np.log([0.5, 0.3, 0.2, 0.5, 0.1])
 _SD = np.array([1.5, 1.5, 1.5, 1.5, 1.5])
 _MOST_PEOPLE = 20  # enough to tell the variances
@@ -185,16 +185,21 @@ class People:
         return mean, np.maximum(prior - taken, 0)
 
     def utilities_of_images(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the shared utility of each image, shape (images,), and what each person adds, shape (people, images)."""
+        """Return the shared utility of each image, (images,), and what each person adds, (people, images)."""
         given, effects = self.variances, self.kernels.effects()
         shared = (given.shared * self.gram + given.shared_effect * effects) @ self.shared
         personal = (given.personal * self.gram + given.personal_effect * effects) @ self.personal
         return shared, personal.T
 
     def variances_left_open(self) -> tuple[float, np.ndarray]:
-        """Return the mean posterior variance of images' utilities about their mean: of the shared ones, of each person.
+        """Return the mean posterior variance of images' utilities about their mean.
 
-        Shapes () and (people,).
+        Returns
+        -------
+        float
+            Of the shared utilities.
+        ndarray
+            Of what each person adds, shape (people,).
         """
         given, effects = self.variances, self.kernels.effects()
         count = len(self.gram)
@@ -300,17 +305,18 @@ def _mode(
         (shared prior covariance + information⁻¹)⁻¹, shape (items, items).
     """
     covariance = variances.shared * gram + variances.shared_effect * effects
-    utilities = np.zeros(len(gram))
-    for _ in range(_NEWTON_STEPS):
+    utilities = np.full(len(gram), np.inf)
+    step = 0
+    while True:
         for one in people:
             one.observe()
         weights, factor, information = _posterior(covariance, people, variances)
         before, utilities = utilities, covariance @ weights
         for one in people:
             one.depart(utilities)
-        if np.abs(utilities - before).max() < _ENOUGH:
-            break
-    return weights, lu_solve(factor, information)
+        step += 1
+        if step == _NEWTON_STEPS or np.abs(utilities - before).max() < _ENOUGH:
+            return weights, lu_solve(factor, information)
 
 
 def _posterior(

@@ -268,4 +268,4 @@ def blocks(backbone: Backbone, embedding: str) -> Blocks:
     layer, place = np.divmod(np.arange(layers * regions), regions)
     factors = block_diag(np.hstack([np.eye(layers)[layer], np.eye(regions)[place]]), np.eye(len(late)))
     kinds = ("layer",) * layers + ("region",) * regions + ("late stage",) * len(late)
-    return Blocks(np.concatenate([*on_grid, averaged]), factors, kinds)
+    return Blocks(np.concatenate([*on_grid, averaged]), np.asarray(factors), kinds)
