@@ -9,6 +9,8 @@ sees other images every time. Sessions are kept as soon as they are done, so tha
 import hashlib
 import json
 import multiprocessing
+import os
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from fnmatch import fnmatch
@@ -135,8 +137,17 @@ _worker: dict[str, Any] = {}
 
 
 def _start(cats: Population) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _worker.update(cats=cats, backbone=load_backbone(DEFAULT))
+
+
+def _end_with_parent() -> None:
+    """Let no process that was left behind when a run was killed go on for hours."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _one(row: Row, number: int) -> dict[str, Any]:
