@@ -89,8 +89,8 @@ TABLES: dict[str, tuple[str, Sequence[Column]]] = {
     ),
     "How the observer answers, and each image's utility": (
         "How often the 95% intervals of lapse rate (within 0.005: it never reaches 0) and side bias hold the truth, "
-        "and for what part of a session's images the true utility is within 1.96 `utility_sd`. Of someone who likes all "
-        "images alike, no trial tells lapses from a weaker side bias: there the first two have no target.",
+        "and for what part of a session's images the true utility is within 1.96 `utility_sd`. Of someone who likes "
+        "all images alike, no trial tells lapses from a weaker side bias: there the first two have no target.",
         [
             Column("lapse_coverage", "lapse rate", 0.93, applies=_has_preferences),
             Column("side_bias_coverage", "side bias", 0.93, applies=_has_preferences),
