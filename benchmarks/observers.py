@@ -38,8 +38,12 @@ from catpref.stimuli.images import image_path
 
 _NEWCOMER = 3  # every so many
 _TRIALS = (1, 10, 25, 100, 300)  # of a newcomer's own
-_SKETCH = Variances(shared=0.3, personal=0.2, shared_effect=1e-9, personal_effect=1e-9, side_bias=1.0)
-_SKETCH_ALONE = Variances(shared=1e-9, personal=0.1, shared_effect=1e-9, personal_effect=1e-9, side_bias=1.0)
+_SKETCH = Variances(
+    shared=0.3, personal=0.2, shared_effect=1e-9, personal_effect=1e-9, side_bias=1.0, late=1.0
+)
+_SKETCH_ALONE = Variances(
+    shared=1e-9, personal=0.1, shared_effect=1e-9, personal_effect=1e-9, side_bias=1.0, late=1.0
+)
 _GAIN_FOLDS = 3
 
 

@@ -163,8 +163,7 @@ def _least_sds(some: np.ndarray, blocks: Blocks) -> np.ndarray:
 
     A dimension that hardly varies must not be blown up: what is flat in drawn faces is not in their JPEGs.
     """
-    of_late = blocks.factors[:, [kind == "late stage" for kind in blocks.kinds]].any(axis=1)
-    is_late = np.asarray(of_late)[blocks.of_dimension]
+    is_late = blocks.of_late[blocks.of_dimension]
     least = np.empty(some.shape[1], np.float32)
     for kind in (is_late, ~is_late):
         if kind.any():
