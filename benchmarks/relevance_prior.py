@@ -1,8 +1,9 @@
 """How much layers, regions and late stages typically matter: the prior of relevances, learned from many people.
 
-Mean and standard deviation of each kind of log factor are found by expectation maximisation: each session's most probable
-factors and their uncertainty under the prior, then the prior under which these are most likely. The last line that it
-prints is what ``catpref/models/relevance_prior.json`` holds.
+People of one set of sessions are alike: every set counts as much as any other, however many people it has. Mean and
+standard deviation of each kind of log factor are found by expectation maximisation: each session's most probable
+factors and their uncertainty under the prior, then the prior under which these are most likely. The last line that
+it prints is what ``catpref/models/relevance_prior.json`` holds.
 """
 
 import json
@@ -28,14 +29,16 @@ from catpref.stimuli.images import image_path
 
 _MOST_TRIALS = 300  # of a session, with an inner product each
 _STEP = 0.05  # of log factors, for their posterior's curvature
-_WIDE = {"layer": (0.0, 1.5), "late stage": (0.0, 1.5), "region": (0.0, 1.5)}  # to begin with
-_WIDE |= {"scale": (0.0, 1.0), "image effect": (-1.0, 1.5)}
+_WIDE = {"layer": (0.0, 2.0), "late stage": (0.0, 2.0), "region": (0.0, 2.0)}  # to begin with
+_WIDE |= {"scale": (0.0, 2.0), "image effect": (0.0, 1.5)}
 _LEAST_SD = 0.3  # a prior no session can move would be worse than one that is too wide
 
 
 @dataclass(frozen=True)
 class _Session:
-    """One person's choices."""
+    """One person's choices, and which set they are of."""
+
+    of_set: int
 
     grams: np.ndarray
     incidence: np.ndarray
@@ -65,13 +68,15 @@ def main(arguments: Sequence[str]) -> None:
             some = np.random.default_rng(0).permutation(len(pairs))[:_MOST_TRIALS]
             grams, incidence = grams_of(kernels_of(embeddings, pairs, parts), some)
             choices = session.trials["choice"].to_numpy()[some]
-            sessions.append(_Session(grams.astype(np.float32), incidence, choices))
+            sessions.append(_Session(number, grams.astype(np.float32), incidence, choices))
+    of_set = np.array([session.of_set for session in sessions])
+    weights = 1 / np.bincount(of_set)[of_set] / len(set(of_set))
     learned = _WIDE
     for _ in range(options.rounds):
         prior = prior_of(parts, learned)
         with threads() as pool, threadpool_limits(1, "blas"):
             found = list(pool.map(lambda session, prior=prior: _posterior(session, prior), sessions))
-        learned = _most_likely(np.array(found), (*parts.kinds, "scale", "image effect"))
+        learned = _most_likely(np.array(found), weights, (*parts.kinds, "scale", "image effect"))
         print(json.dumps(learned), flush=True)
 
 
@@ -85,13 +90,15 @@ def _posterior(session: _Session, prior: Prior) -> tuple[np.ndarray, np.ndarray]
     return logs, np.square(vectors) @ (1 / np.maximum(values, least))
 
 
-def _most_likely(found: np.ndarray, kinds: Sequence[str]) -> dict[str, tuple[float, float]]:
+def _most_likely(
+    found: np.ndarray, weights: np.ndarray, kinds: Sequence[str]
+) -> dict[str, tuple[float, float]]:
     """Return the prior under which the sessions' log factors, shape (sessions, 2, factors), are most likely."""
     learned = {}
     for kind in dict.fromkeys(kinds):
         logs, variances = found[:, :, [one == kind for one in kinds]].swapaxes(0, 1)
-        mean = 0.0 if kind == "region" else float(logs.mean())
-        sd = float(np.sqrt((np.square(logs - mean) + variances).mean()))
+        mean = 0.0 if kind == "region" else float(weights @ logs.mean(1))
+        sd = float(np.sqrt(weights @ (np.square(logs - mean) + variances).mean(1)))
         learned[kind] = (round(mean, 3), round(max(sd, _LEAST_SD), 3))
     return learned
 

@@ -282,8 +282,7 @@ class CrossedSampling:
     """How far an accuracy over several people can be from that over other people and other images.
 
     People and images are drawn with replacement, each trial counting as often as its person and both its images were
-    drawn (Owen 2007, The pigeonhole bootstrap, Annals of Applied Statistics 1(2)). All share one trained model, as
-    the trials of one person do; with many people that matters less.
+    drawn (Owen 2007, The pigeonhole bootstrap, Annals of Applied Statistics 1(2)).
 
     Attributes
     ----------

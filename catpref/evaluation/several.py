@@ -1,4 +1,4 @@
-"""From the sessions of several participants to all that a report says of them: what they share, and each one's own."""
+"""From sessions of several participants to all that a report says of them: what they share, and each one's own."""
 
 import time
 from dataclasses import replace
@@ -40,11 +40,11 @@ def analyse_several(session: Session, backbone: Backbone, options: Options) -> A
     check_both_sides_chosen(session)
     pairs = np.searchsorted(session.images, session.trials[["left_image", "right_image"]].to_numpy())
     everything = np.arange(len(pairs))
-    who, codes = pd.factorize(session.trials["participant"], sort=True)
+    codes, who = np.unique(session.trials["participant"].to_numpy(str), return_inverse=True)
     folds = split(pairs, options.split, options.folds, options.seed)
     images = images_of(session, backbone, replace(options, models=(POPULATION.name,)), [])
     data = Data(
-        images, pairs, session.trials["choice"].to_numpy(), who=np.asarray(who), participants=tuple(codes),
+        images, pairs, session.trials["choice"].to_numpy(), who=who, participants=tuple(codes.tolist()),
         seed=options.seed, device=options.device,
     )  # fmt: skip
     started = time.perf_counter()
@@ -53,15 +53,15 @@ def analyse_several(session: Session, backbone: Backbone, options: Options) -> A
     _ = data.kernels  # once, before several folds ask for them
 
     rows = np.concatenate([test for _, test in folds])
-    sampling = CrossedSampling(data.who[rows], pairs[rows])
+    sampling = CrossedSampling(who[rows], pairs[rows])
     results = [
         cross_validate(model, data, [folds], sampling) for model in progress(_MODELS, "fitting", unit="model")
     ]
-    people = calibrated(learn(data.kernels, data.who, data.choices, everything), results[0].gain)
+    people = calibrated(learn(data.kernels, who, data.choices, everything), results[0].gain)
     population = project(people, data.embeddings, data.participants)
     predictors = {POPULATION.name: population}
     held_out = {result.model: result.held_out for result in results}
-    observers = describe(people, codes, pairs, data.choices, held_out, session.images)
+    observers = describe(people, data.participants, pairs, data.choices, held_out, session.images)
     observers = replace(observers, rankings=pictures.with_every_name(observers.rankings))
     ranking = rank(session.images, images, predictors)
     alone = image_table(pairs, data.choices, len(session.images))

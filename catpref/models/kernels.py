@@ -163,13 +163,14 @@ def _least_sds(some: np.ndarray, blocks: Blocks) -> np.ndarray:
 
     A dimension that hardly varies must not be blown up: what is flat in drawn faces is not in their JPEGs.
     """
-    is_late = (blocks.factors[:, np.array(blocks.kinds) == "late stage"] > 0).any(1)[blocks.of_dimension]
+    is_late = blocks.of_late[blocks.of_dimension]
     least = np.empty(some.shape[1], np.float32)
     for kind in (is_late, ~is_late):
         if kind.any():
             # Rounding: that of the mean of pictures that are all the same.
-            rounding = np.finfo(np.float32).eps * max(some[:, kind].max(), -some[:, kind].min())
-            least[kind] = max(_LEAST_SD * some[:, kind].std(0).mean(), rounding) or 1.0
+            of_kind = some[:, kind]
+            rounding = np.finfo(np.float32).eps * max(of_kind.max(), -of_kind.min())
+            least[kind] = max(_LEAST_SD * float(of_kind.std(0).mean()), float(rounding)) or 1.0
     return least
 
 

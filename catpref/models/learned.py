@@ -107,7 +107,7 @@ def learn(kernels: Kernels, choices: np.ndarray, train: np.ndarray, seed: int = 
     differences = right_minus_left(gram @ span, kernels.pairs)
     left, right = kernels.pairs.T
     squares = gram[left, left] + gram[right, right] - 2 * gram[left, right]
-    posterior = laplace.fit(differences[train], choices[train])
+    posterior = laplace.fit(differences[train], choices[train], prior_variance=1.0)
     return Learned(kernels, variances, effect_variance, span, differences, squares, posterior)
 
 
@@ -156,7 +156,7 @@ def _relevance(
 
 
 def grams_of(kernels: Kernels, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `relevance.block_variances` asks for of some trials: the blocks' inner products, and the incidence."""
+    """Return what `relevance.block_variances` asks for: inner products of some trials' items, and their incidence."""
     blocks = len(kernels.blocks.factors)
     items, indices = np.unique(kernels.pairs[train], return_inverse=True)
     pairs = indices.reshape(-1, 2)

@@ -59,14 +59,15 @@ class Population:
     def of(self, participant: str | None) -> Utility:
         """Return the utility of a participant; of one who is not known, or of nobody, the shared one.
 
-        Its uncertainty is that of the shared taste and of a departure that nothing is known of: few trials hardly tell
-        a departure for new images.
+        Its uncertainty is that of the shared taste and of a departure that nothing is known of: few trials hardly
+        tell a departure for new images.
         """
         shared, total = self.shared, 1 + float(self.departure[0])
         utility = replace(
             shared,
             prior_variance=shared.prior_variance * total,
-            shrinkage=shared.shrinkage / total,
+            # The last direction is that of the side bias, which has a prior of its own.
+            shrinkage=np.append(shared.shrinkage[:-1] / total, shared.shrinkage[-1]),
             effect_variance=(shared.effect_variance + float(self.departure[1])) / total,
             known_utilities=np.empty((2, 0)),  # those of the shared taste alone
         )
@@ -201,7 +202,8 @@ def project(people: People, embeddings: np.ndarray, participants: Sequence[str])
         people.certainty, subset_by_index=(max(0, len(people.gram) - _DIRECTIONS), len(people.gram) - 1)
     )
     squares = np.maximum(np.einsum("ik,ij,jk->k", vectors, people.gram, vectors, optimize=True), 1e-12)
-    directions = vectors / np.sqrt(squares)
+    no_direction = np.zeros((len(vectors), 1))
+    directions = np.hstack([vectors / np.sqrt(squares), no_direction])  # the last is that of the side bias
     own = given.personal * people.personal
     onto = np.column_stack([given.shared * people.shared, own, directions])
     written = write_as_weights(people.kernels, people.blocks, onto, embeddings)
@@ -212,8 +214,8 @@ def project(people: People, embeddings: np.ndarray, participants: Sequence[str])
         scale=written.scale,
         weights=written.weights[:, 0],
         weight_directions=written.weights[:, count:].T,
-        bias_directions=np.zeros(len(values)),
-        shrinkage=np.clip(values * squares * given.shared, 0, 1),
+        bias_directions=np.append(np.zeros(len(values)), 1.0),
+        shrinkage=np.append(np.clip(values * squares * given.shared, 0, 1), 1.0),
         prior_variance=given.shared,
         side_bias=0.0,
         side_bias_sd=float(np.sqrt(given.side_bias)),

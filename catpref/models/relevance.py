@@ -15,7 +15,7 @@ Rasmussen & Williams (2006). Gaussian Processes for Machine Learning, sections 3
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 
 import numpy as np
@@ -157,7 +157,9 @@ def log_factors(
     logs = found = prior.mean
     weights = np.zeros(items)
     bounds = [(-_LIMIT, _LIMIT)] * len(logs)
-    for _ in range(_ROUNDS):
+    step = 0
+    while True:
+        step += 1
         logs = found
         gram = weighted(prior.variances(logs))
         weights = _mode(gram, incidence, choices, weights)
@@ -166,9 +168,14 @@ def log_factors(
         found = minimize(
             loss, logs, args=(observed,), jac=True, method="L-BFGS-B", bounds=bounds, options=options
         ).x
-        if np.abs(found - logs).max() < 0.1:
-            break
-    return found, lambda point: loss(point, observed)[1]
+        if step == _ROUNDS or np.abs(found - logs).max() < 0.1:
+            return found, partial(_slope, loss, observed)
+
+
+def _slope(
+    loss: Callable[..., tuple[float, np.ndarray]], observed: "_Evidence", point: np.ndarray
+) -> np.ndarray:
+    return loss(point, observed)[1]
 
 
 @dataclass(frozen=True)

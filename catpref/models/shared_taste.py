@@ -1,9 +1,9 @@
 """Several people's tastes: what they share, and how each departs from it.
 
-u_p(x) = shared(x) + personal_p(x), each linear in the embedding plus an image effect. Both are Gaussian processes over
-the same inner products, with four variances (shared, personal, and the image effects of each) and that of the side
-biases, found by marginal likelihood for all people together. Someone with few trials is predicted from what is shared,
-and departs from it as fast as their own choices say.
+u_p(x) = shared(x) + personal_p(x), each linear in the embedding plus an image effect. Both are Gaussian processes
+over the same inner products, with four variances (shared, personal, and the image effects of each), that of the side
+biases, and the part that late stages have beside layers, found by marginal likelihood for all people together. Someone with few trials is predicted from what is
+shared, and departs from it as fast as their own choices say.
 
 A person's trials see the shared utilities of the images through the noise of that person's own departure. With each
 person's part integrated out in closed form, what remains are matrices of one person's trials, and one of the images:
@@ -21,21 +21,23 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, lu_factor, lu_solve
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from catpref.models import relevance
 from catpref.models.kernels import Kernels, right_minus_left
 from catpref.models.learned import moderated
 
-# Mean and standard deviation of the log variances before any choice, in squared logits: shared, personal, image effects
-# of all people and of each, side bias.
+# Mean and standard deviation of the log variances before any choice, in squared logits: shared, personal, image
+# effects of all people and of each, side bias. Then standard deviation of the log odds of late stages.
 _USUAL = np.log([0.5, 0.3, 0.2, 0.5, 0.1])
-_SD = np.array([1.5, 1.5, 1.5, 1.5, 1.5])
+_SD = 1.5
+_ODDS_SD = 2.0
 _MOST_PEOPLE = 20  # enough to tell the variances
 _ROUNDS = 3
 _STEPS = 6
 _NEWTON_STEPS = 12
 _ENOUGH = 0.01  # logits that a utility still moves
+_CLOSE = 0.1  # of log variances
 _LEAST_INFORMATION = 1e-6
 
 
@@ -51,6 +53,8 @@ class Variances:
         Of image effects.
     side_bias
         Of the people's side biases.
+    late
+        The part of the tastes' variances that late stages have, from 0 to 1; layers have the rest.
     """
 
     shared: float
@@ -58,6 +62,7 @@ class Variances:
     shared_effect: float
     personal_effect: float
     side_bias: float
+    late: float
 
     @property
     def shared_fraction(self) -> float:
@@ -74,9 +79,9 @@ class _Person:
     ----------
     items, incidence
         The items in their trials, and how each trial's utility difference is made of these, shape (trials, items).
-    taste, effects
-        Inner products of their trials' differences within the embedding, and if every image were a dimension of its
-        own, shape (trials, trials).
+    tastes, effects
+        Inner products of their trials' differences within late stages and layers, shape (2, trials, trials), and if
+        every image were a dimension of its own, shape (trials, trials).
     choices
         0 = left, 1 = right, shape (trials,).
     logits
@@ -85,7 +90,7 @@ class _Person:
 
     items: np.ndarray
     incidence: np.ndarray
-    taste: np.ndarray
+    tastes: np.ndarray
     effects: np.ndarray
     choices: np.ndarray
     logits: np.ndarray
@@ -99,7 +104,8 @@ class _Person:
 
     def integrate_out(self, variances: Variances) -> None:
         """Find the precision of the choices about the shared utilities, the person's own departure integrated out."""
-        self.own = variances.personal * self.taste + variances.personal_effect * self.effects
+        taste = _mixed(self.tastes, variances.late)
+        self.own = variances.personal * taste + variances.personal_effect * self.effects
         self.own += variances.side_bias
         size = len(self.root)
         factor = cho_factor(np.eye(size) + self.root[:, None] * self.own * self.root, lower=True)
@@ -127,7 +133,7 @@ class People:
     variances
         Of the population.
     log_covariance
-        Posterior covariance of their logarithms, shape (5, 5); None where they were given.
+        Posterior covariance of the logarithms of all but the last, shape (5, 5); None where they were given.
     who
         The person of each of the session's trials, shape (trials,).
     gram
@@ -185,16 +191,21 @@ class People:
         return mean, np.maximum(prior - taken, 0)
 
     def utilities_of_images(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the shared utility of each image, shape (images,), and what each person adds, shape (people, images)."""
+        """Return the shared utility of each image, (images,), and what each person adds, (people, images)."""
         given, effects = self.variances, self.kernels.effects()
         shared = (given.shared * self.gram + given.shared_effect * effects) @ self.shared
         personal = (given.personal * self.gram + given.personal_effect * effects) @ self.personal
         return shared, personal.T
 
     def variances_left_open(self) -> tuple[float, np.ndarray]:
-        """Return the mean posterior variance of images' utilities about their mean: of the shared ones, of each person.
+        """Return the mean posterior variance of images' utilities about their mean.
 
-        Shapes () and (people,).
+        Returns
+        -------
+        float
+            Of the shared utilities.
+        ndarray
+            Of what each person adds, shape (people,).
         """
         given, effects = self.variances, self.kernels.effects()
         count = len(self.gram)
@@ -232,17 +243,23 @@ def learn(
     variances
         Of the population; None takes those with the greatest marginal likelihood of the training trials.
     """
-    blocks = relevance.typical_variances(kernels.blocks)
-    gram, effects = kernels.gram(blocks), kernels.effects()
+    typical = relevance.typical_variances(kernels.blocks)
+    of_late = kernels.blocks.of_late
+    sources = np.array([own / (own.sum() or 1.0) for own in (typical * of_late, typical * ~of_late)])
+    grams, effects = np.stack([kernels.gram(own) for own in sources]), kernels.effects()
     people = [
-        _person(gram, effects, kernels.pairs[some], choices[some])
+        _person(grams, effects, kernels.pairs[some], choices[some])
         for one in range(int(who.max()) + 1)
         for some in [train[who[train] == one]]
     ]
     log_covariance = None
     if variances is None:
         some = people if len(people) <= _MOST_PEOPLE else people[:: -(-len(people) // _MOST_PEOPLE)]
-        variances, log_covariance = _most_likely(gram, effects, [one for one in some if len(one.choices)])
+        late = float(typical[of_late].sum())
+        variances, log_covariance = _most_likely(
+            grams, effects, [one for one in some if len(one.choices)], late
+        )
+    gram, blocks = _mixed(grams, variances.late), _mixed(sources, variances.late)
     shared, certainty = _mode(gram, effects, people, variances)
     personal = np.zeros((len(gram), len(people)))
     for number, one in enumerate(people):
@@ -274,11 +291,16 @@ def shared_alone(people: People) -> People:
     return replace(people, personal=np.zeros_like(people.personal))
 
 
-def _person(gram: np.ndarray, effects: np.ndarray, pairs: np.ndarray, choices: np.ndarray) -> _Person:
+def _mixed(of_late_and_layers: np.ndarray, late: float) -> np.ndarray:
+    """Add up what is late stages' and what is layers'."""
+    return late * of_late_and_layers[0] + (1 - late) * of_late_and_layers[1]
+
+
+def _person(grams: np.ndarray, effects: np.ndarray, pairs: np.ndarray, choices: np.ndarray) -> _Person:
     items, indices = np.unique(pairs, return_inverse=True)
     incidence = right_minus_left(np.eye(len(items)), indices.reshape(-1, 2))
-    taste, own = (incidence @ each[np.ix_(items, items)] @ incidence.T for each in (gram, effects))
-    return _Person(items, incidence, taste, own, choices, np.zeros(len(choices)))
+    *tastes, own = (incidence @ each[np.ix_(items, items)] @ incidence.T for each in (*grams, effects))
+    return _Person(items, incidence, np.stack(tastes), own, choices, np.zeros(len(choices)))
 
 
 def _distances(gram: np.ndarray, pairs: np.ndarray) -> np.ndarray:
@@ -300,17 +322,18 @@ def _mode(
         (shared prior covariance + information⁻¹)⁻¹, shape (items, items).
     """
     covariance = variances.shared * gram + variances.shared_effect * effects
-    utilities = np.zeros(len(gram))
-    for _ in range(_NEWTON_STEPS):
+    utilities = np.full(len(gram), np.inf)
+    step = 0
+    while True:
         for one in people:
             one.observe()
         weights, factor, information = _posterior(covariance, people, variances)
         before, utilities = utilities, covariance @ weights
         for one in people:
             one.depart(utilities)
-        if np.abs(utilities - before).max() < _ENOUGH:
-            break
-    return weights, lu_solve(factor, information)
+        step += 1
+        if step == _NEWTON_STEPS or np.abs(utilities - before).max() < _ENOUGH:
+            return weights, lu_solve(factor, information)
 
 
 def _posterior(
@@ -337,59 +360,82 @@ def _posterior(
 
 
 def _most_likely(
-    gram: np.ndarray, effects: np.ndarray, people: Sequence[_Person]
+    grams: np.ndarray, effects: np.ndarray, people: Sequence[_Person], late: float
 ) -> tuple[Variances, np.ndarray]:
     """Find the variances with the greatest marginal likelihood, the choices made Gaussian in turn.
+
+    Parameters
+    ----------
+    grams, effects
+        Inner products of the items within late stages and layers, shape (2, items, items), and of image effects.
+    people
+        Their trials.
+    late
+        The part that late stages typically have; 0 or 1 where the embedding has nothing else.
 
     Returns
     -------
     Variances
         The most probable ones.
     ndarray
-        The posterior covariance of their logarithms, shape (5, 5).
+        The posterior covariance of the logarithms of all but the last, shape (5, 5).
     """
-    logs = found = _USUAL
+    both = 0 < late < 1
+    usual = np.append(_USUAL, logit(late)) if both else _USUAL
+    sd = np.append(np.full(5, _SD), _ODDS_SD)[: len(usual)]
+
+    def variances(point: np.ndarray) -> Variances:
+        return Variances(*np.exp(point[:5]).tolist(), float(expit(point[5])) if both else late)
 
     def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slope = _log_likelihood(gram, effects, people, Variances(*np.exp(point)))
-        apart = (point - _USUAL) / _SD
-        return float(np.square(apart).sum() / 2 - value), apart / _SD - slope * np.exp(point)
+        given = variances(point)
+        value, slope = _log_likelihood(grams, effects, people, given)
+        slope *= [*np.exp(point[:5]), given.late * (1 - given.late)]
+        apart = (point - usual) / sd
+        return float(np.square(apart).sum() / 2 - value), apart / sd - slope[: len(point)]
 
+    found = usual
     for _ in range(_ROUNDS):
-        logs = found
-        _mode(gram, effects, people, Variances(*np.exp(logs)))
+        before = found
+        given = variances(before)
+        _mode(_mixed(grams, given.late), effects, people, given)
         for one in people:
             one.observe()
-        found = minimize(loss, logs, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS}).x
-        if np.abs(found - logs).max() < 0.1:
+        found = minimize(loss, before, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS}).x
+        if np.abs(found - before).max() < _CLOSE:
             break
-    around = 0.1 * np.eye(len(found))
-    curvature = np.array([loss(found + one)[1] - loss(found - one)[1] for one in around]) / 0.2
+    around = _CLOSE * np.eye(len(found))
+    curvature = np.array([loss(found + one)[1] - loss(found - one)[1] for one in around]) / (2 * _CLOSE)
     values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
-    covariance = vectors @ np.diag(1 / np.maximum(values, 1 / np.square(_SD).max())) @ vectors.T
-    return Variances(*np.exp(found).tolist()), covariance
+    covariance = vectors @ np.diag(1 / np.maximum(values, 1 / np.square(sd).max())) @ vectors.T
+    return variances(found), covariance[:5, :5]
 
 
 def _log_likelihood(
-    gram: np.ndarray, effects: np.ndarray, people: Sequence[_Person], variances: Variances
+    grams: np.ndarray, effects: np.ndarray, people: Sequence[_Person], variances: Variances
 ) -> tuple[float, np.ndarray]:
     """Return the log marginal likelihood of the choices, made Gaussian, and its gradient by the variances."""
+    gram = _mixed(grams, variances.late)
     covariance = variances.shared * gram + variances.shared_effect * effects
     weights, factor, information = _posterior(covariance, people, variances)
     utilities = covariance @ weights
     certainty = lu_solve(factor, information)
     left_open = covariance - covariance @ certainty @ covariance
     value = -float(np.log(np.abs(np.diag(factor[0]))).sum()) / 2
-    slope = np.zeros(5)
-    shared = np.outer(weights, weights) - certainty
-    slope[0], slope[2] = (shared * gram).sum() / 2, (shared * effects).sum() / 2
+    outer = np.outer(weights, weights) - certainty
+    of_late, of_layers = ((outer * each).sum() / 2 for each in grams)
+    slope = np.zeros(6)
+    slope[0], slope[2] = _mixed(np.array([of_late, of_layers]), variances.late), (outer * effects).sum() / 2
+    slope[5] = variances.shared * (of_late - of_layers)
     for one in people:
         value += one.target @ (one.seen.T @ utilities[one.items]) / 2
         value -= (one.target @ one.precision @ one.target + one.log_determinant) / 2
         pull = one.precision @ (one.target - one.incidence @ utilities[one.items])
         about = left_open[np.ix_(one.items, one.items)]
         outer = np.outer(pull, pull) - one.precision + one.seen.T @ about @ one.seen
-        slope[1] += (outer * one.taste).sum() / 2
+        of_late, of_layers = ((outer * each).sum() / 2 for each in one.tastes)
+        slope[1] += _mixed(np.array([of_late, of_layers]), variances.late)
         slope[3] += (outer * one.effects).sum() / 2
         slope[4] += outer.sum() / 2
+        slope[5] += variances.personal * (of_late - of_layers)
     return value, slope

@@ -43,8 +43,8 @@ _MOST_DIRECTIONS = 300  # in which the shortcut varies where there are many imag
 class _Network(nn.Module):
     """What is seen in images (see `components_of`) to their utilities, shape (images,).
 
-    The trunk reads the grid, the shortcut the averages over the image, too. Where it looks at mirror images, it learns
-    from either at random and, once trained, averages over both.
+    The trunk reads the grid, the shortcut the averages over the image, too. Where it looks at mirror images, it
+    learns from either at random and, once trained, averages over both.
     """
 
     def __init__(self, components: int, layout: Layout, mirror: bool) -> None:

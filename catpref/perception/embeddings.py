@@ -245,6 +245,11 @@ class Blocks:
     factors: np.ndarray
     kinds: tuple[str, ...]
 
+    @property
+    def of_late(self) -> np.ndarray:
+        """Which blocks are late stages, shape (blocks,)."""
+        return np.asarray(self.factors[:, [kind == "late stage" for kind in self.kinds]].any(axis=1))
+
 
 def blocks(backbone: Backbone, embedding: str) -> Blocks:
     """Return the blocks of an embedding: each layer in each of the regions of a 4 × 4 grid, and each late stage.
@@ -268,4 +273,4 @@ def blocks(backbone: Backbone, embedding: str) -> Blocks:
     layer, place = np.divmod(np.arange(layers * regions), regions)
     factors = block_diag(np.hstack([np.eye(layers)[layer], np.eye(regions)[place]]), np.eye(len(late)))
     kinds = ("layer",) * layers + ("region",) * regions + ("late stage",) * len(late)
-    return Blocks(np.concatenate([*on_grid, averaged]), factors, kinds)
+    return Blocks(np.concatenate([*on_grid, averaged]), np.asarray(factors), kinds)

@@ -19,7 +19,9 @@ _FACES = 6
 _NAMES = 2  # of those who like a face that divides them, and of those who dislike it
 _ROOM = 18  # characters below a face
 _LEAST_COLOURS = 0.2  # agreements about their mean that colours reach, so that what is alike looks alike
-_AROUND = np.array([(1, 0), (-1, 0), (0, 1.3), (0, -1.3), (0.9, 1), (-0.9, -1)])  # a point, in sizes of a code
+_AROUND = np.array(
+    [(1, 0), (-1, 0), (0, 1.3), (0, -1.3), (0.9, 1), (-0.9, -1)]
+)  # a point, in sizes of a code
 _LABEL = (0.2, 0.13)  # width and height of a code in inches
 
 

@@ -1,0 +1,257 @@
+"""How well single people's choices between faces never seen are predicted: each alone, all together, and newcomers.
+
+The folder has ``sessions/CODE.csv``, what each person chose, and ``new_images/CODE.csv``, choices of the same
+people between images that are in nobody's session. Every third person is a newcomer: the others are learned from
+first, then the newcomer's own trials, 1, 10 and more of them. Beside catpref stand ridge-penalised logistic
+regression on the same embedding, of each person alone and of all pooled, and two sketches on late stages alone with
+fixed variances: of each alone (B), and a shared and a personal taste together (C).
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import log_loss
+from threadpoolctl import threadpool_limits
+
+from catpref._io.cache import default_folder
+from catpref._io.workers import workers
+from catpref.command_line import Parser, run
+from catpref.design.splits import split
+from catpref.evaluation.scores import calibration_error, hits_of
+from catpref.models import population, shared_taste, utility
+from catpref.models.interface import Data, Images
+from catpref.models.kernels import Kernels, kernels_of
+from catpref.models.learned import gain_of
+from catpref.models.ridge import RIDGE
+from catpref.models.shared_taste import Variances
+from catpref.perception.backbones import DEFAULT, load_backbone
+from catpref.perception.embeddings import DEFAULT as EMBEDDING
+from catpref.perception.embeddings import Blocks, blocks
+from catpref.sessions.session import SIDES, read_sessions
+from catpref.stimuli.images import image_path
+
+_NEWCOMER = 3  # every so many
+_TRIALS = (1, 10, 25, 100, 300)  # of a newcomer's own
+_SKETCH = Variances(
+    shared=0.3, personal=0.2, shared_effect=1e-9, personal_effect=1e-9, side_bias=1.0, late=1.0
+)
+_SKETCH_ALONE = Variances(
+    shared=1e-9, personal=0.1, shared_effect=1e-9, personal_effect=1e-9, side_bias=1.0, late=1.0
+)
+_GAIN_FOLDS = 3
+
+
+@dataclass(frozen=True)
+class _Study:
+    """Everybody's trials, those of the sessions first.
+
+    Attributes
+    ----------
+    data
+        All of them.
+    parts
+        Blocks of the embedding.
+    train, test
+        Which are of sessions, and which are between new images, as indices.
+    """
+
+    data: Data
+    parts: Blocks
+    train: np.ndarray
+    test: np.ndarray
+
+    def of(self, trials: np.ndarray, person: int) -> np.ndarray:
+        """Return those trials that are of a person."""
+        assert self.data.who is not None
+        return trials[self.data.who[trials] == person]
+
+    def own(self, trials: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return embeddings of the images of some trials, their pairs as indices of these, and the choices."""
+        shown, indices = np.unique(self.data.pairs[trials], return_inverse=True)
+        return self.data.embeddings[shown], indices.reshape(-1, 2), self.data.choices[trials]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the benchmark."""
+    parser = Parser(
+        "python -m benchmarks.observers",
+        "Predict single people's choices between new images: each alone, all together, newcomers.",
+        "python -m benchmarks.observers observers --json",
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="holds sessions/ and new_images/")
+    parser.add_argument("--people", type=int, metavar="N", help="the first N alone (default: all)")
+    parser.add_argument("--json")
+    options = parser.parse_args(arguments)
+    study = _load(options.folder, options.people)
+    people = range(len(study.data.participants))
+    newcomers = people[::_NEWCOMER]
+
+    def report(name: str, of: Sequence[int], p_right: dict[int, np.ndarray], started: float) -> None:
+        row = {
+            "model": name,
+            **_scores(study, of, p_right),
+            "seconds": round(time.perf_counter() - started, 1),
+        }
+        print(json.dumps(row) if options.json else row, flush=True)
+
+    with threadpool_limits(1, "blas"):
+        for name, learn in _LEARNERS.items():
+            started = time.perf_counter()
+            predicted = learn(study)
+            report(name, people, predicted, started)
+            report(f"{name}, every third", newcomers, predicted, started)
+        started = time.perf_counter()
+        for trials, predicted in _newcomers(study, newcomers).items():
+            report(f"newcomers with {trials} trials", newcomers, predicted, started)
+
+
+def _load(folder: Path, people: int | None) -> _Study:
+    files = sorted((folder / "sessions").glob("*.csv"))[:people]
+    new = [folder / "new_images" / file.name for file in files]
+    trials = [read_sessions([file], folder).trials for file in (*files, *new)]
+    who = np.repeat([*range(len(files))] * 2, [len(each) for each in trials])
+    table = pd.concat(trials, ignore_index=True)
+    names, indices = np.unique(table[list(SIDES)].to_numpy(), return_inverse=True)
+    backbone = load_backbone(DEFAULT)
+    images = Images(
+        [image_path(folder, name) for name in names], backbone, EMBEDDING, None, None, default_folder()
+    )
+    data = Data(
+        images, indices.reshape(-1, 2), table["choice"].to_numpy(), who=who,
+        participants=tuple(file.stem for file in files),
+    )  # fmt: skip
+    sessions = sum(len(each) for each in trials[: len(files)])
+    return _Study(data, blocks(backbone, EMBEDDING), np.arange(sessions), np.arange(sessions, len(table)))
+
+
+def _scores(study: _Study, people: Sequence[int], p_right: dict[int, np.ndarray]) -> dict[str, Any]:
+    """Return accuracy averaged over people, and its standard error; log loss and ECE of all trials."""
+    choices = {one: study.data.choices[study.of(study.test, one)] for one in people}
+    accuracies = [float(hits_of(p_right[one], choices[one]).mean()) for one in people]
+    predicted = np.concatenate([p_right[one] for one in people])
+    chosen = np.concatenate([choices[one] for one in people])
+    return {
+        "people": len(people),
+        "accuracy": round(float(np.mean(accuracies)), 4),
+        "standard_error": round(float(np.std(accuracies, ddof=1) / np.sqrt(len(people))), 4),
+        "log_loss": round(float(log_loss(chosen, predicted, labels=[0, 1])), 4),
+        "ece": round(float(calibration_error(predicted, chosen)), 4),
+    }
+
+
+def _each(study: _Study, predict: Callable[[int], np.ndarray]) -> dict[int, np.ndarray]:
+    people = range(len(study.data.participants))
+    with workers() as pool:
+        return dict(zip(people, pool.map(predict, people), strict=True))
+
+
+def _utility_alone(study: _Study) -> dict[int, np.ndarray]:
+    def predict(person: int) -> np.ndarray:
+        model = utility.fit(*study.own(study.of(study.train, person)), study.parts)
+        return model.p_right(*study.own(study.of(study.test, person))[:2])
+
+    return _each(study, predict)
+
+
+def _together(study: _Study) -> dict[int, np.ndarray]:
+    learned = _population(study, study.train)
+
+    def predict(person: int) -> np.ndarray:
+        of_person = learned.of(study.data.participants[person])
+        return of_person.p_right(*study.own(study.of(study.test, person))[:2])
+
+    return _each(study, predict)
+
+
+def _population(study: _Study, train: np.ndarray) -> population.Population:
+    """Learn from some trials as a fit does, new images being unknown."""
+    data = study.data
+    assert data.who is not None
+    embeddings, pairs, choices = study.own(train)
+    codes, who = np.unique(data.who[train], return_inverse=True)
+    kernels = kernels_of(embeddings, pairs, study.parts, of_images=True)
+    held_out = [
+        (shared_taste.learn(kernels, who, choices, some), rest)
+        for some, rest in split(pairs, "images", _GAIN_FOLDS, 0)
+    ]
+    people = shared_taste.learn(kernels, who, choices, np.arange(len(train)))
+    gain = gain_of(held_out, choices)
+    names = [data.participants[code] for code in codes]
+    return population.project(replace(people, gain=gain), embeddings, names)
+
+
+def _newcomers(study: _Study, newcomers: Sequence[int]) -> dict[int, dict[int, np.ndarray]]:
+    """Predict newcomers from ever more trials of their own, beside what was learned from the others."""
+    assert study.data.who is not None
+    others = _population(study, study.train[~np.isin(study.data.who[study.train], newcomers)])
+    predicted: dict[int, dict[int, np.ndarray]] = {}
+    for trials in _TRIALS:
+        predicted[trials] = {}
+        for one in newcomers:
+            own = study.of(study.train, one)[:trials]
+            of_person = others.with_participant("new", *study.own(own)).of("new")
+            predicted[trials][one] = of_person.p_right(*study.own(study.of(study.test, one))[:2])
+    return predicted
+
+
+def _ridge_alone(study: _Study) -> dict[int, np.ndarray]:
+    _ = study.data.kernels
+    return _each(
+        study,
+        lambda one: RIDGE.fit(study.data, study.of(study.train, one), None).p_right(
+            study.of(study.test, one)
+        ),
+    )
+
+
+def _ridge_shared(study: _Study) -> dict[int, np.ndarray]:
+    p_right = RIDGE.fit(study.data, study.train, None).p_right(study.test)
+    return _split(study, p_right)
+
+
+def _sketch(variances: Variances) -> Callable[[_Study], dict[int, np.ndarray]]:
+    def learn(study: _Study) -> dict[int, np.ndarray]:
+        data, late = study.data, _late_alone(study)
+        assert data.who is not None
+        people = shared_taste.learn(late, data.who, data.choices, study.train, variances)
+        return _split(study, people.p_right(study.test))
+
+    return learn
+
+
+def _late_alone(study: _Study) -> Kernels:
+    """Return the inner products of late stages alone, each with the same weight."""
+    start = study.data.images.layout.gridded
+    of_dimension = study.parts.of_dimension[start:]
+    blocks_of_late = np.unique(of_dimension, return_inverse=True)[1]
+    count = int(blocks_of_late.max()) + 1
+    parts = Blocks(blocks_of_late, np.eye(count), ("late stage",) * count)
+    return kernels_of(
+        np.ascontiguousarray(study.data.embeddings[:, start:]), study.data.pairs, parts, of_images=True
+    )
+
+
+def _split(study: _Study, p_right: np.ndarray) -> dict[int, np.ndarray]:
+    assert study.data.who is not None
+    who = study.data.who[study.test]
+    return {one: p_right[who == one] for one in range(len(study.data.participants))}
+
+
+_LEARNERS: dict[str, Callable[[_Study], dict[int, np.ndarray]]] = {
+    "catpref, all together": _together,
+    "sketch C, all together": _sketch(_SKETCH),
+    "ridge, all pooled": _ridge_shared,
+    "catpref, each alone": _utility_alone,
+    "sketch B, each alone": _sketch(_SKETCH_ALONE),
+    "ridge, each alone": _ridge_alone,
+}
+
+
+if __name__ == "__main__":
+    run(main)

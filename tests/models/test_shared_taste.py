@@ -1,0 +1,203 @@
+"""What several people share, and how each departs from it: against a plain reference, and on planted populations."""
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from catpref.models import population, shared_taste
+from catpref.models.kernels import kernels_of, right_minus_left
+from catpref.models.population import Population
+from catpref.models.shared_taste import People, Variances
+
+IMAGES, DIMENSIONS = 60, 12
+
+
+@cache
+def embeddings() -> np.ndarray:
+    return np.random.default_rng(1).standard_normal((IMAGES, DIMENSIONS)).astype(np.float32)
+
+
+def planted(
+    people: int, trials: int, shared: float, personal: float, seed: int, side_bias: float = 0.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Let people choose whose tastes are linear in the embedding: person, pair and choice of each trial."""
+    random = np.random.default_rng(seed)
+    scale = 1 / np.sqrt(DIMENSIONS)
+    common = np.sqrt(shared) * random.standard_normal(DIMENSIONS)
+    own = np.sqrt(personal) * random.standard_normal((people, DIMENSIONS))
+    who = np.repeat(np.arange(people), trials)
+    pairs = np.array([random.choice(IMAGES, 2, replace=False) for _ in who])
+    utilities = scale * embeddings() @ (common + own).T
+    logits = utilities[pairs[:, 1], who] - utilities[pairs[:, 0], who] + side_bias
+    return who, pairs, (random.random(len(who)) < expit(logits)).astype(int)
+
+
+def learned(data: tuple[np.ndarray, np.ndarray, np.ndarray], variances: Variances | None = None) -> People:
+    who, pairs, choices = data
+    kernels = kernels_of(embeddings(), pairs, of_images=True)
+    return shared_taste.learn(kernels, who, choices, np.arange(len(who)), variances)
+
+
+def test_the_mode_is_that_of_one_covariance_of_all_trials() -> None:
+    who, pairs, choices = data = planted(4, 25, 1.0, 1.0, seed=2)
+    given = Variances(0.8, 0.5, 0.2, 0.3, 0.4, late=0.0)
+    people = learned(data, given)
+    incidence = right_minus_left(np.eye(len(people.gram)), people.kernels.pairs)
+    taste, effects = incidence @ people.gram @ incidence.T, incidence @ incidence.T
+    same = who[:, None] == who
+    covariance = given.shared * taste + given.shared_effect * effects
+    covariance += same * (given.personal * taste + given.personal_effect * effects + given.side_bias)
+    logits = np.zeros(len(who))
+    for _ in range(50):
+        p_right = expit(logits)
+        information = p_right * (1 - p_right)
+        target = logits + (choices - p_right) / information
+        logits = covariance @ np.linalg.solve(covariance + np.diag(1 / information), target)
+    means, _ = people.moments(np.arange(len(who)))
+    np.testing.assert_allclose(means + people.side_bias_of(np.arange(len(who))), logits, atol=0.02)
+
+
+def test_the_gradient_of_the_evidence_is_that_of_differences() -> None:
+    random = np.random.default_rng(0)
+    parts = random.standard_normal((2, 20, 5))
+    grams, effects = parts @ parts.swapaxes(1, 2) / 5, np.eye(20)
+    people = [
+        shared_taste._person(
+            grams,
+            effects,
+            np.array([random.choice(20, 2, replace=False) for _ in range(30)]),
+            random.integers(0, 2, 30),
+        )
+        for _ in range(3)
+    ]
+    point = np.array([0.5, 0.3, 0.2, 0.4, 0.1, 0.6])
+    shared_taste._mode(shared_taste._mixed(grams, 0.6), effects, people, Variances(*point))
+    for one in people:
+        one.observe()
+    slope = shared_taste._log_likelihood(grams, effects, people, Variances(*point))[1]
+    for place, step in enumerate(1e-5 * np.eye(6)):
+        above, below = (
+            shared_taste._log_likelihood(grams, effects, people, Variances(*(point + sign * step)))[0]
+            for sign in (1, -1)
+        )
+        assert slope[place] == pytest.approx((above - below) / 2e-5, rel=1e-4)
+
+
+@pytest.mark.parametrize(("shared", "personal"), [(1.6, 0.4), (0.4, 1.6)])
+def test_what_is_shared_is_told_from_what_is_personal(shared: float, personal: float) -> None:
+    people = learned(planted(12, 150, shared, personal, seed=3))
+    assert people.variances.shared_fraction == pytest.approx(shared / (shared + personal), abs=0.2)
+
+
+def test_someone_who_answered_little_is_predicted_by_what_is_shared() -> None:
+    who, pairs, choices = planted(12, 150, 2.0, 0.2, seed=4)
+    few = np.flatnonzero((who > 0) | (np.cumsum(who == 0) <= 5))
+    kernels = kernels_of(embeddings(), pairs, of_images=True)
+    together = shared_taste.learn(kernels, who, choices, few)
+    alone = shared_taste.alone(together, choices, few)
+    rest = np.setdiff1d(np.arange(len(who)), few)
+    hits = [((each.p_right(rest) > 0.5) == choices[rest]).mean() for each in (together, alone)]
+    assert hits[0] > 0.65
+    assert hits[0] > hits[1] + 0.05
+
+
+def test_where_nothing_is_shared_people_are_predicted_as_well_as_alone() -> None:
+    who, pairs, choices = planted(10, 200, 0.0, 2.0, seed=5)
+    train = np.flatnonzero(np.arange(len(who)) % 2)
+    kernels = kernels_of(embeddings(), pairs, of_images=True)
+    together = shared_taste.learn(kernels, who, choices, train)
+    assert together.variances.shared_fraction < 0.2
+    rest = np.setdiff1d(np.arange(len(who)), train)
+    loss = [
+        -np.log(np.where(choices[rest] == 1, p_right, 1 - p_right)).mean()
+        for p_right in (
+            each.p_right(rest) for each in (together, shared_taste.alone(together, choices, train))
+        )
+    ]
+    assert loss[0] < loss[1] + 0.01
+
+
+def test_a_preference_for_a_side_is_each_persons_own() -> None:
+    who, pairs, choices = planted(6, 200, 1.0, 0.5, seed=6)
+    chosen = np.where((who == 0) & (np.random.default_rng(0).random(len(who)) < 0.5), 1, choices)
+    biases = learned((who, pairs, chosen)).side_biases
+    assert biases[0] > 0.6
+    assert np.abs(biases[1:]).max() < 0.5
+
+
+@cache
+def projected() -> tuple[People, Population]:
+    people = learned(planted(6, 120, 1.5, 0.5, seed=7))
+    people = replace(people, gain=1.3)
+    return people, population.project(people, embeddings(), [f"p{number:02}" for number in range(6)])
+
+
+def test_weights_predict_as_inner_products_do() -> None:
+    people, written = projected()
+    trials = np.arange(0, 720, 60)
+    given = replace(people, gain=1.0)
+    for trial in trials:  # of images that are known, so that no gain is applied
+        code = f"p{people.who[trial]:02}"
+        ours = written.of(code).p_right(embeddings(), people.kernels.images[trial : trial + 1])
+        assert ours[0] == pytest.approx(given.p_right(np.array([trial]))[0], abs=0.01)
+
+
+def test_a_newcomer_is_learned_as_beside_the_others() -> None:
+    who, pairs, choices = data = planted(7, 120, 1.5, 0.8, seed=8)
+    others, own = who < 6, who == 6
+    known = learned((who[others], pairs[others], choices[others]))
+    written = population.project(known, embeddings(), [f"p{number:02}" for number in range(6)])
+    updated = written.with_participant("new", embeddings(), pairs[own], choices[own])
+    joint = population.project(
+        learned(data, known.variances), embeddings(), [f"p{number:02}" for number in range(7)]
+    )
+    new = np.random.default_rng(9).standard_normal((40, DIMENSIONS)).astype(np.float32)
+    some = np.array([np.random.default_rng(number).choice(40, 2, replace=False) for number in range(200)])
+    ours, wanted, shared = (
+        each.p_right(new, some) for each in (updated.of("new"), joint.of("p06"), written.of(None))
+    )
+    assert np.corrcoef(ours, wanted)[0, 1] > 0.97
+    assert np.corrcoef(ours, wanted)[0, 1] > np.corrcoef(shared, wanted)[0, 1]
+    again = updated.with_participant("new", embeddings(), pairs[own], choices[own])
+    assert again.participants == updated.participants
+    np.testing.assert_allclose(again.of("new").p_right(new, some), ours, atol=1e-4)
+
+
+def test_who_is_unknown_has_the_shared_taste() -> None:
+    _, written = projected()
+    pairs = np.array([[0, 1], [2, 3]])
+    assert (written.of("nobody").p_right(embeddings(), pairs) == written.p_right(embeddings(), pairs)).all()
+    assert (written.of("p01").p_right(embeddings(), pairs) != written.p_right(embeddings(), pairs)).all()
+
+
+def test_what_is_saved_is_restored() -> None:
+    _, written = projected()
+    restored = Population.from_tensors(written.tensors(), DIMENSIONS)
+    assert restored.participants == written.participants
+    pairs = np.array([[0, 1], [2, 3], [4, 5]])
+    for code in (None, "p03"):
+        np.testing.assert_allclose(
+            restored.of(code).p_right(embeddings(), pairs),
+            written.of(code).p_right(embeddings(), pairs),
+            atol=1e-3,
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("participants", np.frombuffer(b'["p00"]', np.uint8)),
+        ("participants", np.frombuffer(b"[" * 40, np.uint8)),
+        ("personal", np.zeros((6, 3), np.float32)),
+        ("departure", np.array([-1, 0], np.float32)),
+        ("side_bias_variance", np.zeros(1, np.float32)),
+        ("shared.weights", np.zeros(3, np.float32)),
+    ],
+)
+def test_damaged_tensors_are_refused(name: str, value: np.ndarray) -> None:
+    tensors = projected()[1].tensors() | {name: value}
+    with pytest.raises(ValueError, match=r"must|is|are"):
+        Population.from_tensors(tensors, DIMENSIONS)
