@@ -17,8 +17,8 @@ _EXPLAINED = {
     "difference and a side bias",
     "shared_and_personal": "for each participant a utility that all share plus a departure of their own, both "
     "Gaussian processes over the embedding with an effect of each image; the variances of what is shared, of the "
-    "departures and of the side biases were chosen by marginal likelihood (Rasmussen & Williams 2006; Birlutiu et al. "
-    "2010), and P(right) is a logistic function of the utility difference and a side bias",
+    "departures and of the side biases were chosen by marginal likelihood (Rasmussen & Williams 2006; Birlutiu et "
+    "al. 2010), and P(right) is a logistic function of the utility difference and a side bias",
 }
 _OF_SEVERAL = (
     "Birlutiu, Groot & Heskes (2010), Neurocomputing 73; "
@@ -158,8 +158,8 @@ def _participants(several: Observers) -> list[str]:
     table = several.table
     return [
         f"Of the variance of utilities, {_percent(fraction, (low, high))} was shared by the {len(table)} "
-        f"participants, a beholder index of {_number(1 - fraction, (1 - high, 1 - low))} (Hönekopp 2006), with intervals "
-        "from the curvature of the marginal likelihood. The utilities of two participants correlated at "
+        f"participants, a beholder index of {_number(1 - fraction, (1 - high, 1 - low))} (Hönekopp 2006), with "
+        "intervals from the curvature of the marginal likelihood. The utilities of two participants correlated at "
         f"r = {several.agreement:.2f} on average, the uncertainty of both taken into account.",
         f"With each participant's own trials alone, the mean of participants' accuracies was "
         f"{100 * table['accuracy_alone'].mean():.1f}%; with the shared taste alone, "

@@ -108,47 +108,56 @@ def write(analysis: Analysis, folder: Path) -> None:
         drawn[name] = {"url": data_url(picture), "width": round(_CSS_DPI * figure.get_figwidth())}
         (folder / "figures" / f"{name}.png").write_bytes(picture)
         write_vectors(figure, folder / "figures" / name)
-    page = Environment(
+    html = (
+        environment()
+        .get_template(REPORT)
+        .render(
+            analysis=analysis,
+            # Named before looking at the results: the best of several would be a lucky one.
+            headline=analysis.results[0],
+            sentence=sentences.headline(analysis),
+            signed=_signed,
+            ceiling=sentences.ceiling(analysis),
+            ceiling_caveat=sentences.ceiling_caveat(analysis),
+            faces=_strip(analysis, faces),
+            by_wins=sentences.ranked_by(analysis) == sentences.BY_WINS,
+            figures=drawn,
+            people=None if several is None else _of_people(analysis, several, faces),
+            held_out=sentences.held_out(analysis),
+            size=SIZE,
+            permutations=PERMUTATIONS,
+            failed=sentences.failed(analysis),
+            remarks=([] if several is None else people_sentences.remarks(analysis))
+            + sentences.remarks(analysis),
+            vague_lapse=sentences.VAGUE,
+            of_check=sentences.of_check,
+            of_map=None if analysis.contributions is None or several else sentences.of_map(analysis),
+            halvings=HALVINGS,
+            collapsed=sentences.collapsed(analysis),
+            reaction_times=None
+            if analysis.reaction_times is None
+            else sentences.reaction_times(analysis.reaction_times),
+            methods=methods.paragraph(analysis),
+            titles={name: model.title for name, model in MODELS.items()},
+            map_name=map_name(analysis.map_layer),
+            layers=len(analysis.example.maps),
+            trained={
+                result.model: sentences.of_training(result) for result in analysis.results if result.histories
+            },
+            version=__version__,
+        )
+    )
+    (folder / REPORT).write_text(html, encoding="utf-8")
+
+
+def environment() -> Environment:
+    """Return what reads the page's templates."""
+    return Environment(
         loader=PackageLoader("catpref.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
-    ).get_template(REPORT)
-    html = page.render(
-        analysis=analysis,
-        # Named before looking at the results: the best of several would be a lucky one.
-        headline=analysis.results[0],
-        sentence=sentences.headline(analysis),
-        signed=_signed,
-        ceiling=sentences.ceiling(analysis),
-        ceiling_caveat=sentences.ceiling_caveat(analysis),
-        faces=_strip(analysis, faces),
-        by_wins=sentences.ranked_by(analysis) == sentences.BY_WINS,
-        figures=drawn,
-        people=None if several is None else _of_people(analysis, several, faces),
-        held_out=sentences.held_out(analysis),
-        size=SIZE,
-        permutations=PERMUTATIONS,
-        failed=sentences.failed(analysis),
-        remarks=([] if several is None else people_sentences.remarks(analysis)) + sentences.remarks(analysis),
-        vague_lapse=sentences.VAGUE,
-        of_check=sentences.of_check,
-        of_map=None if analysis.contributions is None or several else sentences.of_map(analysis),
-        halvings=HALVINGS,
-        collapsed=sentences.collapsed(analysis),
-        reaction_times=None
-        if analysis.reaction_times is None
-        else sentences.reaction_times(analysis.reaction_times),
-        methods=methods.paragraph(analysis),
-        titles={name: model.title for name, model in MODELS.items()},
-        map_name=map_name(analysis.map_layer),
-        layers=len(analysis.example.maps),
-        trained={
-            result.model: sentences.of_training(result) for result in analysis.results if result.histories
-        },
-        version=__version__,
     )
-    (folder / REPORT).write_text(html, encoding="utf-8")
 
 
 def _of_people(analysis: Analysis, several: Observers, faces: Faces) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def _label(axes: Axes, places: np.ndarray, inch: float, codes: list[str]) -> Non
         apart = np.abs(around[:, None] - np.array(taken)) / size
         best = around[np.maximum(0, 1 - apart).prod(2).sum(1).argmin()]
         taken.append(best)
-        axes.text(*best, code, fontsize=7.5, ha="center", va="center")
+        axes.text(best[0], best[1], code, fontsize=7.5, ha="center", va="center")
 
 
 def accuracies(table: pd.DataFrame) -> Figure:

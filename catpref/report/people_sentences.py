@@ -45,7 +45,8 @@ def of_sharing(analysis: Analysis) -> str:
     return (
         f"{100 * part:.0f}% of the variance of taste is shared by the {len(several.table)} participants (95% "
         f"interval {100 * low:.0f} to {100 * high:.0f}%); the rest is each one's own: a beholder index of "
-        f"{1 - part:.2f} ({1 - high:.2f} to {1 - low:.2f}), where 0 would be one taste for all and 1 nothing in common."
+        f"{1 - part:.2f} ({1 - high:.2f} to {1 - low:.2f}), where 0 would be one taste for all and 1 nothing in "
+        "common."
     )
 
 

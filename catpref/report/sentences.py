@@ -101,8 +101,8 @@ def of_observers(analysis: Analysis) -> str:
     assert several is not None
     part, low, high = (100 * each for each in (several.shared_fraction, *several.shared_fraction_ci95))
     return (
-        f"{len(several.table)} participants: {part:.0f}% ({low:.0f} to {high:.0f}) of the variance of taste is shared; "
-        f"two of them agree with r = {several.agreement:.2f}"
+        f"{len(several.table)} participants: {part:.0f}% ({low:.0f} to {high:.0f}) of the variance of taste is "
+        f"shared; two of them agree with r = {several.agreement:.2f}"
     )
 
 
