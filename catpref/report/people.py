@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -96,8 +97,9 @@ def _lines(table: pd.DataFrame, alone: np.ndarray, together: np.ndarray) -> Figu
     axes = figure.subplots()
     axes.axvline(0.5, color=GREY, linestyle=":")
     axes.hlines(rows, alone, together, color=GREY, linewidth=1.5)
-    axes.plot(alone, rows, "o", color=ORANGE, markerfacecolor="white", markeredgewidth=1.6, label="alone")
-    axes.plot(together, rows, "o", color=BLUE, label="together")
+    ring: Any = {"markerfacecolor": "white", "markeredgewidth": 1.6, "markersize": 9}
+    axes.plot(alone, rows, "o", color=ORANGE, label="alone", **ring)
+    axes.plot(together, rows, "o", color=BLUE, label="together", markersize=5)  # seen where both are the same
     axes.set_yticks(rows, table["participant"].to_list())
     axes.set_ylim(-0.7, len(table) - 0.3)
     least, most = axes.get_xlim()
