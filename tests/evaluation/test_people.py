@@ -4,8 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scipy.special import expit
+
 from catpref.evaluation import people
 from catpref.evaluation.people import AGAINST, AT_RANDOM, PREFERS
+from catpref.models.kernels import kernels_of
+from catpref.models.shared_taste import alone, learn, shared_alone
 
 
 def table_of(count: int, **changes: Any) -> pd.DataFrame:
@@ -39,6 +43,39 @@ def agreements_of(count: int, first: float = 0.4) -> np.ndarray:
 def test_remarks_are_on_who_is_conspicuous(changes: dict[str, Any], first: float, remark: str | None) -> None:
     found = people.remarks(table_of(5, **changes), agreements_of(5, first))
     assert found == [remark, None, None, None, None]
+
+
+def test_planted_faults_are_found_and_nobody_else_is_suspected() -> None:
+    random = np.random.default_rng(5)
+    codes, signs, biases = ["a", "b", "c", "coin", "foe", "side"], [1, 1, 1, 0, -1, 1], [0, 0, 0, 0, 0, 2]
+    embeddings = random.standard_normal((40, 8)).astype(np.float32)
+    who = np.repeat(np.arange(len(codes)), 250)
+    pairs = np.array([random.choice(40, 2, replace=False) for _ in who])
+    utilities = embeddings @ random.standard_normal(8)
+    logits = np.array(signs)[who] * np.diff(utilities[pairs], axis=1)[:, 0] + np.array(biases)[who]
+    choices = (random.random(len(who)) < expit(logits)).astype(int)
+    train, test = np.arange(0, len(who), 2), np.arange(1, len(who), 2)
+    kernels = kernels_of(embeddings, pairs, of_images=True)
+    halves = learn(kernels, who, choices, train)
+    models = {
+        "shared_and_personal": halves, "shared": shared_alone(halves), "alone": alone(halves, choices, train),
+    }  # fmt: skip
+    held_out = {
+        name: pd.DataFrame({
+            "row_index": test, "p_right_by_taste": expit(model.moments(test)[0]), "choice": choices[test],
+        })
+        for name, model in models.items()
+    }  # fmt: skip
+    everything = learn(kernels, who, choices, np.arange(len(who)))
+    images = [str(number) for number in range(40)]
+    found = people.describe(everything, codes, pairs, choices, held_out, images)
+    remarks = ["", "", "", AT_RANDOM, AGAINST, f"{PREFERS} right"]
+    assert found.table["remark"].fillna("").to_list() == remarks
+    table = found.table.set_index("participant")
+    assert table.loc["foe", "gain_of_personal"] > 0.3, "the shared taste predicts the contrary"
+    assert (table["held_out"] == 125).all() and table.loc["coin", "reliability"] < 0.6
+    gains = table["accuracy_together"] - table["accuracy_shared"]
+    assert table["gain_of_personal"].to_numpy() == pytest.approx(gains.to_numpy())
 
 
 def test_of_two_nobody_is_against_everyone() -> None:
