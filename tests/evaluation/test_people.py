@@ -3,7 +3,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-
 from scipy.special import expit
 
 from catpref.evaluation import people
@@ -72,10 +71,16 @@ def test_planted_faults_are_found_and_nobody_else_is_suspected() -> None:
     remarks = ["", "", "", AT_RANDOM, AGAINST, f"{PREFERS} right"]
     assert found.table["remark"].fillna("").to_list() == remarks
     table = found.table.set_index("participant")
-    assert table.loc["foe", "gain_of_personal"] > 0.3, "the shared taste predicts the contrary"
-    assert (table["held_out"] == 125).all() and table.loc["coin", "reliability"] < 0.6
+    assert table["gain_of_personal"].to_dict()["foe"] > 0.3, "the shared taste predicts the contrary"
+    assert set(table["held_out"]) == {125} and table["reliability"].to_dict()["coin"] < 0.6
     gains = table["accuracy_together"] - table["accuracy_shared"]
     assert table["gain_of_personal"].to_numpy() == pytest.approx(gains.to_numpy())
+
+
+def test_who_disagrees_with_few_is_not_against_the_others() -> None:
+    agreements = agreements_of(5)
+    agreements[0, 1:] = -0.9, -0.3, 0.3, 0.3
+    assert people.remarks(table_of(5, agreement=-0.15), agreements) == [None] * 5
 
 
 def test_of_two_nobody_is_against_everyone() -> None:
