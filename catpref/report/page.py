@@ -50,6 +50,8 @@ def text_table(analysis: Analysis) -> str:
         f"chance 0.500; noise ceiling {sentences.ceiling(analysis)}{p_value}"
     )
     lines.append(sentences.of_observers(analysis))
+    if analysis.observers is not None:
+        lines.append(people_sentences.of_remarks(analysis))
     return "\n".join([*lines, *_of_the_session(analysis), sentences.headline(analysis)])
 
 
