@@ -102,7 +102,8 @@ def of_observers(analysis: Analysis) -> str:
     low, high = several.shared_fraction_ci95
     return (
         f"{len(several.table)} participants: {100 * several.shared_fraction:.0f}% "
-        f"({100 * low:.0f} to {100 * high:.0f}) of the variance of taste is shared; two of them agree with r = {several.agreement:.2f}"
+        f"({100 * low:.0f} to {100 * high:.0f}) of the variance of taste is shared; "
+        f"two of them agree with r = {several.agreement:.2f}"
     )
 
 
