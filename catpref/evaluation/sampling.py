@@ -15,6 +15,7 @@ Snijders & Borgatti (1999). Non-parametric standard errors and tests for network
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.special import expit
@@ -30,6 +31,18 @@ _CARRIED = np.array([0.0, 0.05, 0.15, 0.3, 0.5, 0.75, 1.0])  # shares of the tas
 _OBSERVERS = 120  # simulated for each share
 _DRAWS = 400  # of images, for the spread of other scores than the accuracy
 _PRIOR_VARIANCE = 1.0  # of a typical trial's logit, under the ridge penalty
+
+
+class Spread(Protocol):
+    """How far a cross-validated accuracy can be from the truth."""
+
+    def interval(self, accuracy: float, hits: np.ndarray) -> tuple[float, float]:
+        """Return the 95% interval of an accuracy, given which of the held-out trials were predicted."""
+        ...
+
+    def inflation(self, accuracy: float, hits: np.ndarray, pairs: np.ndarray) -> float:
+        """Return by what factor the spread over images drawn is to be multiplied."""
+        ...
 
 
 @dataclass(frozen=True)

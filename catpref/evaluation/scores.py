@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from catpref.evaluation.resampling import resampled
-from catpref.evaluation.sampling import Sampling
+from catpref.evaluation.sampling import Spread
 
 _LEAST_FOLD = 10  # trials, of which a model that works would hardly say the same side of all
 _BINS = 10
@@ -86,7 +86,7 @@ def score(
     pairs: np.ndarray,
     folds: np.ndarray,
     trials: np.ndarray,
-    sampling: Sampling,
+    sampling: Spread,
 ) -> Scores:
     """Score predictions of held-out trials.
 
