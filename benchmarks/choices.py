@@ -121,7 +121,7 @@ def _scores(
         "accuracy_ci95": [round(end, 4) for end in accuracy_interval(hits, pairs)],
         "efficiency": efficiency,
         "log_loss": round(float(log_loss(choices, p_right, labels=[0, 1])), 4),
-        "ece": round(calibration_error(p_right, choices), 4),
+        "ece": round(float(calibration_error(p_right, choices)), 4),
     }
 
 
