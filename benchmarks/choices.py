@@ -30,7 +30,7 @@ from catpref.evaluation.scores import calibration_error, hits_of
 from catpref.models import bradley_terry, siamese_cnn, utility
 from catpref.perception.backbones import DEFAULT, load_backbone
 from catpref.perception.embeddings import DEFAULT as EMBEDDING
-from catpref.perception.embeddings import GRIDS, Blocks, blocks, embed
+from catpref.perception.embeddings import GRIDS, Blocks, Layout, blocks, embed, layout
 from catpref.replication.chance import accuracy_interval
 from catpref.sessions.session import SIDES, Session, read_sessions
 from catpref.stimuli.images import image_path
@@ -121,7 +121,7 @@ def _scores(
         "accuracy_ci95": [round(end, 4) for end in accuracy_interval(hits, pairs)],
         "efficiency": efficiency,
         "log_loss": round(float(log_loss(choices, p_right, labels=[0, 1])), 4),
-        "ece": round(calibration_error(p_right, choices), 4),
+        "ece": round(float(calibration_error(p_right, choices)), 4),
     }
 
 
@@ -135,18 +135,24 @@ def _mirrored_utility(
     """Average each embedding with that of the mirror image, as far as the grid's cells tell it."""
 
     def averaged(embeddings: np.ndarray) -> np.ndarray:
-        cells = embeddings.reshape(len(embeddings), -1, _GRID, _GRID).astype(np.float32)
-        return ((cells + cells[..., ::-1]) / 2).reshape(embeddings.shape).astype(embeddings.dtype)
+        gridded = _layout().gridded
+        cells = embeddings[:, :gridded].reshape(len(embeddings), -1, _GRID, _GRID).astype(np.float32)
+        both = ((cells + cells[..., ::-1]) / 2).reshape(len(embeddings), -1).astype(embeddings.dtype)
+        return np.hstack([both, embeddings[:, gridded:]])
 
     model = utility.fit(averaged(embeddings), pairs, choices, parts)
     return lambda embeddings, pairs: model.p_right(averaged(embeddings), pairs)
+
+
+def _layout() -> Layout:
+    return layout(load_backbone(), EMBEDDING)
 
 
 def _siamese(
     parts: Blocks, mirror: bool, embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray
 ) -> Predictor:
     start = utility.fit(embeddings, pairs, choices, parts)
-    return siamese_cnn.fit(embeddings, pairs, choices, start, _GRID, mirror=mirror).p_right
+    return siamese_cnn.fit(embeddings, pairs, choices, start, _layout(), mirror=mirror).p_right
 
 
 def _pairwise_gp(embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray) -> Predictor:

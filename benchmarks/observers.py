@@ -182,7 +182,7 @@ def _population(study: _Study, train: np.ndarray) -> population.Population:
     ]
     people = shared_taste.learn(kernels, who, choices, np.arange(len(train)))
     gain = gain_of(held_out, choices)
-    names = [data.participants[code] for code in codes]
+    names = [data.participants[int(code)] for code in codes]
     return population.project(replace(people, gain=gain), embeddings, names)
 
 

@@ -200,6 +200,7 @@ def _estimates(analysis: Analysis) -> dict[str, Any]:
         return None if estimate is None or interval is None else [estimate, *interval]
 
     scores, observer = analysis.results[0].scores, analysis.observer
+    assert observer is not None
     return {
         "accuracy": with_interval(scores.accuracy, scores.accuracy_ci95),
         "log_loss": with_interval(scores.log_loss, scores.log_loss_ci95),

@@ -98,7 +98,7 @@ def test_a_loaded_taste_predicts_what_was_saved(folder: Path, learned: catpref.T
 def test_a_notebook_shows_headline_table_and_faces(
     learned: catpref.Taste, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert learned._repr_html_().count("<img") == 0, "nothing is shown to be better than chance"
+    assert "Not shown to be better than chance" in learned._repr_html_()
     monkeypatch.setattr(Analysis, "better_than_chance", True)
     shown = learned._repr_html_()
     assert "% of held-out choices (chance 50%" in shown

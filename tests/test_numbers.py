@@ -100,7 +100,7 @@ def check(session: Session) -> None:
     """Run everything that a fit computes from embeddings and choices, and look at every number."""
     embeddings, pairs = session.embeddings(), session.pairs()
     choices = session.choices(embeddings, pairs)
-    blocks = Blocks(np.arange(24) % session.blocks, np.eye(session.blocks))
+    blocks = Blocks(np.arange(24) % session.blocks, np.eye(session.blocks), ("layer",) * session.blocks)
     everything = np.arange(len(pairs))
     random = np.random.default_rng(session.seed)
     train, test = np.split(random.permutation(len(pairs)), [max(3, 4 * len(pairs) // 5)])
@@ -179,9 +179,8 @@ def test_thousands_of_trials_of_a_strong_taste_that_the_features_do_not_carry(co
     incidence = right_minus_left(np.eye(50), pairs)
     parts = [*np.split(known - known.mean(0), 100, axis=1), np.eye(50)]
     grams = np.array([part @ part.T / part.shape[1] for part in parts])
-    variances, effect = relevance.block_variances(
-        grams, np.kron(np.eye(10), np.ones((10, 1))), incidence, choices
-    )
+    blocks = Blocks(np.zeros(0, int), np.kron(np.eye(10), np.ones((10, 1))), ("layer",) * 10)
+    variances, effect = relevance.block_variances(grams, relevance.prior_of(blocks), incidence, choices)
     assert np.isfinite([*variances, effect]).all() and (variances > 0).all()
 
 

@@ -14,7 +14,7 @@ from catpref.design.splits import Fold
 from catpref.evaluation import learning_curve
 from catpref.evaluation.learning_curve import LearningCurve
 from catpref.evaluation.resampling import resampled
-from catpref.evaluation.sampling import Sampling, p_value
+from catpref.evaluation.sampling import Spread, p_value
 from catpref.evaluation.scores import Scores, hits_of, score
 from catpref.models.interface import Data, Epoch, Fitted, Model, history_of
 
@@ -62,7 +62,7 @@ class Result:
     histories: Sequence[Sequence[Epoch]] = field(repr=False, default=())
 
 
-def cross_validate(model: Model, data: Data, splits: Sequence[Sequence[Fold]], sampling: Sampling) -> Result:
+def cross_validate(model: Model, data: Data, splits: Sequence[Sequence[Fold]], sampling: Spread) -> Result:
     """Fit a model to each fold's training trials and score its predictions of the held-out ones.
 
     Parameters
@@ -144,7 +144,7 @@ def learn_from_fewer(
 
 
 def difference(
-    result: Result, first: Result, pairs: np.ndarray, sampling: Sampling
+    result: Result, first: Result, pairs: np.ndarray, sampling: Spread
 ) -> tuple[float, tuple[float, float]]:
     """Return how much more accurate a model is than the first on the same held-out trials, and the 95% interval."""
     tables = [

@@ -15,12 +15,14 @@ Snijders & Borgatti (1999). Non-parametric standard errors and tests for network
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.special import expit
 
 from catpref.design.splits import Fold
 from catpref.evaluation.resampling import resampled
+from catpref.evaluation.utilities_of_wins import design_of
 from catpref.models.kernels import right_minus_left
 from catpref.models.psychometric import PsychometricFit
 
@@ -30,6 +32,18 @@ _CARRIED = np.array([0.0, 0.05, 0.15, 0.3, 0.5, 0.75, 1.0])  # shares of the tas
 _OBSERVERS = 120  # simulated for each share
 _DRAWS = 400  # of images, for the spread of other scores than the accuracy
 _PRIOR_VARIANCE = 1.0  # of a typical trial's logit, under the ridge penalty
+
+
+class Spread(Protocol):
+    """How far a cross-validated accuracy can be from the truth."""
+
+    def interval(self, accuracy: float, hits: np.ndarray) -> tuple[float, float]:
+        """Return the 95% interval of an accuracy, given which of the held-out trials were predicted."""
+        ...
+
+    def inflation(self, accuracy: float, hits: np.ndarray, pairs: np.ndarray) -> float:
+        """Return by what factor the spread over images drawn is to be multiplied."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -97,7 +111,8 @@ def simulate(
     answers = np.where(random.random(p_right.shape) < p_right, 1.0, -1.0)
     hits = np.zeros(count)
     for train, test in folds:
-        predicted = differences[test] @ _ridge(differences[train], answers[train])
+        seen, centred = differences[train], answers[train] - answers[train].mean(0)
+        predicted = differences[test] @ _ridge(seen.T @ seen, seen.T @ centred)
         hits += ((predicted > 0) == (answers[test] > 0)).sum(0)
     accuracies = (hits / sum(len(test) for _, test in folds)).reshape(len(_CARRIED), _OBSERVERS)
     expected = np.maximum.accumulate(accuracies.mean(1))
@@ -144,24 +159,37 @@ def p_value(
 
 
 def _hits(features: np.ndarray, pairs: np.ndarray, answers: np.ndarray, folds: Sequence[Fold]) -> np.ndarray:
-    """Return how many held-out choices are predicted, for each of several sets of features."""
-    differences = features[:, pairs[:, 1]] - features[:, pairs[:, 0]]
-    hits = np.zeros(len(features))
+    """Return how many held-out choices are predicted, for each of several sets of features.
+
+    Images are fewer than trials: squared differences are summed by way of the trials' squared design.
+    """
+    sets, images, columns = features.shape
+    design = design_of(pairs, images)[:, :-1]
+    by_image = np.swapaxes(features, 0, 1).reshape(images, -1)
+    transposed = np.swapaxes(features, 1, 2)
+    hits = np.zeros(sets)
     for train, test in folds:
-        weights = _ridge(
-            differences[:, train], np.broadcast_to(answers[train, None], (len(features), len(train), 1))
-        )
-        predicted = (differences[:, test] @ weights)[..., 0]
+        seen: Any = design[train]
+        weighed = ((seen.T @ seen) @ by_image).reshape(images, sets, columns).swapaxes(0, 1)
+        pulls = seen.T @ (answers[train] - answers[train].mean())
+        weights = _ridge(transposed @ weighed, (transposed @ pulls)[..., None])
+        utilities = (features @ weights)[..., 0]
+        predicted = utilities[:, pairs[test, 1]] - utilities[:, pairs[test, 0]]
         hits += np.where(predicted == 0, 0.5, (predicted > 0) == (answers[test] > 0)).sum(1)
     return hits
 
 
-def _ridge(differences: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """Return the weights of a ridge regression on answers of ±1, with the side bias set aside."""
-    transposed = np.swapaxes(differences, -1, -2)
-    penalised = transposed @ differences
-    penalised[..., range(penalised.shape[-1]), range(penalised.shape[-1])] += 4 / _PRIOR_VARIANCE
-    return np.linalg.solve(penalised, transposed @ (answers - answers.mean(-2, keepdims=True)))
+def _ridge(squares: np.ndarray, pulls: np.ndarray) -> np.ndarray:
+    """Return the weights of a ridge regression on answers of ±1, with the side bias set aside.
+
+    Parameters
+    ----------
+    squares
+        Of the trials' differences, summed over the trials, shape (…, features, features).
+    pulls
+        These differences times the answers less their mean, likewise, shape (…, features, observers).
+    """
+    return np.linalg.solve(squares + 4 / _PRIOR_VARIANCE * np.eye(squares.shape[-1]), pulls)
 
 
 def _normalised(features: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, float]:

@@ -1,23 +1,24 @@
 """How good predictions are, how sure one can be of that, and how good they could be."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import logit
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import brier_score_loss, roc_auc_score
+from scipy.special import expit, log_expit, logit
+from sklearn.metrics import brier_score_loss
 
 from catpref.evaluation.resampling import resampled
-from catpref.evaluation.sampling import Sampling
+from catpref.evaluation.sampling import Spread
+from catpref.models.newton import minimise
 
 _LEAST_FOLD = 10  # trials, of which a model that works would hardly say the same side of all
 _BINS = 10
 _DRAWS = 60  # of images, for the spread of scores: known within a tenth
 _CALIBRATED_DRAWS = 100
 _LEAST_RANGE = 1e-9  # of logits, for a line
-_WEAK_PENALTY = 1e4  # keeps a line finite where logits tell all choices
+_WEAK_PENALTY = 1e-4  # of half the squared slope: keeps a line finite where logits tell all choices
+_ENOUGH = 1e-9  # nats that all lines together may be from the most likely ones
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def score(
     pairs: np.ndarray,
     folds: np.ndarray,
     trials: np.ndarray,
-    sampling: Sampling,
+    sampling: Spread,
 ) -> Scores:
     """Score predictions of held-out trials.
 
@@ -108,42 +109,59 @@ def score(
     hits = hits_of(taste, choices)
     accuracy = float(hits.mean())
     inflation = sampling.inflation(accuracy, hits, pairs)
-    weights = list(resampled(pairs, _DRAWS))
+    weights = np.array(list(resampled(pairs, _DRAWS)))
 
-    def interval(estimate: float, drawn: Iterable[float]) -> tuple[float, float]:
-        reach = 1.96 * inflation * float(np.std(list(drawn)))
+    def interval(estimate: float, drawn: np.ndarray) -> tuple[float, float]:
+        reach = 1.96 * inflation * float(np.std(drawn))
         return estimate - reach, estimate + reach
 
     clipped = np.clip(p_right, 1e-12, 1 - 1e-12)
     losses = -np.log(np.where(choices == 1, clipped, 1 - clipped))
-    both = np.unique(choices).size == 2
-    auc = float(roc_auc_score(choices, p_right)) if both else None
+    auc = float(areas(p_right, choices, np.ones((1, len(choices))))[0])
+    drawn = areas(p_right, choices, weights)
     return Scores(
         accuracy=accuracy,
         accuracy_ci95=sampling.interval(accuracy, hits),
         accuracy_with_side_bias=float(hits_of(p_right, choices).mean()),
         log_loss=float(losses.mean()),
-        log_loss_ci95=interval(
-            float(losses.mean()), (float(np.average(losses, weights=one)) for one in weights)
-        ),
+        log_loss_ci95=interval(float(losses.mean()), weights @ losses / weights.sum(1)),
         brier=float(brier_score_loss(choices, p_right)),
-        ece=calibration_error(p_right, choices),
+        ece=float(calibration_error(p_right, choices)),
         ece_if_calibrated=_error_if_calibrated(p_right, trials),
         calibration=_calibration(logit(clipped), choices, weights, interval),
-        auc=auc,
-        auc_ci95=None
-        if auc is None
-        else interval(auc, (_auc(p_right, choices, one, auc) for one in weights)),
+        auc=None if np.isnan(auc) else auc,
+        auc_ci95=None if np.isnan(auc) else interval(auc, np.where(np.isnan(drawn), auc, drawn)),
         collapsed=_collapsed(taste, folds),
     )
 
 
-def _auc(p_right: np.ndarray, choices: np.ndarray, weights: np.ndarray, otherwise: float) -> float:
-    """Return the area under the curve of weighted trials; another value where these are all on one side."""
-    drawn = weights > 0
-    if np.unique(choices[drawn]).size < 2:
-        return otherwise
-    return float(roc_auc_score(choices[drawn], p_right[drawn], sample_weight=weights[drawn]))
+def areas(p_right: np.ndarray, choices: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the area under the ROC curve for each of several weightings of the trials.
+
+    It is the share of pairs of a right and a left choice in which the right one has the greater P(right); equal ones
+    count one half (Hanley & McNeil 1982, Radiology 143).
+
+    Parameters
+    ----------
+    p_right, choices
+        Predicted P(right), and 0 = left or 1 = right, shape (predictions,).
+    weights
+        How often each prediction counts, shape (weightings, predictions).
+
+    Returns
+    -------
+    ndarray
+        Shape (weightings,); NaN where only one side was chosen.
+    """
+    order = np.argsort(p_right)
+    values = np.flatnonzero(np.diff(p_right[order], prepend=-1))
+    right, left = (
+        np.add.reduceat((weights * (choices == side))[:, order], values, axis=1, dtype=float)
+        for side in (1, 0)
+    )
+    greater = (right * (left.cumsum(1) - left / 2)).sum(1)
+    possible = right.sum(1) * left.sum(1)
+    return np.divide(greater, possible, out=np.full(len(weights), np.nan), where=possible > 0)
 
 
 def _collapsed(taste: np.ndarray, folds: np.ndarray) -> bool:
@@ -156,24 +174,53 @@ def _collapsed(taste: np.ndarray, folds: np.ndarray) -> bool:
 def _calibration(
     logits: np.ndarray,
     choices: np.ndarray,
-    weights: Sequence[np.ndarray],
-    interval: Callable[[float, Iterable[float]], tuple[float, float]],
+    weights: np.ndarray,
+    interval: Callable[[float, np.ndarray], tuple[float, float]],
 ) -> Calibration:
     """Fit the line to all trials, and to each of some weightings of them."""
-
-    def line(weighting: np.ndarray) -> np.ndarray:
-        drawn = weighting > 0
-        if np.unique(choices[drawn]).size < 2:
-            return np.full(2, np.nan)
-        found = LogisticRegression(C=_WEAK_PENALTY).fit(logits[drawn, None], choices[drawn], weighting[drawn])
-        return np.append(found.coef_[0], found.intercept_)
-
-    slope, intercept = line(np.ones(len(choices)))
-    if np.ptp(logits) < _LEAST_RANGE or np.isnan(slope):
+    if np.ptp(logits) < _LEAST_RANGE or np.ptp(choices) == 0:
         return Calibration(None, None, None, None)
-    drawn = np.array([line(one) for one in weights])
-    slopes, intercepts = drawn[~np.isnan(drawn).any(1)].T
+    whole = lines(logits, choices, np.ones((1, len(choices))), np.zeros((1, 2)))
+    both = (weights @ (choices == 1) > 0) & (weights @ (choices == 0) > 0)
+    slopes, intercepts = lines(logits, choices, weights[both], whole).T
+    slope, intercept = whole[0].tolist()
     return Calibration(slope, interval(slope, slopes), intercept, interval(intercept, intercepts))
+
+
+def lines(logits: np.ndarray, choices: np.ndarray, weights: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Fit logistic regressions of choices on predicted logits to several weightings of the trials at once.
+
+    Parameters
+    ----------
+    logits, choices
+        Predicted, and 0 = left or 1 = right, shape (predictions,).
+    weights
+        How often each prediction counts, shape (weightings, predictions); both sides are chosen in each.
+    start
+        Slope and intercept near which to look, shape (weightings or 1, 2).
+
+    Returns
+    -------
+    ndarray
+        Slope and intercept, shape (weightings, 2).
+    """
+    inputs = np.stack([logits, np.ones(len(logits))])
+    signs = np.where(choices == 1, 1.0, -1.0)
+    penalty = np.array([_WEAK_PENALTY, 0.0])
+
+    def loss(found: np.ndarray) -> float:
+        return float((penalty * found**2).sum() / 2 - (weights * log_expit(signs * (found @ inputs))).sum())
+
+    def step_at(found: np.ndarray) -> tuple[np.ndarray, float, None]:
+        p_right = expit(found @ inputs)
+        gradient = penalty * found - (weights * (choices - p_right)) @ inputs.T
+        information = np.einsum(
+            "wt,it,jt->wij", weights * p_right * (1 - p_right), inputs, inputs, optimize=True
+        )
+        step = np.linalg.solve(information + np.diag(penalty), gradient[..., None])[..., 0]
+        return step, float((gradient * step).sum()), None
+
+    return minimise(start + np.zeros((len(weights), 2)), loss, step_at, _ENOUGH)[0]
 
 
 def _error_if_calibrated(p_right: np.ndarray, trials: np.ndarray) -> float:
@@ -181,7 +228,7 @@ def _error_if_calibrated(p_right: np.ndarray, trials: np.ndarray) -> float:
     random = np.random.default_rng(0)
     _, place = np.unique(trials, return_inverse=True)
     draws = random.random((_CALIBRATED_DRAWS, place.max() + 1))
-    return float(np.mean([calibration_error(p_right, drawn[place] < p_right) for drawn in draws]))
+    return float(calibration_error(p_right, draws[:, place] < p_right).mean())
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -207,7 +254,7 @@ def reliability(p_right: ArrayLike, choices: ArrayLike) -> np.ndarray:
         Shape (occupied bins, 3): mean P(right), proportion of right choices, number of trials.
     """
     p_right, choices = np.asarray(p_right), np.asarray(choices)
-    bins = np.minimum((p_right * _BINS).astype(int), _BINS - 1)
+    bins = _bins(p_right)
     return np.array(
         [
             (p_right[bins == one].mean(), choices[bins == one].mean(), (bins == one).sum())
@@ -216,7 +263,25 @@ def reliability(p_right: ArrayLike, choices: ArrayLike) -> np.ndarray:
     )
 
 
-def calibration_error(p_right: np.ndarray, choices: np.ndarray) -> float:
-    """Return the expected calibration error: the bins' |predicted − observed|, weighted by their trials."""
-    predicted, observed, count = reliability(p_right, choices).T
-    return float(np.average(np.abs(predicted - observed), weights=count))
+def calibration_error(p_right: np.ndarray, choices: np.ndarray) -> np.ndarray:
+    """Return the expected calibration error: the bins' |predicted − observed|, weighted by their trials.
+
+    Parameters
+    ----------
+    p_right
+        Predicted P(right), shape (predictions,).
+    choices
+        0 = left, 1 = right, shape (predictions,) or (sets of choices, predictions).
+
+    Returns
+    -------
+    ndarray
+        Of each set of choices, shape () or (sets,).
+    """
+    members = np.equal.outer(_bins(p_right), np.arange(_BINS)).astype(float)
+    return np.abs((p_right - choices) @ members).sum(-1) / len(p_right)
+
+
+def _bins(p_right: np.ndarray) -> np.ndarray:
+    """Return in which tenth each P(right) is."""
+    return np.minimum((p_right * _BINS).astype(int), _BINS - 1)

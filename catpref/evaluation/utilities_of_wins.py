@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.sparse.linalg import splu
+from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
 from scipy.special import expit
 
 _MOST_STEPS = 1000
@@ -55,10 +55,10 @@ def fit(
     """
     squares: Any = design.T @ design
     parameters = squares.shape[0]
-    bound = splu(sparse.csc_matrix(squares / 4 + sparse.eye_array(parameters)))
+    bound = cho_factor(squares.toarray() / 4 + np.eye(parameters))  # factors of sparse ones are hardly sparse
     found = np.zeros((parameters, choices.shape[1])) + (0.0 if start is None else start)
     for _ in range(_MOST_STEPS):
-        step = bound.solve(design.T @ (weights * (choices - expit(design @ found))) - found)
+        step = cho_solve(bound, design.T @ (weights * (choices - expit(design @ found))) - found)
         found += step
         if np.abs(step).max() < enough:
             break
@@ -91,12 +91,12 @@ def image_table(pairs: np.ndarray, choices: np.ndarray, images: int) -> pd.DataF
     design = design_of(np.searchsorted(shown, pairs), len(shown))
     found = fit(design, choices[:, None])
     p_right = expit(design @ found)
-    information = design.T @ sparse.csr_array(design * (p_right * (1 - p_right)))
-    precision = sparse.csc_matrix(information + sparse.eye_array(len(found)))
-    covariance = splu(precision).solve(np.eye(len(found)))[:-1, :-1]
-    centred = covariance - covariance.mean(0)
-    centred -= centred.mean(1, keepdims=True)
+    information: Any = design.T @ sparse.csr_array(design * (p_right * (1 - p_right)))
+    factor = cholesky(information.toarray() + np.eye(len(found)), lower=True, check_finite=False)
+    # The covariance is this, transposed, times itself; only its diagonal is needed, of utilities less their mean.
+    root = solve_triangular(factor, np.eye(len(found)), lower=True, check_finite=False)[:, :-1]
+    variances = np.square(root - root.mean(1, keepdims=True)).sum(0)
     utility, error = np.full((2, images), np.nan)
     utility[shown] = found[:-1, 0] - found[:-1].mean()
-    error[shown] = np.sqrt(centred.diagonal())
+    error[shown] = np.sqrt(variances)
     return pd.DataFrame({"wins": wins, "trials": trials, "bradley_terry": utility, "bradley_terry_se": error})

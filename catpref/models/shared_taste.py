@@ -2,8 +2,8 @@
 
 u_p(x) = shared(x) + personal_p(x), each linear in the embedding plus an image effect. Both are Gaussian processes
 over the same inner products, with four variances (shared, personal, and the image effects of each), that of the side
-biases, and the part that late stages have beside layers, found by marginal likelihood for all people together. Someone with few trials is predicted from what is
-shared, and departs from it as fast as their own choices say.
+biases, and the part that late stages have beside layers, found by marginal likelihood for all people together.
+Someone with few trials is predicted from what is shared, and departs from it as fast as their own choices say.
 
 A person's trials see the shared utilities of the images through the noise of that person's own departure. With each
 person's part integrated out in closed form, what remains are matrices of one person's trials, and one of the images:
@@ -385,7 +385,7 @@ def _most_likely(
     sd = np.append(np.full(5, _SD), _ODDS_SD)[: len(usual)]
 
     def variances(point: np.ndarray) -> Variances:
-        return Variances(*np.exp(point[:5]).tolist(), float(expit(point[5])) if both else late)
+        return Variances(*np.exp(point[:5]).tolist(), late=float(expit(point[5])) if both else late)
 
     def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
         given = variances(point)

@@ -99,10 +99,11 @@ def of_observers(analysis: Analysis) -> str:
             f"lapse rate {with_interval(seen.lapse, seen.lapse_ci95, '.3f')}"
         )
     assert several is not None
-    part, low, high = (100 * each for each in (several.shared_fraction, *several.shared_fraction_ci95))
+    low, high = several.shared_fraction_ci95
     return (
-        f"{len(several.table)} participants: {part:.0f}% ({low:.0f} to {high:.0f}) of the variance of taste is "
-        f"shared; two of them agree with r = {several.agreement:.2f}"
+        f"{len(several.table)} participants: {100 * several.shared_fraction:.0f}% "
+        f"({100 * low:.0f} to {100 * high:.0f}) of the variance of taste is shared; "
+        f"two of them agree with r = {several.agreement:.2f}"
     )
 
 

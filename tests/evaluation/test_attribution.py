@@ -13,24 +13,26 @@ from catpref.models.interface import Data, Images
 from catpref.models.learned import learn
 from catpref.models.utility import Utility
 from catpref.perception.backbones import load_backbone
-from catpref.perception.embeddings import DEFAULT, blocks, embed
+from catpref.perception.embeddings import DEFAULT, blocks, embed, layout
 from catpref.stimuli import catface
 
 TYPICAL = {name: (low + high) / 2 for name, (low, high) in catface.PARAMETERS.items()}
 FACES = 40
+GRID = "grid8"  # all of which has a place
+LAYOUT = layout(load_backbone(), GRID)
 
 
 @pytest.fixture(scope="module")
 def embeddings() -> np.ndarray:
     paths = sorted(faces().glob("*.png"))[:FACES]
-    return embed(paths, load_backbone(), cache_folder=cache_home() / "catpref")
+    return embed(paths, load_backbone(), GRID, cache_folder=cache_home() / "catpref")
 
 
 def fitted(embeddings: np.ndarray, worth: np.ndarray) -> Utility:
     pairs = all_pairs(FACES)
     noise = np.random.default_rng(0).logistic(size=len(pairs))
     choices = (worth[pairs[:, 1]] - worth[pairs[:, 0]] > noise).astype(int)
-    return utility.fit(embeddings, pairs, choices, blocks(load_backbone(), DEFAULT))
+    return utility.fit(embeddings, pairs, choices, blocks(load_backbone(), GRID))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def model(embeddings: np.ndarray) -> Utility:
 
 
 def test_the_contributions_add_up_to_the_utility(model: Utility, embeddings: np.ndarray) -> None:
-    brought = contributions(model, embeddings, DEFAULT)
+    brought = contributions(model, embeddings, LAYOUT)
     assert brought.shape == (FACES, 8, 8)
     carried = dataclasses.replace(model, known=model.known + 1, gain=1.0).utilities(embeddings)[0]
     np.testing.assert_allclose(brought.sum((1, 2)), carried, atol=1e-3)
@@ -58,13 +60,13 @@ def test_what_one_parameter_changes_is_found_in_its_place(
     """An observer who looks at one thing only; then two faces that differ in nothing else."""
     values = read_parameters(faces()).sort_index()[parameter].to_numpy()[:FACES]
     model = fitted(embeddings, 2 * (values - values.mean()) / values.std())
-    assert shares(contributions(model, embeddings, DEFAULT))[rows, columns].sum() > 0.75
+    assert shares(contributions(model, embeddings, LAYOUT))[rows, columns].sum() > 0.75
     low, high = catface.PARAMETERS[parameter]
     few, much = (catface.draw(TYPICAL | {parameter: low + part * (high - low)}) for part in (0.1, 0.9))
     few.save(tmp_path / "few.png")
     much.save(tmp_path / "much.png")
-    both = embed([tmp_path / "few.png", tmp_path / "much.png"], load_backbone())
-    brought = contributions(model, both, DEFAULT)
+    both = embed([tmp_path / "few.png", tmp_path / "much.png"], load_backbone(), GRID)
+    brought = contributions(model, both, LAYOUT)
     change = brought[1] - brought[0]
     assert change.sum() > 1.5
     assert change[rows, columns].sum() > 0.75 * change.sum()
@@ -93,7 +95,7 @@ def test_contributions_are_those_of_the_utility(session: Callable[..., Data]) ->
     data = session(true_utilities()[:FACES], 0)
     learned = learn(data.kernels, data.choices, np.arange(300))
     ours = _contributions_of([learned], data)[0]
-    theirs = contributions(utility.project(learned, data.embeddings), data.embeddings, DEFAULT)
+    theirs = contributions(utility.project(learned, data.embeddings), data.embeddings, data.images.layout)
     np.testing.assert_allclose(ours, theirs.reshape(FACES, -1), atol=1e-4)
 
 

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
 from catpref.evaluation.sampling import Sampling
-from catpref.evaluation.scores import Scores, calibration_error, holm, reliability
+from catpref.evaluation.scores import Scores, areas, calibration_error, holm, lines, reliability
 from catpref.evaluation.scores import score as score_with
 
 DISJOINT = np.arange(40).reshape(-1, 2)
@@ -105,3 +107,25 @@ def test_calibration_is_that_of_the_observer_who_answered() -> None:
 def test_p_values_are_corrected_for_their_number() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0] and holm([]) == []
+
+
+@pytest.mark.parametrize("decimals", [1, 12])
+def test_areas_of_all_weightings_are_those_of_scikit_learn(decimals: int) -> None:
+    random = np.random.default_rng(0)
+    p_right, choices = random.random(80).round(decimals), random.integers(0, 2, 80)
+    weights = random.integers(0, 4, (12, 80))
+    ours = areas(p_right, choices, weights)
+    for one, area in zip(weights, ours, strict=True):
+        assert area == pytest.approx(roc_auc_score(choices, p_right, sample_weight=one), abs=1e-12)
+    assert np.isnan(areas(p_right, np.ones(80, int), weights)).all()
+
+
+def test_lines_of_all_weightings_are_those_of_scikit_learn() -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(size=200)
+    choices = (random.random(200) < expit(0.7 * logits + 0.3)).astype(int)
+    weights = random.integers(0, 4, (12, 200)).astype(float)
+    ours = lines(logits, choices, weights, np.zeros((1, 2)))
+    for one, (slope, intercept) in zip(weights, ours, strict=True):
+        known = LogisticRegression(C=1e4, tol=1e-10).fit(logits[:, None], choices, one)
+        assert (slope, intercept) == pytest.approx((known.coef_[0, 0], known.intercept_[0]), abs=1e-4)

@@ -26,6 +26,7 @@ from torchvision import models
 from catpref.errors import BadInput
 from catpref.models import siamese_cnn, store, study_cnn, utility
 from catpref.perception.backbones import load_backbone
+from catpref.perception.embeddings import Layout
 from catpref.predict import main
 
 pytestmark = pytest.mark.timeout(120)
@@ -43,13 +44,14 @@ def write_model(folder: Path, backbone: Any, embedding: str, grid: int) -> None:
     """Write what a fit would, of models that have learned from noise."""
     rng = np.random.default_rng(0)
     channels = sum(map(len, backbone.channel_weights))
-    looks = rng.random((12, channels * grid**2)).astype(np.float16)
+    made_up = Layout(channels, grid, 0)
+    looks = rng.random((12, made_up.dimensions)).astype(np.float16)
     pairs = np.array([rng.choice(12, 2, replace=False) for _ in range(24)])
     learned = utility.fit(looks, pairs, np.arange(24) % 2)
     torch.manual_seed(0)
-    networks = [siamese_cnn._Network(8, grid, mirror=True) for _ in range(2)]
+    networks = [siamese_cnn._Network(8, made_up, mirror=True) for _ in range(2)]
     mixing = rng.random((channels, 8)).astype(np.float32)
-    siamese = siamese_cnn.SiameseCNN(learned.centre, learned.scale, mixing, networks, 1.2, 0, [])
+    siamese = siamese_cnn.SiameseCNN(learned.centre, learned.scale, mixing, networks, 1.2, made_up, 0, [])
     study = study_cnn.StudyCNN(study_cnn.build(32).eval(), [])
     predictors = {"utility": learned, "siamese_cnn": siamese, "study_cnn": study}
     store.save(store.FittedModels(backbone, embedding, 32, None, predictors), folder)

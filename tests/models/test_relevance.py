@@ -5,11 +5,17 @@ from scipy.stats import multivariate_normal
 from support import all_pairs
 
 from catpref.models import relevance
+from catpref.perception.embeddings import Blocks
 
 
 def grams_of(known: np.ndarray, blocks: int, effects: np.ndarray) -> np.ndarray:
     parts = np.split(known, blocks, axis=1)
     return np.array([*(part @ part.T / part.shape[1] for part in parts), effects @ effects.T])
+
+
+def independent(blocks: int) -> relevance.Prior:
+    """Return a prior under which each block is a layer of its own."""
+    return relevance.prior_of(Blocks(np.zeros(0, int), np.eye(blocks), ("layer",) * blocks))
 
 
 @pytest.mark.parametrize("by_images", [True, False])
@@ -23,7 +29,7 @@ def test_the_block_that_matters_gets_the_variance(by_images: bool) -> None:
     images = np.eye(40) if by_images else differences
     grams = grams_of(images @ known, 10, images)
     incidence = differences if by_images else np.eye(len(pairs))
-    variances, effect = relevance.block_variances(grams, np.eye(10), incidence, choices)
+    variances, effect = relevance.block_variances(grams, independent(10), incidence, choices)
     assert 0 < effect < variances[2]
     assert variances.shape == (10,) and (variances > 0).all()
     assert variances[2] > 10 * np.delete(variances, 2).max()
@@ -37,7 +43,7 @@ def test_extreme_answers_give_finite_variances(choices: np.ndarray) -> None:
     pairs = all_pairs(10)
     incidence = np.eye(10)[pairs[:, 1]] - np.eye(10)[pairs[:, 0]]
     for grams in (grams_of(known, 2, np.eye(10)), np.zeros((3, 10, 10))):
-        variances, effect = relevance.block_variances(grams, np.eye(2), incidence, choices.astype(int))
+        variances, effect = relevance.block_variances(grams, independent(2), incidence, choices.astype(int))
         assert np.isfinite([*variances, effect]).all() and (variances > 0).all() and effect > 0
 
 
@@ -72,5 +78,5 @@ def test_what_no_block_carries_is_an_effect_of_the_image() -> None:
     differences = np.eye(40)[pairs[:, 1]] - np.eye(40)[pairs[:, 0]]
     choices = (random.random(len(pairs)) < expit(differences @ random.normal(0, 1.5, 40))).astype(int)
     grams = grams_of(random.normal(size=(40, 6)), 2, np.eye(40))
-    variances, effect = relevance.block_variances(grams, np.eye(2), differences, choices)
+    variances, effect = relevance.block_variances(grams, independent(2), differences, choices)
     assert effect > 5 * variances.sum()

@@ -42,7 +42,7 @@ def learned(data: tuple[np.ndarray, np.ndarray, np.ndarray], variances: Variance
 
 
 def test_the_mode_is_that_of_one_covariance_of_all_trials() -> None:
-    who, pairs, choices = data = planted(4, 25, 1.0, 1.0, seed=2)
+    who, _, choices = data = planted(4, 25, 1.0, 1.0, seed=2)
     given = Variances(0.8, 0.5, 0.2, 0.3, 0.4, late=0.0)
     people = learned(data, given)
     incidence = right_minus_left(np.eye(len(people.gram)), people.kernels.pairs)

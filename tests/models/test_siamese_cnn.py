@@ -8,8 +8,10 @@ from support import all_pairs
 
 from catpref.models import siamese_cnn, utility
 from catpref.models.siamese_cnn import SiameseCNN
+from catpref.perception.embeddings import Layout
 
 GRID, CHANNELS, IMAGES, SHOWN = 4, 6, 60, 40
+LAYOUT = Layout(CHANNELS, GRID, 0)
 
 
 def planted(seed: int = 0, side_bias: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -29,7 +31,7 @@ def trained(seed: int = 0, mirror: bool = True, side_bias: float = 0.0) -> Siame
     start = utility.fit(looks, pairs[train], choices[train])
     new = (pairs >= SHOWN).all(1)
     test = pairs[new], choices[new]
-    return siamese_cnn.fit(looks, pairs[train], choices[train], start, GRID, test, seed, mirror=mirror)
+    return siamese_cnn.fit(looks, pairs[train], choices[train], start, LAYOUT, test, seed, mirror=mirror)
 
 
 @functools.cache
@@ -70,7 +72,8 @@ def test_the_trunk_learns_what_no_line_can(monkeypatch: pytest.MonkeyPatch) -> N
     train, test = (pairs < 200).all(1), (pairs >= 200).all(1)
     start = utility.fit(flat, pairs[train], choices[train])
     followed = pairs[test], choices[test]
-    history = siamese_cnn.fit(flat, pairs[train], choices[train], start, GRID, followed).history
+    seen = Layout(2, GRID, 0)
+    history = siamese_cnn.fit(flat, pairs[train], choices[train], start, seen, followed).history
     assert len(history) > 1, "the inner folds found that training helps"
     first, last = history[0].test_accuracy, history[-1].test_accuracy
     assert first is not None and last is not None and last > first + 0.1
@@ -78,23 +81,23 @@ def test_the_trunk_learns_what_no_line_can(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_mirror_image_is_as_good_where_it_is_asked_for() -> None:
     components = torch.randn(5, 3, GRID, GRID)
-    network = siamese_cnn._Network(3, GRID, mirror=True)
+    network = siamese_cnn._Network(3, Layout(3, GRID, 4), mirror=True)
     torch.nn.init.normal_(network.trunk[-1].weight)  # type: ignore[arg-type]
     flipped = components.flip(3)
     assert not torch.allclose(network.trunk(components), network.trunk(flipped))
-    both = network.look(components) - network.shortcut(components.flatten(1))[:, 0]
-    mirrored = network.look(flipped) - network.shortcut(flipped.flatten(1))[:, 0]
+    averages = torch.randn(5, 4)
+    seen = [torch.cat([each.flatten(1), averages], dim=1) for each in (components, flipped)]
+    both, mirrored = (network.look(each) - network.shortcut(each)[:, 0] for each in seen)
     torch.testing.assert_close(both, mirrored)
     assert not trained(mirror=False).networks[0].mirror
 
 
 def test_what_is_saved_is_restored() -> None:
     looks, pairs, _, _ = planted()
-    channels, grid = len(model().mixing), round((looks.shape[1] / len(model().mixing)) ** 0.5)
-    restored = siamese_cnn.restore(model().tensors(), channels, grid)
+    restored = siamese_cnn.restore(model().tensors(), model().layout)
     np.testing.assert_allclose(restored.p_right(looks, pairs), model().p_right(looks, pairs), atol=1e-6)
     with pytest.raises(ValueError, match="mixing is missing"):
-        siamese_cnn.restore({"centre": model().centre}, channels, grid)
+        siamese_cnn.restore({"centre": model().centre}, model().layout)
 
 
 def test_the_seed_decides() -> None:
@@ -106,6 +109,6 @@ def test_too_few_images_to_leave_any_out_train_no_trunk() -> None:
     looks, pairs, choices, _ = planted()
     few = (pairs < 4).all(1)
     start = utility.fit(looks, pairs[few], choices[few])
-    tiny = siamese_cnn.fit(looks, pairs[few], choices[few], start, GRID)
+    tiny = siamese_cnn.fit(looks, pairs[few], choices[few], start, LAYOUT)
     assert tiny.epochs == 0 and tiny.gain == 1.0
     assert np.isfinite(tiny.p_right(looks, pairs)).all()

@@ -170,7 +170,7 @@ def test_blocks_that_matter_are_told_from_those_that_do_not() -> None:
     worth = known[:, :6] @ np.linspace(-1.5, 1.5, 6)
     pairs = all_pairs(60)[::4]
     choices = answers(pairs, worth, 0)
-    parts = Blocks(np.repeat(np.arange(20), 6), np.eye(20))
+    parts = Blocks(np.repeat(np.arange(20), 6), np.eye(20), ("layer",) * 20)
     models = [utility.fit(known, pairs, choices, each) for each in (parts, None)]
     slopes = [
         np.abs(model.weights / model.scale) for model in models
@@ -183,7 +183,7 @@ def test_blocks_that_matter_are_told_from_those_that_do_not() -> None:
 def test_identical_pictures_are_all_the_same(grouped: bool) -> None:
     known = np.repeat(np.random.default_rng(0).normal(size=(1, 50)).astype(np.float16), 12, axis=0)
     pairs = all_pairs(12)
-    parts = Blocks(np.repeat([0, 1], 25), np.eye(2)) if grouped else None
+    parts = Blocks(np.repeat([0, 1], 25), np.eye(2), ("layer",) * 2) if grouped else None
     model = utility.fit(known, pairs, np.arange(len(pairs)) % 2, parts)
     learned, sd = model.utilities(known)
     np.testing.assert_allclose(learned, 0, atol=1e-6)
@@ -224,7 +224,7 @@ def test_what_was_learned_predicts_as_the_model_that_is_saved(images: int) -> No
     pairs = all_pairs(30) if images == 30 else np.arange(200).reshape(-1, 2)
     choices = answers(pairs, worth, 0, 0.5)
     train, test = np.split(np.random.default_rng(0).permutation(len(pairs)), [80])
-    parts = Blocks(np.repeat([0, 1], 4), np.eye(2))
+    parts = Blocks(np.repeat([0, 1], 4), np.eye(2), ("layer",) * 2)
     learned = utility.learn(kernels_of(known, pairs, parts), choices, train)
     saved = utility.project(learned, known)
     for side_bias in (True, False):
@@ -259,7 +259,9 @@ def test_what_hardly_varied_in_training_does_not_make_unsure() -> None:
     known, worth = made_up(images=40)
     flat = np.hstack([known, np.full((40, 8), 0.5, np.float32)])
     pairs = all_pairs(40)
-    model = utility.fit(flat, pairs, answers(pairs, worth, 0), Blocks(np.repeat([0, 1], 8), np.eye(2)))
+    model = utility.fit(
+        flat, pairs, answers(pairs, worth, 0), Blocks(np.repeat([0, 1], 8), np.eye(2), ("layer",) * 2)
+    )
     noise = np.random.default_rng(0).normal(0, 0.01, (40, 8)).astype(np.float32)
     again = np.hstack([known, 0.5 + noise])
     mean, sd = model.utilities(flat)

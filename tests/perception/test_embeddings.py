@@ -1,8 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from efficientnet_lite_pytorch import EfficientNet
+from efficientnet_lite_pytorch.utils import get_model_params
 from networks_support import random_trunk, save_trunk
 from PIL import Image
 from support import faces
@@ -10,7 +13,9 @@ from support import faces
 from catpref.errors import BadInput
 from catpref.perception import embeddings
 from catpref.perception.backbones import Backbone, load_backbone
-from catpref.perception.embeddings import GRIDS, blocks, embed, image_tensor
+from catpref.perception.efficientnet import EfficientNetLite
+from catpref.perception.embeddings import GRIDS, blocks, embed, image_tensor, layout
+from catpref.perception.late_stages import NETWORKS, WIDTHS
 
 CHANNELS = 64 + 128 + 256 + 384 + 384 + 512 + 512
 
@@ -56,7 +61,7 @@ def entries(cache: Path) -> list[Path]:
 def test_an_embedding_is_the_mean_of_the_features_over_the_cells(
     backbone: Backbone, images: list[Path], computed: np.ndarray
 ) -> None:
-    assert computed.shape == (3, CHANNELS * 64) and computed.dtype == np.float16
+    assert computed.shape == (3, CHANNELS * 64 + sum(WIDTHS)) and computed.dtype == np.float16
     first = backbone.features(image_tensor(images[1], 512)[None])[0][0].numpy()
     assert first.shape[0] == 64
     # A cell of a feature map whose side is no multiple of 8 ends where the next one begins, or shares a pixel.
@@ -69,7 +74,36 @@ def test_an_embedding_is_the_mean_of_the_features_over_the_cells(
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_every_grid_has_its_dimensions(backbone: Backbone, images: list[Path], name: str) -> None:
-    assert embed(images[:1], backbone, name).shape == (1, CHANNELS * GRIDS[name] ** 2)
+    averages = sum(WIDTHS) if name.endswith("late") else 0
+    assert embed(images[:1], backbone, name).shape == (1, CHANNELS * GRIDS[name] ** 2 + averages)
+    assert layout(backbone, name).dimensions == CHANNELS * GRIDS[name] ** 2 + averages
+
+
+def test_late_stages_are_averaged_over_the_image(images: list[Path], computed: np.ndarray) -> None:
+    start = CHANNELS * 64
+    for network in NETWORKS:
+        own = EfficientNetLite(torch.load(network.weights.path()), network.width, network.depth).eval()
+        with torch.inference_mode():
+            stages = own.late_layers(image_tensor(images[1], network.size)[None])
+        wanted = torch.cat([stage.mean((2, 3)) for stage in stages], dim=1)[0].numpy()
+        ours = computed[1, start : start + len(wanted)]
+        np.testing.assert_allclose(ours, wanted, rtol=2e-3, atol=1e-3)
+        start += len(wanted)
+    assert start == computed.shape[1]
+
+
+def test_late_stages_are_those_of_the_reference() -> None:
+    """The head's activations, from which the reference's own class scores follow."""
+    for name, network in zip(("efficientnet-lite0", "efficientnet-lite2"), NETWORKS, strict=True):
+        state = torch.load(network.weights.path())
+        reference = EfficientNet(*get_model_params(name, None)).eval()
+        reference.load_state_dict(state)
+        batch = torch.rand(2, 3, network.size, network.size, generator=torch.manual_seed(0)) * 2 - 1
+        own = EfficientNetLite(state, network.width, network.depth).eval()
+        with torch.inference_mode():
+            wanted = reference.extract_features((batch * 127.5 + 0.5) / 128)
+            ours = own.late_layers(batch)[-1]
+        assert (ours - wanted).abs().max() < 1e-4 * wanted.abs().max()
 
 
 def test_an_embedding_does_not_depend_on_the_others(
@@ -145,8 +179,19 @@ def test_what_is_kept_is_told_apart_by_weights_and_embedding(
 @pytest.mark.parametrize("name", GRIDS)
 def test_blocks_are_layers_and_regions_with_their_mirror_images(backbone: Backbone, name: str) -> None:
     parts, grid = blocks(backbone, name), GRIDS[name]
-    assert parts.of_dimension.shape == (CHANNELS * grid**2,)
     regions = {8: 8, 4: 8, 1: 1}[grid]
+    if name.endswith("late"):
+        late = parts.of_dimension[CHANNELS * grid**2 :]
+        assert np.bincount(late)[7 * regions :].tolist() == list(WIDTHS)
+        assert (parts.factors[late, 7 + regions :].sum(1) == 1).all() and not parts.factors[
+            late, : 7 + regions
+        ].any()
+        assert parts.of_late.sum() == len(WIDTHS)
+        on_grid = slice(7 * regions), slice(7 + regions)
+        parts = replace(
+            parts, of_dimension=parts.of_dimension[: CHANNELS * grid**2], factors=parts.factors[on_grid]
+        )
+    assert parts.of_dimension.shape == (CHANNELS * grid**2,)
     assert parts.factors.shape == (7 * regions, 7 + regions)
     assert (parts.factors.sum(1) == 2).all() and len(np.unique(parts.factors, axis=0)) == 7 * regions
     assert set(parts.of_dimension) == set(range(7 * regions))

