@@ -14,8 +14,9 @@ from catpref.errors import BadInput
 from catpref.version import __version__
 
 if TYPE_CHECKING:
+    from catpref.learning import learn, load, read_session
     from catpref.sessions.session import Session
-    from catpref.taste import Taste, learn, load, read_session
+    from catpref.taste import Taste
 
 begin()
 
@@ -23,7 +24,8 @@ __all__ = ["BadInput", "Session", "Taste", "__version__", "learn", "load", "read
 
 _LATER = {
     "Session": "catpref.sessions.session",
-    **dict.fromkeys(("Taste", "learn", "load", "read_session"), "catpref.taste"),
+    "Taste": "catpref.taste",
+    **dict.fromkeys(("learn", "load", "read_session"), "catpref.learning"),
 }
 
 

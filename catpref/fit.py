@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from catpref._io.outputs import output_folder
 from catpref.command_line import Parser, add_network_options, log_to_terminal, positive, run
 from catpref.errors import BadInput
+from catpref.learning import learn
 from catpref.models import registry
 from catpref.perception.backbones import DEFAULT, NAMES
 from catpref.report import page
 from catpref.sessions.session import read_sessions
-from catpref.taste import learn
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -52,7 +52,7 @@ def _parser() -> Parser:
     parser.add_argument("--weights")
     parser.add_argument(
         "--embedding", metavar="NAME",
-        help="grid8 (default), grid4 or global for utility and siamese_cnn; "
+        help="grid8+late (default), grid8, grid4 or global for utility and siamese_cnn; "
         "mean-map (default) or layer-1-map … for study_cnn",
     )  # fmt: skip
     parser.add_argument(

@@ -8,7 +8,7 @@ import pandas as pd
 
 from catpref._io.outputs import output_file
 from catpref.command_line import Parser, add_network_options, run, warn_on_terminal
-from catpref.taste import load
+from catpref.learning import load
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from support import cache_home, call, hurry, small_study, use_own_cache
 
 import catpref
-from catpref import fit, taste
+from catpref import fit, learning, taste
 from catpref.evaluation.analysis import Analysis
 
 
@@ -41,12 +41,13 @@ def test_the_examples_of_every_public_name_run(
     monkeypatch.chdir(folder)
     found = [
         example
+        for module in (taste, learning)
         for example in doctest.DocTestFinder().find(
-            taste, globs={"catpref": catpref, "pd": pd, "taste": learned}
+            module, globs={"catpref": catpref, "pd": pd, "taste": learned}
         )
         if example.examples
     ]
-    ran = {example.name.removeprefix("catpref.taste.") for example in found}
+    ran = {example.name.removeprefix("catpref.taste.").removeprefix("catpref.learning.") for example in found}
     public = {name for name in vars(catpref.Taste) if not name.startswith("_")} - {"write"}
     assert ran == {"read_session", "learn", "load", *(f"Taste.{name}" for name in public)}
     runner = doctest.DocTestRunner()

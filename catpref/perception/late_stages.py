@@ -1,7 +1,7 @@
 """What late stages of two small networks see in a whole image: features averaged over its area.
 
-The tastes of single people are told better by these than by the early layers that perceptual distance is made of; see
-docs/explanation/features.md. The networks are EfficientNet-Lite0 and Lite2, each at the size it was trained with.
+The tastes of single people are told better by these than by the early layers that perceptual distance is made of. The
+networks are EfficientNet-Lite0 and Lite2, each at the size it was trained with.
 """
 
 import threading
