@@ -280,7 +280,7 @@ class Taste:
         """Warn where the model was not shown to be better than chance; be silent where that is unknown."""
         if self._fitted.better_than_chance is False:
             _LOG.warning(
-                "the model was not shown to predict this person's choices better than chance; "
+                "the model was not shown to predict choices better than chance; "
                 "what it says may mean nothing"
             )
 
@@ -353,6 +353,7 @@ class Taste:
         if self.analysis is not None and self.analysis.observers is not None:
             columns = ["participant", *ranking.columns]
             ranking = pd.concat([ranking.assign(participant=""), self.analysis.observers.rankings])[columns]
+            ranking = ranking.astype({"wins": "Int64", "trials": "Int64"})  # of the shared rows alone
         ranking.to_csv(folder / _RANKING, index=False)
         if observers is not None:
             observers.to_csv(folder / _OBSERVERS, index=False)

@@ -16,7 +16,7 @@ from catpref.predict import main
 
 QUICK = ("--folds", "3", "--map-size", "32")
 WARNING = (
-    "catpref: the model was not shown to predict this person's choices better than chance; "
+    "catpref: the model was not shown to predict choices better than chance; "
     "what it says may mean nothing\n"
 )  # of sixteen images only
 
