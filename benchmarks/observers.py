@@ -28,8 +28,8 @@ from catpref.models import population, shared_taste, utility
 from catpref.models.interface import Data, Images
 from catpref.models.kernels import Kernels, kernels_of
 from catpref.models.learned import gain_of
+from catpref.models.people import Variances
 from catpref.models.ridge import RIDGE
-from catpref.models.shared_taste import Variances
 from catpref.perception.backbones import DEFAULT, load_backbone
 from catpref.perception.embeddings import DEFAULT as EMBEDDING
 from catpref.perception.embeddings import Blocks, blocks

@@ -9,11 +9,12 @@ import pandas as pd
 from catpref._io.cache import default_folder
 from catpref._io.devices import choose_device
 from catpref.errors import BadInput
-from catpref.evaluation.analysis import Options, analyse
+from catpref.evaluation.analysis import Analysis, Options, analyse
 from catpref.evaluation.several import analyse_several, has_several
 from catpref.models import registry, store
 from catpref.models.store import FittedModels
 from catpref.perception import backbones
+from catpref.perception.backbones import Backbone
 from catpref.sessions.session import Session, read_sessions
 from catpref.taste import AnyPath, Taste
 
@@ -117,15 +118,7 @@ def learn(
     device = choose_device(device)
     network = backbones.load_backbone(str(backbone), _path(weights), device)
     options = Options(models, embedding, map_size, split, folds, seed, device, _cache_folder(cache), pool)
-    if has_several(session) and not pool:
-        if models != list(registry.DEFAULT):
-            raise BadInput(
-                f"model={' '.join(models)}: is of one person, and the trials are of {session.participants}; "
-                "leave model= out, or take them for one person's with pool=True"
-            )
-        found = analyse_several(session, network, options)
-    else:
-        found = analyse(session, network, options)
+    found = _analysed(session, network, options)
     fitted = FittedModels(
         network, found.embedding, found.map_size, found.map_layer, found.predictors, found.better_than_chance
     )
@@ -163,6 +156,17 @@ def load(
     """
     fitted = store.load(Path(folder), choose_device(device), _path(weights), _path(backbone))
     return Taste(fitted, _cache_folder(cache), folder=Path(folder))
+
+
+def _analysed(session: Session, network: Backbone, options: Options) -> Analysis:
+    if not has_several(session) or options.pool:
+        return analyse(session, network, options)
+    if list(options.models) != list(registry.DEFAULT):
+        raise BadInput(
+            f"model={' '.join(options.models)}: is of one person, and the trials are of {session.participants}; "
+            "leave model= out, or take them for one person's with pool=True"
+        )
+    return analyse_several(session, network, options)
 
 
 def _path(path: AnyPath | None) -> Path | None:

@@ -280,8 +280,7 @@ class Taste:
         """Warn where the model was not shown to be better than chance; be silent where that is unknown."""
         if self._fitted.better_than_chance is False:
             _LOG.warning(
-                "the model was not shown to predict choices better than chance; "
-                "what it says may mean nothing"
+                "the model was not shown to predict choices better than chance; what it says may mean nothing"
             )
 
     def _far(self, name: str, images: Images) -> np.ndarray:

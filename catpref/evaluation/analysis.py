@@ -11,7 +11,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from catpref._io.progress import progress
-from catpref.design.splits import split
+from catpref.design.splits import Fold, split
 from catpref.errors import BadInput
 from catpref.evaluation import attribution, choice_model, reaction_times
 from catpref.evaluation.choice_model import Check
@@ -34,7 +34,7 @@ from catpref.models.interface import Data, Images, Model, map_name
 from catpref.models.learned import learned_from, with_lapses
 from catpref.models.psychometric import PsychometricFit
 from catpref.models.registry import MODELS
-from catpref.models.utility import project
+from catpref.models.utility import UTILITY, Utility, project
 from catpref.perception import low_level
 from catpref.perception.backbones import Backbone
 from catpref.perception.embeddings import DEFAULT, GRIDS
@@ -180,21 +180,8 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
     pictures = pictures_of(session, options.cache)
     session = pictures.merged  # to the models a picture is one image, whatever its names
     check_both_sides_chosen(session)
-    pairs = np.searchsorted(session.images, session.trials[["left_image", "right_image"]].to_numpy())
-    everything = np.arange(len(pairs))
-    repeats = max(1, min(_MOST_REPEATS, _ENOUGH_IMAGES // len(session.images)))
-    splits = [split(pairs, options.split, options.folds, options.seed + repeat) for repeat in range(repeats)]
-    training_trials = [len(train) for train, _ in splits[0]] + [len(pairs)]
-    images = images_of(session, backbone, options, training_trials)
-    data = Data(
-        images,
-        pairs,
-        session.trials["choice"].to_numpy(),
-        low_level.crop_sizes(session.stimuli, session.images),
-        seed=options.seed,
-        device=options.device,
-        shared=frozenset(train.tobytes() for train in (*(train for train, _ in splits[0]), everything)),
-    )
+    data, splits = _data(session, backbone, options)
+    images, pairs, everything = data.images, data.pairs, np.arange(len(data.pairs))
     chosen = _chosen(options, data)
 
     started = time.perf_counter()
@@ -217,15 +204,12 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
         if model.predictor is not None
     }
     curve = contributions = agreement = None
-    if "utility" in predictors:
-        of_utility = next(result for result in results if result.model == "utility")
-        curve = learn_from_fewer(MODELS["utility"], data, splits[:_CURVE_REPEATS], of_utility)
-        contributions = attribution.contributions(predictors["utility"], data.embeddings, images.layout)
+    if UTILITY.name in predictors:
+        of_utility = next(result for result in results if result.model == UTILITY.name)
+        curve = learn_from_fewer(UTILITY, data, splits[:_CURVE_REPEATS], of_utility)
+        contributions = attribution.contributions(predictors[UTILITY.name], data.embeddings, images.layout)
         agreement = attribution.agreement(data)
-        # Lapses make utilities look smaller; new images have their gain instead.
-        attentive = with_lapses(learned_from(data, everything), data.choices, observer.lapse)
-        known_utilities = project(attentive, data.embeddings).known_utilities
-        predictors["utility"] = replace(predictors["utility"], known_utilities=known_utilities)
+        predictors[UTILITY.name] = _attentive(predictors[UTILITY.name], data, observer.lapse)
     ranking = rank(session.images, images, predictors)
     alone = image_table(pairs, data.choices, len(session.images))
     ranking = ranking.join(alone.set_index(pd.Index(session.images)), on="image")
@@ -255,6 +239,30 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
         embed_seconds=embedded - started,
         fit_seconds=time.perf_counter() - embedded,
     )
+
+
+def _data(session: Session, backbone: Backbone, options: Options) -> tuple[Data, list[list[Fold]]]:
+    """Return what models read of a session, and the folds of each cross-validation."""
+    pairs = np.searchsorted(session.images, session.trials[["left_image", "right_image"]].to_numpy())
+    repeats = max(1, min(_MOST_REPEATS, _ENOUGH_IMAGES // len(session.images)))
+    splits = [split(pairs, options.split, options.folds, options.seed + repeat) for repeat in range(repeats)]
+    trained = [*(train for train, _ in splits[0]), np.arange(len(pairs))]
+    data = Data(
+        images_of(session, backbone, options, [len(train) for train in trained]),
+        pairs,
+        session.trials["choice"].to_numpy(),
+        low_level.crop_sizes(session.stimuli, session.images),
+        seed=options.seed,
+        device=options.device,
+        shared=frozenset(train.tobytes() for train in trained),
+    )
+    return data, splits
+
+
+def _attentive(model: Utility, data: Data, lapse: float) -> Utility:
+    """Take lapses into account in known utilities, which they make look smaller; new images have their gain."""
+    learned = with_lapses(learned_from(data, np.arange(len(data.pairs))), data.choices, lapse)
+    return replace(model, known_utilities=project(learned, data.embeddings).known_utilities)
 
 
 def ranking_model(predictors: Mapping[str, Any]) -> str | None:

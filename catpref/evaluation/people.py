@@ -10,8 +10,8 @@ from scipy.stats import binomtest
 
 from catpref.evaluation.noise_ceiling import without_embedding
 from catpref.evaluation.scores import hits_of
+from catpref.models.people import People
 from catpref.models.psychometric import PsychometricFit
-from catpref.models.shared_taste import People
 
 AT_RANDOM, AGAINST, PREFERS = "answers at random?", "against the others", "prefers the"
 """How the remarks on a participant begin."""

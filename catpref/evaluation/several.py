@@ -59,11 +59,10 @@ def analyse_several(session: Session, backbone: Backbone, options: Options) -> A
     ]
     people = calibrated(learn(data.kernels, who, data.choices, everything), results[0].gain)
     population = project(people, data.embeddings, data.participants)
-    predictors = {POPULATION.name: population}
-    held_out = {result.model: result.held_out for result in results}
-    observers = describe(people, data.participants, pairs, data.choices, held_out, session.images)
+    tables = {result.model: result.held_out for result in results}
+    observers = describe(people, data.participants, pairs, data.choices, tables, session.images)
     observers = replace(observers, rankings=pictures.with_every_name(observers.rankings))
-    ranking = rank(session.images, images, predictors)
+    ranking = rank(session.images, images, {POPULATION.name: population})
     alone = image_table(pairs, data.choices, len(session.images))
     ranking = ranking.join(alone.set_index(pd.Index(session.images)), on="image")
     contributions = attribution.contributions(population.shared, data.embeddings, images.layout)
@@ -88,7 +87,7 @@ def analyse_several(session: Session, backbone: Backbone, options: Options) -> A
         baselines=results[1:],
         predictions=predictions_of(results, pictures.session.trials),
         ranking=pictures.with_every_name(ranking),
-        predictors=predictors,
+        predictors={POPULATION.name: population},
         example=example_of(session, ranking, backbone, options.cache),
         embed_seconds=embedded - started,
         fit_seconds=time.perf_counter() - embedded,

@@ -5,6 +5,7 @@ blocks, without going back to the embeddings, which have a hundred thousand dime
 """
 
 from collections import deque
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -96,10 +97,9 @@ def kernels_of(
 ) -> Kernels:
     """Compute what learning needs of the images; see `catpref.models.utility.fit` for the parameters.
 
-    The items are the images shown, or, unless `of_images`, the trials, where these are fewer.
-
-    The embeddings are standardised over all images shown, which says nothing of any choice. Of many items, each
-    block's dimensions are added up with random signs into a few, which keeps inner products up to a little noise.
+    The items are the images shown, or, unless `of_images`, the trials, where these are fewer. The embeddings are
+    standardised over all images shown, which says nothing of any choice. Of many items, each block's dimensions are
+    added up with random signs into a few, which keeps inner products up to a little noise.
 
     References
     ----------
@@ -120,8 +120,7 @@ def kernels_of(
     centre, scale = np.empty((2, embeddings.shape[1]), np.float32)
     floors = torch.from_numpy(_least_sds(embeddings[:_ENOUGH_IMAGES].astype(np.float32), blocks))
     sizes = np.bincount(blocks.of_dimension, minlength=len(blocks.factors))
-    random = np.random.default_rng(0)
-    signs = torch.from_numpy(random.choice(np.array([-1, 1], np.float32), embeddings.shape[1]))
+    signs = _signs(embeddings.shape[1])
     of_blocks = _zeros(len(sizes), _HASHED if hashed else count, count)
     width = slice_width(len(embeddings))
 
@@ -151,11 +150,22 @@ def kernels_of(
     with workers() as pool:
         deque(pool.map(add_up, _runs(blocks.of_dimension)), maxlen=0)
         if hashed and storable:
-            features, of_blocks = of_blocks, _zeros(len(sizes), count, count)
-            deque(pool.map(lambda own, gram: torch.mm(own.T, own, out=gram), features, of_blocks), maxlen=0)
-    none = np.empty((0, 0, count), np.float32)
-    grams, features = (of_blocks.numpy(), none) if storable else (none, of_blocks.numpy())
+            of_blocks = _inner_products(of_blocks, pool)
+    kept, none = of_blocks.numpy(), np.empty((0, 0, count), np.float32)
+    grams, features = (kept, none) if storable else (none, kept)
     return Kernels(centre, scale, blocks, pairs, items, made_of, grams, features)
+
+
+def _signs(dimensions: int) -> Tensor:
+    """Draw a sign for each dimension, the same each time."""
+    return torch.from_numpy(np.random.default_rng(0).choice(np.array([-1, 1], np.float32), dimensions))
+
+
+def _inner_products(features: Tensor, pool: Executor) -> Tensor:
+    """Return the inner products of the items' features within each block, shape (blocks, items, items)."""
+    grams = _zeros(len(features), *features.shape[2:] * 2)
+    deque(pool.map(lambda own, gram: torch.mm(own.T, own, out=gram), features, grams), maxlen=0)
+    return grams
 
 
 def _least_sds(some: np.ndarray, blocks: Blocks) -> np.ndarray:
@@ -201,7 +211,7 @@ def leading_components(embeddings: np.ndarray, kernels: Kernels) -> np.ndarray:
     All dimensions are standardised and count alike. Of many images, the inner products are kept up to a little noise.
     """
     images, dimensions = embeddings.shape
-    signs = torch.from_numpy(np.random.default_rng(0).choice(np.array([-1, 1], np.float32), dimensions))
+    signs = _signs(dimensions)
     places = torch.arange(dimensions) % _HASHED
 
     def products(columns: slice, part: Tensor) -> Tensor:

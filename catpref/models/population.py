@@ -15,9 +15,11 @@ from catpref.models import stored
 from catpref.models.interface import Data, Images, Model
 from catpref.models.kernels import right_minus_left
 from catpref.models.learned import gain_of
-from catpref.models.shared_taste import People, alone, learn, shared_alone
+from catpref.models.people import People
+from catpref.models.shared_taste import alone, learn, shared_alone
 from catpref.models.standardised import by_slices
-from catpref.models.utility import Utility, write_as_weights
+from catpref.models.utility import Utility
+from catpref.models.written import write_as_weights
 
 _DIRECTIONS = 64  # of the shared posterior that are kept
 _NEWTON_STEPS = 30

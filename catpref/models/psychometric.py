@@ -124,14 +124,13 @@ def fit(
     flat = [node for row in found for node in row]
     side_bias, side_bias_ci95 = _side_bias(flat, weights)
     ceilings = _ceilings(flat, weights, followed, others)
-    low, high = np.quantile(ceilings, _TAILS)
     return PsychometricFit(
         side_bias=side_bias,
         side_bias_ci95=side_bias_ci95,
         lapse=lapse,
         lapse_ci95=lapse_ci95,
         noise_ceiling=float(ceilings.mean()),
-        noise_ceiling_ci95=(float(low), float(high)),
+        noise_ceiling_ci95=tuple(np.quantile(ceilings, _TAILS).tolist()),
         spread=float(np.sqrt(weights @ [node.variance for node in flat])),
     )
 

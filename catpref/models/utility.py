@@ -9,7 +9,6 @@ Known images have their effect; new ones have the uncertainty of theirs.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -22,15 +21,15 @@ from catpref.design.splits import split
 from catpref.errors import BadInput
 from catpref.models import laplace, stored
 from catpref.models.interface import Images, Model
-from catpref.models.kernels import Kernels, kernels_of, right_minus_left
+from catpref.models.kernels import kernels_of, right_minus_left
 from catpref.models.learned import Learned, gain_of, learn, learned_directions, learned_from, moderated
 from catpref.models.standardised import by_slices
+from catpref.models.written import digests, write_as_weights
 from catpref.perception.embeddings import Blocks
 
 _CALIBRATION_FOLDS = 5
 _CLEARLY = 1.1  # times as far: new images of the same kind are not, those of other kinds mostly more
 _ROUNDING = 1e-3  # of the shrinkage, which is a difference
-_LEAST_REST = 1e-4  # of a dimension's variance, once the image is left out that it mostly comes from
 
 
 @dataclass(frozen=True)
@@ -225,9 +224,9 @@ class Utility:
     def place_of(self, embeddings: np.ndarray) -> np.ndarray:
         """Return the place of each image among the training images, −1 for new ones, shape (images,)."""
         order = np.argsort(self.known)
-        digests = _digests(embeddings)
-        place = order[np.searchsorted(self.known, digests, sorter=order).clip(max=len(order) - 1)]
-        return np.where(self.known[place] == digests, place, -1)
+        own = digests(embeddings)
+        place = order[np.searchsorted(self.known, own, sorter=order).clip(max=len(order) - 1)]
+        return np.where(self.known[place] == own, place, -1)
 
 
 _TYPES: dict[str, Any] = {
@@ -235,14 +234,6 @@ _TYPES: dict[str, Any] = {
     "effect_directions": np.float16,
     "known": np.int64,
 }
-
-
-def _digests(embeddings: np.ndarray) -> np.ndarray:
-    """Return what tells embeddings apart: a hash of each, as int64."""
-    return np.array(
-        [int.from_bytes(blake2b(one.tobytes(), digest_size=8).digest(), signed=True) for one in embeddings],
-        np.int64,
-    )
 
 
 # The matrices are so small that two threads of a linear algebra library mostly wait for each other.
@@ -311,94 +302,6 @@ def project(learned: Learned, embeddings: np.ndarray) -> Utility:
     known_utilities = np.empty((2, len(written.known)))
     known_utilities[:, model.place_of(shown)] = model.utilities(shown)
     return replace(model, known_utilities=known_utilities)
-
-
-@dataclass(frozen=True)
-class Written:
-    """Combinations of a session's items, written as weights of the embedding's dimensions.
-
-    Attributes
-    ----------
-    scale
-        What centred dimensions are divided by, shape (dimensions,); see `Utility`.
-    weights
-        Of each combination, shape (dimensions, combinations).
-    known
-        Digests of the images, in order, shape (images,).
-    effects
-        What the combinations have of each of these images, told against the mean, shape (images, combinations).
-    farthest
-        See `Utility`.
-    """
-
-    scale: np.ndarray
-    weights: np.ndarray
-    known: np.ndarray
-    effects: np.ndarray
-    farthest: float
-
-
-def write_as_weights(
-    kernels: Kernels, variances: np.ndarray, onto: np.ndarray, embeddings: np.ndarray
-) -> Written:
-    """Write combinations of items as weights, so that images can be read that were not in the session.
-
-    Parameters
-    ----------
-    kernels
-        Of the session.
-    variances
-        Prior variance of each block, shape (blocks,).
-    onto
-        The combinations, shape (items, combinations).
-    embeddings
-        Of the session's images, shape (images, dimensions).
-    """
-    sizes = np.bincount(kernels.blocks.of_dimension, minlength=len(variances))
-    relevance = (variances / sizes)[kernels.blocks.of_dimension]
-    scale = (kernels.scale / np.sqrt(relevance)).astype(np.float32)
-    shown, indices = np.unique(kernels.images, return_inverse=True)
-    if len(onto) != len(shown):  # items are trials
-        left, right = indices.reshape(-1, 2).T
-        of_trials, onto = onto[1:], np.zeros((len(shown), onto.shape[1]))
-        np.add.at(onto, right, of_trials)
-        np.add.at(onto, left, -of_trials)
-    onto_images = torch.from_numpy(onto.astype(np.float32))
-    deviation = torch.from_numpy(np.sqrt(relevance).astype(np.float32))
-    projected = torch.empty(embeddings.shape[1], onto.shape[1])
-
-    def project_slice(columns: slice, part: Tensor) -> Tensor:
-        projected[columns] = part.T @ onto_images
-        return _left_out(part, deviation[columns]).sum(1)
-
-    if len(shown) < len(embeddings):
-        embeddings = embeddings[shown]
-    # Only differences of utilities mean anything: effects are told against their mean. Copies of an image have one.
-    known, copies = np.unique(_digests(embeddings), return_inverse=True)
-    effects = np.zeros((len(known), onto.shape[1]))
-    np.add.at(effects, copies, (onto - onto.mean(0)) / np.bincount(copies)[copies, None])
-    apart = sum(by_slices(embeddings, kernels.centre, scale, project_slice), torch.zeros(len(shown)))
-    farthest = float(apart.max() / embeddings.shape[1])
-    return Written(scale, projected.numpy(), known, effects, farthest)
-
-
-def _left_out(deviations: Tensor, weights: Tensor) -> Tensor:
-    """Return each image's absolute deviation from the other images' mean, in units of their standard deviation.
-
-    Parameters
-    ----------
-    deviations
-        From the mean of all, in units of all images' standard deviation and times `weights`.
-    weights
-        Of each dimension.
-    """
-    images = len(deviations)
-    own = (deviations / weights).square_() / max(images - 1, 1)  # part of the variance that is the image's
-    return (
-        deviations.abs()
-        * own.neg_().add_(1).clamp_(min=_LEAST_REST).rsqrt_()
-        * (images / max(images - 1, 1)) ** 0.5
-    )
 
 
 def _utilities(model: Utility, images: Images) -> tuple[np.ndarray, np.ndarray]:

@@ -182,18 +182,6 @@ def embed(
     parts = _parts(backbone, embedding)
     embeddings = np.empty((len(images), parts[-1].columns.stop), np.float16)
 
-    def read(index: int, digest: str) -> list[_Part]:
-        """Return the parts that are not in the cache."""
-        missing = []
-        for part in parts:
-            width = part.columns.stop - part.columns.start
-            kept = cache.read(cache_folder, _key(digest, part), np.float16, width.__eq__)
-            if kept is None:
-                missing.append(part)
-            else:
-                embeddings[index, part.columns] = kept
-        return missing
-
     def compute(batch: Sequence[int]) -> int:
         decoded = {index: open_image(images[index]) for index in batch}  # once for all networks
         for part in parts:
@@ -208,7 +196,8 @@ def embed(
 
     with workers() as pool:
         digests = list(pool.map(sha256_of, images))
-        missing = dict(enumerate(pool.map(read, range(len(images)), digests)))
+        read = partial(_read, parts=parts, cache_folder=cache_folder)
+        missing = dict(enumerate(pool.map(read, embeddings, digests)))
         todo = [index for index, some in missing.items() if some]
         with progress([], f"embedding with {backbone.name}", total=len(todo)) as bar:
             batches = [todo[start : start + _BATCH] for start in range(0, len(todo), _BATCH)]
@@ -219,6 +208,19 @@ def embed(
     counts = f"{len(images) - len(todo)} cached, {len(todo)} computed"
     _LOG.info("embeddings of %d images: %s, %.1f s", len(images), counts, time.perf_counter() - started)
     return embeddings
+
+
+def _read(row: np.ndarray, digest: str, parts: Sequence[_Part], cache_folder: Path | None) -> list[_Part]:
+    """Fill in an image's parts that are in the cache, and return the others."""
+    missing = []
+    for part in parts:
+        width = part.columns.stop - part.columns.start
+        kept = cache.read(cache_folder, _key(digest, part), np.float16, width.__eq__)
+        if kept is None:
+            missing.append(part)
+        else:
+            row[part.columns] = kept
+    return missing
 
 
 def _key(digest: str, part: _Part) -> str:

@@ -9,8 +9,8 @@ from scipy.special import expit
 
 from catpref.models import population, shared_taste
 from catpref.models.kernels import kernels_of, right_minus_left
+from catpref.models.people import People, Variances, mixed, person_of
 from catpref.models.population import Population
-from catpref.models.shared_taste import People, Variances
 
 IMAGES, DIMENSIONS = 60, 12
 
@@ -65,7 +65,7 @@ def test_the_gradient_of_the_evidence_is_that_of_differences() -> None:
     parts = random.standard_normal((2, 20, 5))
     grams, effects = parts @ parts.swapaxes(1, 2) / 5, np.eye(20)
     people = [
-        shared_taste._person(
+        person_of(
             grams,
             effects,
             np.array([random.choice(20, 2, replace=False) for _ in range(30)]),
@@ -74,7 +74,7 @@ def test_the_gradient_of_the_evidence_is_that_of_differences() -> None:
         for _ in range(3)
     ]
     point = np.array([0.5, 0.3, 0.2, 0.4, 0.1, 0.6])
-    shared_taste._mode(shared_taste._mixed(grams, 0.6), effects, people, Variances(*point))
+    shared_taste._mode(mixed(grams, 0.6), effects, people, Variances(*point))
     for one in people:
         one.observe()
     slope = shared_taste._log_likelihood(grams, effects, people, Variances(*point))[1]

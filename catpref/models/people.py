@@ -1,0 +1,212 @@
+"""What several people's trials taught: variances of the population, everybody's utilities, and how sure they are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.special import expit
+
+from catpref.models.kernels import Kernels, right_minus_left
+from catpref.models.learned import moderated
+
+_LEAST_INFORMATION = 1e-6
+
+
+@dataclass(frozen=True)
+class Variances:
+    """Prior variances, in squared logits; those of the tastes are of an image with unit mean square.
+
+    Attributes
+    ----------
+    shared, personal
+        Of the taste that people share, and of each one's departure from it.
+    shared_effect, personal_effect
+        Of image effects.
+    side_bias
+        Of the people's side biases.
+    late
+        The part of the tastes' variances that late stages have, from 0 to 1; layers have the rest.
+    """
+
+    shared: float
+    personal: float
+    shared_effect: float
+    personal_effect: float
+    side_bias: float
+    late: float
+
+    @property
+    def shared_fraction(self) -> float:
+        """The part of the variance of utilities that people share."""
+        shared, personal = self.shared + self.shared_effect, self.personal + self.personal_effect
+        return shared / (shared + personal)
+
+
+@dataclass
+class Person:
+    """One person's training trials.
+
+    Attributes
+    ----------
+    items, incidence
+        The items in their trials, and how each trial's utility difference is made of these, shape (trials, items).
+    tastes, effects
+        Inner products of their trials' differences within late stages and layers, shape (2, trials, trials), and if
+        every image were a dimension of its own, shape (trials, trials).
+    choices
+        0 = left, 1 = right, shape (trials,).
+    logits
+        Their posterior mode, shape (trials,).
+    """
+
+    items: np.ndarray
+    incidence: np.ndarray
+    tastes: np.ndarray
+    effects: np.ndarray
+    choices: np.ndarray
+    logits: np.ndarray
+
+    def observe(self) -> None:
+        """Make the choices Gaussian at the current logits."""
+        p_right = expit(self.logits)
+        information = np.maximum(p_right * (1 - p_right), _LEAST_INFORMATION)
+        self.root = np.sqrt(information)
+        self.target = self.logits + (self.choices - p_right) / information
+
+    def integrate_out(self, variances: Variances) -> None:
+        """Find the precision of the choices about the shared utilities, the person's own departure integrated out."""
+        taste = mixed(self.tastes, variances.late)
+        self.own = variances.personal * taste + variances.personal_effect * self.effects
+        self.own += variances.side_bias
+        size = len(self.root)
+        factor = cho_factor(np.eye(size) + self.root[:, None] * self.own * self.root, lower=True)
+        self.log_determinant = 2 * float(np.log(np.diag(factor[0])).sum())
+        self.precision = self.root[:, None] * cho_solve(factor, np.diag(self.root))
+        self.seen = self.incidence.T @ self.precision
+
+    def depart(self, shared: np.ndarray) -> None:
+        """Move the logits to their mode, given the shared utilities of all items."""
+        common = self.incidence @ shared[self.items]
+        self.pull = self.precision @ (self.target - common)
+        self.logits = common + self.own @ self.pull
+
+
+@dataclass(frozen=True)
+class People:
+    """What people's trials taught.
+
+    Attributes
+    ----------
+    kernels
+        Of the session, whose items are the images.
+    blocks
+        Prior variance of each block, shape (blocks,), which add up to about one.
+    variances
+        Of the population.
+    log_covariance
+        Posterior covariance of the logarithms of all but the last, shape (5, 5); None where they were given.
+    who
+        The person of each of the session's trials, shape (trials,).
+    gram
+        Inner products of the items, shape (items, items).
+    shared
+        What the prior covariance is multiplied by to give the mean of the shared utilities, shape (items,).
+    certainty
+        (shared prior covariance + information⁻¹)⁻¹, shape (items, items).
+    personal
+        As `shared`, for each person's departure, shape (items, people).
+    side_biases
+        Of each person, in logits, shape (people,).
+    trials
+        Each person's training trials.
+    gain
+        What the logits of new images are multiplied by, so that they are calibrated.
+    """
+
+    kernels: Kernels
+    blocks: np.ndarray
+    variances: Variances
+    log_covariance: np.ndarray | None
+    who: np.ndarray
+    gram: np.ndarray
+    shared: np.ndarray
+    certainty: np.ndarray
+    personal: np.ndarray
+    side_biases: np.ndarray
+    trials: Sequence[Person] = field(repr=False)
+    gain: float = 1.0
+
+    def p_right(self, trials: np.ndarray) -> np.ndarray:
+        """Predict held-out trials of the session, given as indices; return P(right)."""
+        mean, variance = self.moments(trials)
+        return expit(moderated(self.gain * mean, variance, self.side_bias_of(trials)))
+
+    def side_bias_of(self, trials: np.ndarray) -> np.ndarray:
+        """Return the side bias of the person of each trial."""
+        return self.side_biases[self.who[trials]]
+
+    def moments(self, trials: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and variance of the logits of held-out trials, without the side bias and before the gain.
+
+        The variance of a personal departure is that of its prior: few trials hardly tell it for new images.
+        """
+        pairs, given = self.kernels.pairs[trials], self.variances
+        taste, effects = (right_minus_left(each, pairs) for each in (self.gram, self.kernels.effects()))
+        covariance = given.shared * taste + given.shared_effect * effects
+        own = given.personal * taste + given.personal_effect * effects
+        mean = covariance @ self.shared + np.einsum("ti,it->t", own, self.personal[:, self.who[trials]])
+        prior = (given.shared + given.personal) * _distances(self.gram, pairs) + 2 * (
+            given.shared_effect + given.personal_effect
+        )
+        taken = np.einsum("ti,ti->t", covariance @ self.certainty, covariance)
+        return mean, np.maximum(prior - taken, 0)
+
+    def utilities_of_images(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the shared utility of each image, (images,), and what each person adds, (people, images)."""
+        given, effects = self.variances, self.kernels.effects()
+        shared = (given.shared * self.gram + given.shared_effect * effects) @ self.shared
+        personal = (given.personal * self.gram + given.personal_effect * effects) @ self.personal
+        return shared, personal.T
+
+    def variances_left_open(self) -> tuple[float, np.ndarray]:
+        """Return the mean posterior variance of images' utilities about their mean.
+
+        Returns
+        -------
+        float
+            Of the shared utilities.
+        ndarray
+            Of what each person adds, shape (people,).
+        """
+        given, effects = self.variances, self.kernels.effects()
+        count = len(self.gram)
+        prior = given.shared * self.gram + given.shared_effect * effects
+        shared = prior - prior @ self.certainty @ prior
+        prior = given.personal * self.gram + given.personal_effect * effects
+        own = []
+        for one in self.trials:
+            rows = prior[:, one.items] @ one.incidence.T
+            left = np.trace(prior) - np.einsum("it,tu,iu->", rows, one.precision, rows, optimize=True)
+            mean = prior.sum() - rows.sum(0) @ one.precision @ rows.sum(0)
+            own.append((left - mean / count) / count)
+        return float((np.trace(shared) - shared.sum() / count) / count), np.array(own)
+
+
+def mixed(of_late_and_layers: np.ndarray, late: float) -> np.ndarray:
+    """Add up what is late stages' and what is layers'."""
+    return late * of_late_and_layers[0] + (1 - late) * of_late_and_layers[1]
+
+
+def person_of(grams: np.ndarray, effects: np.ndarray, pairs: np.ndarray, choices: np.ndarray) -> Person:
+    """Return a person's trials: the items of each pair, shape (trials, 2), and the choices, shape (trials,)."""
+    items, indices = np.unique(pairs, return_inverse=True)
+    incidence = right_minus_left(np.eye(len(items)), indices.reshape(-1, 2))
+    *tastes, own = (incidence @ each[np.ix_(items, items)] @ incidence.T for each in (*grams, effects))
+    return Person(items, incidence, np.stack(tastes), own, choices, np.zeros(len(choices)))
+
+
+def _distances(gram: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Return the squared distance of the items of each pair."""
+    left, right = pairs.T
+    return gram[left, left] + gram[right, right] - 2 * gram[left, right]

@@ -1,0 +1,109 @@
+"""What was learned in terms of a session's items, written as weights of the embedding's dimensions."""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from catpref.models.kernels import Kernels
+from catpref.models.standardised import by_slices
+
+_LEAST_REST = 1e-4  # of a dimension's variance, once the image is left out that it mostly comes from
+
+
+@dataclass(frozen=True)
+class Written:
+    """Combinations of a session's items, written as weights of the embedding's dimensions.
+
+    Attributes
+    ----------
+    scale
+        What centred dimensions are divided by, shape (dimensions,); see `Utility`.
+    weights
+        Of each combination, shape (dimensions, combinations).
+    known
+        Digests of the images, in order, shape (images,).
+    effects
+        What the combinations have of each of these images, told against the mean, shape (images, combinations).
+    farthest
+        See `Utility`.
+    """
+
+    scale: np.ndarray
+    weights: np.ndarray
+    known: np.ndarray
+    effects: np.ndarray
+    farthest: float
+
+
+def write_as_weights(
+    kernels: Kernels, variances: np.ndarray, onto: np.ndarray, embeddings: np.ndarray
+) -> Written:
+    """Write combinations of items as weights, so that images can be read that were not in the session.
+
+    Parameters
+    ----------
+    kernels
+        Of the session.
+    variances
+        Prior variance of each block, shape (blocks,).
+    onto
+        The combinations, shape (items, combinations).
+    embeddings
+        Of the session's images, shape (images, dimensions).
+    """
+    sizes = np.bincount(kernels.blocks.of_dimension, minlength=len(variances))
+    relevance = (variances / sizes)[kernels.blocks.of_dimension]
+    scale = (kernels.scale / np.sqrt(relevance)).astype(np.float32)
+    shown, indices = np.unique(kernels.images, return_inverse=True)
+    if len(onto) != len(shown):  # items are trials
+        left, right = indices.reshape(-1, 2).T
+        of_trials, onto = onto[1:], np.zeros((len(shown), onto.shape[1]))
+        np.add.at(onto, right, of_trials)
+        np.add.at(onto, left, -of_trials)
+    onto_images = torch.from_numpy(onto.astype(np.float32))
+    deviation = torch.from_numpy(np.sqrt(relevance).astype(np.float32))
+    projected = torch.empty(embeddings.shape[1], onto.shape[1])
+
+    def project_slice(columns: slice, part: Tensor) -> Tensor:
+        projected[columns] = part.T @ onto_images
+        return _left_out(part, deviation[columns]).sum(1)
+
+    if len(shown) < len(embeddings):
+        embeddings = embeddings[shown]
+    # Only differences of utilities mean anything: effects are told against their mean. Copies of an image have one.
+    known, copies = np.unique(digests(embeddings), return_inverse=True)
+    effects = np.zeros((len(known), onto.shape[1]))
+    np.add.at(effects, copies, (onto - onto.mean(0)) / np.bincount(copies)[copies, None])
+    apart = sum(by_slices(embeddings, kernels.centre, scale, project_slice), torch.zeros(len(shown)))
+    farthest = float(apart.max() / embeddings.shape[1])
+    return Written(scale, projected.numpy(), known, effects, farthest)
+
+
+def _left_out(deviations: Tensor, weights: Tensor) -> Tensor:
+    """Return each image's absolute deviation from the other images' mean, in units of their standard deviation.
+
+    Parameters
+    ----------
+    deviations
+        From the mean of all, in units of all images' standard deviation and times `weights`.
+    weights
+        Of each dimension.
+    """
+    images = len(deviations)
+    own = (deviations / weights).square_() / max(images - 1, 1)  # part of the variance that is the image's
+    return (
+        deviations.abs()
+        * own.neg_().add_(1).clamp_(min=_LEAST_REST).rsqrt_()
+        * (images / max(images - 1, 1)) ** 0.5
+    )
+
+
+def digests(embeddings: np.ndarray) -> np.ndarray:
+    """Return what tells embeddings apart: a hash of each, as int64."""
+    return np.array(
+        [int.from_bytes(blake2b(one.tobytes(), digest_size=8).digest(), signed=True) for one in embeddings],
+        np.int64,
+    )
