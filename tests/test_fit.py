@@ -581,7 +581,7 @@ def test_ctrl_c_leaves_nothing_behind(prepared: Path) -> None:
     assert running.stdout.readline().startswith(b"distance maps of "), "the network follows"
     assert running.poll() is None, "it is still at work"
     running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
+    out, err = running.communicate(timeout=300)
     assert b"report" not in out and err == b""
     assert running.returncode == 130
     assert listing(prepared.parent) == before
