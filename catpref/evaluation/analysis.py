@@ -18,6 +18,7 @@ from catpref.evaluation.choice_model import Check
 from catpref.evaluation.cross_validation import (
     Result,
     calibrated,
+    corrected,
     cross_validate,
     difference,
     learn_from_fewer,
@@ -27,7 +28,6 @@ from catpref.evaluation.noise_ceiling import NoiseCeiling, noise_ceiling, withou
 from catpref.evaluation.people import Observers
 from catpref.evaluation.reaction_times import ReactionTimes
 from catpref.evaluation.sampling import simulate
-from catpref.evaluation.scores import holm
 from catpref.evaluation.utilities_of_wins import image_table
 from catpref.models import psychometric, registry, study_cnn
 from catpref.models.interface import Data, Images, Model, map_name
@@ -195,7 +195,7 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
     observer = _observer(data, everything)
     folds = [fold for each in splits for fold in each]
     sampling = simulate(_features(data, options.seed), pairs, folds, observer, options.seed)
-    results = _corrected(
+    results = corrected(
         [cross_validate(model, data, splits, sampling) for model in progress(chosen, "fitting", unit="model")]
     )
     predictors = {
@@ -308,18 +308,6 @@ def _features(data: Data, seed: int) -> np.ndarray:
     if "kernels" in vars(data):
         return data.components
     return np.random.default_rng(seed).standard_normal((len(data.images.paths), _RANDOM_FEATURES))
-
-
-def _corrected(results: Sequence[Result]) -> list[Result]:
-    """Correct the p-values of the models that are tested for their number."""
-    tested = [result.scores.p_value for result in results if result.scores.p_value is not None]
-    corrected = iter(holm(tested))
-    return [
-        result
-        if result.scores.p_value is None
-        else replace(result, scores=replace(result.scores, p_value_corrected=next(corrected)))
-        for result in results
-    ]
 
 
 def _chosen(options: Options, data: Data) -> list[Model]:

@@ -15,7 +15,7 @@ from catpref.evaluation import learning_curve
 from catpref.evaluation.learning_curve import LearningCurve
 from catpref.evaluation.resampling import resampled
 from catpref.evaluation.sampling import Spread, p_value
-from catpref.evaluation.scores import Scores, hits_of, score
+from catpref.evaluation.scores import Scores, hits_of, holm, score
 from catpref.models.interface import Data, Epoch, Fitted, Model, history_of
 
 _DRAWS = 200  # of images, for the spread of a difference
@@ -157,6 +157,30 @@ def difference(
     drawn = [np.average(gained, weights=weights) for weights in resampled(shown, _DRAWS)]
     reach = 1.96 * sampling.inflation(first.scores.accuracy, hits[1], shown) * float(np.std(drawn))
     return float(gained.mean()), (float(gained.mean()) - reach, float(gained.mean()) + reach)
+
+
+def tests_of(results: Sequence[Result]) -> dict[str, float]:
+    """Return the p-values by what was tested: models that read the same embedding are one test."""
+    return {
+        result.embedding or result.model: result.scores.p_value
+        for result in results
+        if result.scores.p_value is not None
+    }
+
+
+def corrected(results: Sequence[Result]) -> list[Result]:
+    """Correct the p-values for the number of tests."""
+    tested = tests_of(results)
+    values = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return [
+        result
+        if result.scores.p_value is None
+        else replace(
+            result,
+            scores=replace(result.scores, p_value_corrected=values[result.embedding or result.model]),
+        )
+        for result in results
+    ]
 
 
 def _without_side_bias(p_right: np.ndarray, fitted: Fitted, trials: np.ndarray) -> np.ndarray:

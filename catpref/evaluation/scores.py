@@ -18,7 +18,7 @@ _DRAWS = 60  # of images, for the spread of scores: known within a tenth
 _CALIBRATED_DRAWS = 100
 _LEAST_RANGE = 1e-9  # of logits, for a line
 _WEAK_PENALTY = 1e-4  # of half the squared slope: keeps a line finite where logits tell all choices
-_ENOUGH = 1e-9  # nats that all lines together may be from the most likely ones
+_ENOUGH = 1e-12  # nats that all lines together may be from the most likely ones
 
 
 @dataclass(frozen=True)

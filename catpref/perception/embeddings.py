@@ -70,10 +70,15 @@ class Layout:
         return self.gridded + self.averages
 
 
+def has_late_stages(embedding: str) -> bool:
+    """Return whether an embedding has late stages beside its grid."""
+    return embedding.endswith(_WITH_LATE_STAGES)
+
+
 def layout(backbone: Backbone, embedding: str) -> Layout:
     """Return how an embedding of the backbone is made up."""
     channels = sum(len(weights) for weights in backbone.channel_weights)
-    averages = sum(late_stages.WIDTHS) if embedding.endswith(_WITH_LATE_STAGES) else 0
+    averages = sum(late_stages.WIDTHS) if has_late_stages(embedding) else 0
     return Layout(channels, GRIDS[embedding], averages)
 
 

@@ -4,10 +4,12 @@ from importlib.metadata import version
 
 from catpref.evaluation.analysis import Analysis
 from catpref.evaluation.attribution import HALVINGS
+from catpref.evaluation.cross_validation import tests_of
 from catpref.evaluation.people import Observers
 from catpref.evaluation.sampling import PERMUTATIONS
 from catpref.models.registry import MODELS
-from catpref.perception.embeddings import SIZE
+from catpref.perception.embeddings import SIZE, has_late_stages
+from catpref.perception.late_stages import NETWORKS
 from catpref.report.sentences import ceiling_caveat, failed
 from catpref.version import __version__
 
@@ -75,6 +77,11 @@ def _modelled(analysis: Analysis) -> list[str]:
             f"The model read {first.embedding} of the network {analysis.backbone} (weights: sha256 "
             f"{analysis.weights_sha256[:12]}), computed from images of {SIZE} × {SIZE} pixels."
         )
+        if has_late_stages(first.embedding):
+            networks = " and ".join(f"{each.name} ({each.size} × {each.size} pixels)" for each in NETWORKS)
+            found.append(
+                f"In it are the last three stages and the head of {networks}, averaged over the image."
+            )
     found.append(f"Model: {MODELS[first.model].title}{'' if explained is None else ', ' + explained}.")
     return found
 
@@ -132,11 +139,8 @@ def _p_value(analysis: Analysis) -> str:
     scores = analysis.results[0].scores
     if scores.p_value is None:
         return ""
-    others = [each.scores.p_value for each in (*analysis.results, *analysis.baselines)]
-    tested = sum(p_value is not None for p_value in others)
-    corrected = (
-        f" ({scores.p_value_corrected:.3f} if corrected for the {tested} models that were tested, Holm 1979)"
-    )
+    tested = len(tests_of([*analysis.results, *analysis.baselines]))
+    corrected = f" ({scores.p_value_corrected:.3f} if corrected for {tested} tests, Holm 1979)"
     return f"; p = {scores.p_value:.3f}{corrected if tested > 1 else ''}"
 
 
