@@ -277,7 +277,7 @@ def _learn(data: Data, train: np.ndarray) -> People:
     assert data.who is not None
     key = b"people" + train.tobytes()
     if key not in data.found:
-        data.found[key] = learn(data.kernels, data.who, data.choices, train)
+        data.found[key] = learn(data.kernels, data.who, data.choices, train, how_sure=False)
     return data.found[key]
 
 

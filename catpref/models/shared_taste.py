@@ -46,6 +46,7 @@ def learn(
     choices: np.ndarray,
     train: np.ndarray,
     variances: Variances | None = None,
+    how_sure: bool = True,
 ) -> People:
     """Learn the shared taste, and each person's own, from some trials of a session.
 
@@ -61,6 +62,8 @@ def learn(
         The trials to learn from, as indices.
     variances
         Of the population; None takes those with the greatest marginal likelihood of the training trials.
+    how_sure
+        Whether it is found, too, how sure these are, which takes half as long again.
     """
     typical = relevance.typical_variances(kernels.blocks)
     of_late = kernels.blocks.of_late
@@ -76,7 +79,7 @@ def learn(
         some = people if len(people) <= _MOST_PEOPLE else people[:: -(-len(people) // _MOST_PEOPLE)]
         late = float(typical[of_late].sum())
         variances, log_covariance = _most_likely(
-            grams, effects, [one for one in some if len(one.choices)], late
+            grams, effects, [one for one in some if len(one.choices)], late, how_sure
         )
     gram, blocks = mixed(grams, variances.late), mixed(sources, variances.late)
     shared, certainty = _mode(gram, effects, people, variances)
@@ -161,8 +164,8 @@ def _posterior(
 
 
 def _most_likely(
-    grams: np.ndarray, effects: np.ndarray, people: Sequence[Person], late: float
-) -> tuple[Variances, np.ndarray]:
+    grams: np.ndarray, effects: np.ndarray, people: Sequence[Person], late: float, how_sure: bool
+) -> tuple[Variances, np.ndarray | None]:
     """Find the variances with the greatest marginal likelihood, the choices made Gaussian in turn.
 
     Parameters
@@ -173,13 +176,15 @@ def _most_likely(
         Their trials.
     late
         The part that late stages typically have; 0 or 1 where the embedding has nothing else.
+    how_sure
+        Whether the covariance is asked for.
 
     Returns
     -------
     Variances
         The most probable ones.
-    ndarray
-        The posterior covariance of the logarithms of all but the last, shape (5, 5).
+    ndarray or None
+        The posterior covariance of the logarithms of all but the last, shape (5, 5), if asked for.
     """
     both = 0 < late < 1
     usual = np.append(_USUAL, logit(late)) if both else _USUAL
@@ -205,6 +210,8 @@ def _most_likely(
         found = minimize(loss, before, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS}).x
         if np.abs(found - before).max() < _CLOSE:
             break
+    if not how_sure:
+        return variances(found), None
     around = _CLOSE * np.eye(len(found))
     curvature = np.array([loss(found + one)[1] - loss(found - one)[1] for one in around]) / (2 * _CLOSE)
     values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
