@@ -21,6 +21,7 @@ from catpref._io.parallel import threads
 from catpref.command_line import Parser, run
 from catpref.models.kernels import kernels_of
 from catpref.models.learned import grams_of
+from catpref.models.newton import laplace_covariance
 from catpref.models.relevance import Prior, log_factors, prior_of
 from catpref.perception.backbones import DEFAULT, load_backbone
 from catpref.perception.embeddings import DEFAULT as EMBEDDING
@@ -85,11 +86,7 @@ def main(arguments: Sequence[str]) -> None:
 def _posterior(session: _Session, prior: Prior) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and variance of a session's log factors."""
     logs, gradient = log_factors(session.grams, prior, session.incidence, session.choices)
-    around = _STEP * np.eye(len(logs))
-    curvature = np.array([gradient(logs + one) - gradient(logs - one) for one in around]) / (2 * _STEP)
-    values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
-    least = 1 / np.square(prior.sd).max()  # no direction is less certain than the prior
-    return logs, np.square(vectors) @ (1 / np.maximum(values, least))
+    return logs, np.diag(laplace_covariance(gradient, logs, _STEP, prior.sd))
 
 
 def _most_likely(

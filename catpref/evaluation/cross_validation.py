@@ -16,7 +16,7 @@ from catpref.evaluation.learning_curve import LearningCurve
 from catpref.evaluation.resampling import resampled
 from catpref.evaluation.sampling import Spread, p_value
 from catpref.evaluation.scores import Scores, hits_of, holm, score
-from catpref.models.interface import Data, Epoch, Fitted, Model, history_of
+from catpref.models.interface import Data, Epoch, Fitted, Model, history_of, of_trials
 
 _DRAWS = 200  # of images, for the spread of a difference
 _ROUNDING = 1e-9
@@ -91,7 +91,7 @@ def cross_validate(model: Model, data: Data, splits: Sequence[Sequence[Fold]], s
         "model": model.name, "fold": number % len(splits[0]), "repeat": number // len(splits[0]),
         "row_index": rows, "p_right": np.concatenate(predicted),
         "p_right_by_taste": np.concatenate([
-            _without_side_bias(p_right, each, test)
+            _without_side_bias(p_right, each, test, len(data.choices))
             for p_right, each, (_, test) in zip(predicted, fitted, folds, strict=True)
         ]),
         "choice": data.choices[rows],
@@ -136,7 +136,7 @@ def learn_from_fewer(
         if min(sizes) >= learning_curve.LEAST_TRIALS:
             fitted = _fit(model, data, smaller)
             predicted = [
-                _without_side_bias(each.p_right(test), each, test)
+                _without_side_bias(each.p_right(test), each, test, len(data.choices))
                 for each, (_, test) in zip(fitted, smaller, strict=True)
             ]
             hits[float(np.mean(sizes))] = hits_of(np.concatenate(predicted), choices)
@@ -183,10 +183,10 @@ def corrected(results: Sequence[Result]) -> list[Result]:
     ]
 
 
-def _without_side_bias(p_right: np.ndarray, fitted: Fitted, trials: np.ndarray) -> np.ndarray:
-    """Return P(right) by taste alone; a logit that is the side bias, up to rounding, is none."""
-    side_bias_of = getattr(fitted, "side_bias_of", lambda _: getattr(fitted, "side_bias", 0.0))
-    logits = logit(np.clip(p_right, 1e-15, 1 - 1e-15)) - side_bias_of(trials)
+def _without_side_bias(p_right: np.ndarray, fitted: Fitted, trials: np.ndarray, count: int) -> np.ndarray:
+    """Return P(right) by taste alone of some of the session's trials; a logit that is the side bias is none."""
+    bias = of_trials(getattr(fitted, "side_bias", 0.0), trials, count)
+    logits = logit(np.clip(p_right, 1e-15, 1 - 1e-15)) - bias
     return expit(np.where(np.abs(logits) < _ROUNDING, 0.0, logits))
 
 

@@ -138,7 +138,8 @@ class Data:
 class Fitted(Protocol):
     """What a model learned from some trials of a session.
 
-    Its `side_bias`, if it has one, is what its logits hold of the preference for the right whatever it shows.
+    Its `side_bias`, if it has one, is what its logits hold of the preference for the right whatever it shows: a
+    number, or one for each of the session's trials.
     """
 
     def p_right(self, trials: np.ndarray) -> np.ndarray:
@@ -211,6 +212,11 @@ class Model:
         if "maps" in self.needs:
             return f"{map_name(data.images.map_layer)} {data.images.map_size}"
         return data.images.embedding if "embeddings" in self.needs else None
+
+
+def of_trials(side_bias: float | np.ndarray, trials: np.ndarray, count: int) -> np.ndarray:
+    """Return the side bias in some of a session's trials, given one for all, or one for each of them."""
+    return np.broadcast_to(side_bias, count)[trials]
 
 
 def map_name(layer: int | None) -> str:

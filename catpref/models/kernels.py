@@ -227,6 +227,18 @@ def leading_components(embeddings: np.ndarray, kernels: Kernels) -> np.ndarray:
     return leading / np.sqrt(dimensions)
 
 
+def incidence_of(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the items in pairs, and how each pair's difference is made of these, shape (pairs, items)."""
+    items, indices = np.unique(pairs, return_inverse=True)
+    return items, right_minus_left(np.eye(len(items)), indices.reshape(-1, 2))
+
+
+def squared_distances(gram: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Return the squared distance of the two items of each pair, by their inner products."""
+    left, right = pairs.T
+    return gram[left, left] + gram[right, right] - 2 * gram[left, right]
+
+
 def right_minus_left(values: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Subtract the left rows of pairs from the right ones."""
     return values[pairs[:, 1]] - values[pairs[:, 0]]

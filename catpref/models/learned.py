@@ -14,8 +14,8 @@ from scipy.special import expit
 
 from catpref.models import laplace, relevance
 from catpref.models.calibration import fit_gain
-from catpref.models.interface import Data
-from catpref.models.kernels import Kernels, directions, right_minus_left
+from catpref.models.interface import Data, of_trials
+from catpref.models.kernels import Kernels, directions, incidence_of, right_minus_left, squared_distances
 
 _DIRECTIONS = 64  # of the posterior that a model keeps; along all others it is as unsure as the prior
 _RELEVANCE_TRIALS = 250  # enough to tell the relevant blocks
@@ -28,8 +28,9 @@ class Moments(Protocol):
         """Return mean and variance of the logits, without the side bias and before the gain."""
         ...
 
-    def side_bias_of(self, trials: np.ndarray) -> np.ndarray:
-        """Return the side bias in each of some trials."""
+    @property
+    def side_bias(self) -> float | np.ndarray:
+        """The side bias, or one for each of the session's trials."""
         ...
 
 
@@ -70,10 +71,6 @@ class Learned:
         """The preference for the right whatever it shows, in logits."""
         return self.posterior.side_bias
 
-    def side_bias_of(self, trials: np.ndarray) -> np.ndarray:
-        """Return the side bias in each of some trials."""
-        return np.full(len(trials), self.side_bias)
-
     def p_right(self, trials: np.ndarray, side_bias: bool = True) -> np.ndarray:
         """Predict held-out trials of the session, as `Utility.p_right` does."""
         mean, variance = self.moments(trials, side_bias)
@@ -105,8 +102,7 @@ def learn(kernels: Kernels, choices: np.ndarray, train: np.ndarray, seed: int = 
     gram = kernels.gram(variances) + effect_variance * kernels.effects()
     span = directions(gram, kernels.pairs[train])
     differences = right_minus_left(gram @ span, kernels.pairs)
-    left, right = kernels.pairs.T
-    squares = gram[left, left] + gram[right, right] - 2 * gram[left, right]
+    squares = squared_distances(gram, kernels.pairs)
     posterior = laplace.fit(differences[train], choices[train], prior_variance=1.0)
     return Learned(kernels, variances, effect_variance, span, differences, squares, posterior)
 
@@ -126,7 +122,7 @@ def with_lapses(learned: Learned, choices: np.ndarray, lapse: float) -> Learned:
     return replace(learned, posterior=laplace.fit(learned.differences, choices, lapse=lapse))
 
 
-def gain_of(held_out: Sequence[tuple["Moments", np.ndarray]], choices: np.ndarray) -> float:
+def gain_of(held_out: Sequence[tuple[Moments, np.ndarray]], choices: np.ndarray) -> float:
     """Find the gain under which choices between held-out images are most likely.
 
     Parameters
@@ -140,7 +136,7 @@ def gain_of(held_out: Sequence[tuple["Moments", np.ndarray]], choices: np.ndarra
         return 1.0
     moments = [learned.moments(test) for learned, test in held_out]
     mean, variance = (np.concatenate(part) for part in zip(*moments, strict=True))
-    bias = np.concatenate([learned.side_bias_of(test) for learned, test in held_out])
+    bias = np.concatenate([of_trials(learned.side_bias, test, len(choices)) for learned, test in held_out])
     chosen = choices[np.concatenate([test for _, test in held_out])]
     return fit_gain(lambda gain: moderated(gain * mean, variance, bias), chosen)[0]
 
@@ -158,14 +154,12 @@ def _relevance(
 def grams_of(kernels: Kernels, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return what `relevance.block_variances` asks for: inner products of some trials' items, and their incidence."""
     blocks = len(kernels.blocks.factors)
-    items, indices = np.unique(kernels.pairs[train], return_inverse=True)
-    pairs = indices.reshape(-1, 2)
-    by_items = len(items) <= len(train)
-    incidence = right_minus_left(np.eye(len(items)), pairs)
+    items, incidence = incidence_of(kernels.pairs[train])
     grams = np.array([
         *(kernels.gram_of_block(block, items) for block in range(blocks)), kernels.effects(items)
     ])  # fmt: skip
-    if not by_items:
+    if len(items) > len(train):
+        pairs = np.searchsorted(items, kernels.pairs[train])
         grams = np.array([right_minus_left(right_minus_left(gram, pairs).T, pairs) for gram in grams])
         incidence = np.eye(len(train))
     return grams, incidence

@@ -136,3 +136,30 @@ def mode(
 
     weights, least, (precision, factor) = minimise(start, loss, step_at, enough)
     return Mode(weights, precision, factor, -least - float(np.log(np.diag(factor[0])).sum()))
+
+
+def laplace_covariance(
+    gradient: Callable[[np.ndarray], np.ndarray], mode: np.ndarray, step: float, prior_sd: np.ndarray
+) -> np.ndarray:
+    """Return the covariance of a posterior by its curvature at the mode, from differences of the gradient.
+
+    Parameters
+    ----------
+    gradient
+        Of the negative log posterior.
+    mode
+        Where it is least, shape (parameters,).
+    step
+        To either side, over which differences are taken.
+    prior_sd
+        Of each parameter, shape (parameters,): no direction is less certain than the widest of these.
+
+    Returns
+    -------
+    ndarray
+        Shape (parameters, parameters).
+    """
+    around = step * np.eye(len(mode))
+    curvature = np.array([gradient(mode + one) - gradient(mode - one) for one in around]) / (2 * step)
+    values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
+    return vectors @ np.diag(1 / np.maximum(values, 1 / np.square(prior_sd).max())) @ vectors.T

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit
 
-from catpref.models.kernels import Kernels, right_minus_left
+from catpref.models.kernels import Kernels, incidence_of, right_minus_left, squared_distances
 from catpref.models.learned import moderated
 
 _LEAST_INFORMATION = 1e-6
@@ -35,6 +36,14 @@ class Variances:
     personal_effect: float
     side_bias: float
     late: float
+
+    def of_shared(self, taste: np.ndarray, effects: np.ndarray) -> np.ndarray:
+        """Return prior covariances of shared utilities, given inner products within the embedding and of effects."""
+        return self.shared * taste + self.shared_effect * effects
+
+    def of_personal(self, taste: np.ndarray, effects: np.ndarray) -> np.ndarray:
+        """Return prior covariances of a departure likewise."""
+        return self.personal * taste + self.personal_effect * effects
 
     @property
     def shared_fraction(self) -> float:
@@ -69,18 +78,14 @@ class Person:
 
     def observe(self) -> None:
         """Make the choices Gaussian at the current logits."""
-        p_right = expit(self.logits)
-        information = np.maximum(p_right * (1 - p_right), _LEAST_INFORMATION)
-        self.root = np.sqrt(information)
-        self.target = self.logits + (self.choices - p_right) / information
+        self.root, self.target = observe(self.logits, self.choices)
 
     def integrate_out(self, variances: Variances) -> None:
         """Find the precision of the choices about the shared utilities, the person's own departure integrated out."""
-        taste = mixed(self.tastes, variances.late)
-        self.own = variances.personal * taste + variances.personal_effect * self.effects
-        self.own += variances.side_bias
-        size = len(self.root)
-        factor = cho_factor(np.eye(size) + self.root[:, None] * self.own * self.root, lower=True)
+        self.own = (
+            variances.of_personal(mixed(self.tastes, variances.late), self.effects) + variances.side_bias
+        )
+        factor = factor_of(self.own, self.root)
         self.log_determinant = 2 * float(np.log(np.diag(factor[0])).sum())
         self.precision = self.root[:, None] * cho_solve(factor, np.diag(self.root))
         self.seen = self.incidence.T @ self.precision
@@ -140,11 +145,12 @@ class People:
     def p_right(self, trials: np.ndarray) -> np.ndarray:
         """Predict held-out trials of the session, given as indices; return P(right)."""
         mean, variance = self.moments(trials)
-        return expit(moderated(self.gain * mean, variance, self.side_bias_of(trials)))
+        return expit(moderated(self.gain * mean, variance, self.side_bias[trials]))
 
-    def side_bias_of(self, trials: np.ndarray) -> np.ndarray:
-        """Return the side bias of the person of each trial."""
-        return self.side_biases[self.who[trials]]
+    @property
+    def side_bias(self) -> np.ndarray:
+        """The side bias of the person of each of the session's trials."""
+        return self.side_biases[self.who]
 
     def moments(self, trials: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and variance of the logits of held-out trials, without the side bias and before the gain.
@@ -153,10 +159,9 @@ class People:
         """
         pairs, given = self.kernels.pairs[trials], self.variances
         taste, effects = (right_minus_left(each, pairs) for each in (self.gram, self.kernels.effects()))
-        covariance = given.shared * taste + given.shared_effect * effects
-        own = given.personal * taste + given.personal_effect * effects
+        covariance, own = given.of_shared(taste, effects), given.of_personal(taste, effects)
         mean = covariance @ self.shared + np.einsum("ti,it->t", own, self.personal[:, self.who[trials]])
-        prior = (given.shared + given.personal) * _distances(self.gram, pairs) + 2 * (
+        prior = (given.shared + given.personal) * squared_distances(self.gram, pairs) + 2 * (
             given.shared_effect + given.personal_effect
         )
         taken = np.einsum("ti,ti->t", covariance @ self.certainty, covariance)
@@ -165,9 +170,8 @@ class People:
     def utilities_of_images(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the shared utility of each image, (images,), and what each person adds, (people, images)."""
         given, effects = self.variances, self.kernels.effects()
-        shared = (given.shared * self.gram + given.shared_effect * effects) @ self.shared
-        personal = (given.personal * self.gram + given.personal_effect * effects) @ self.personal
-        return shared, personal.T
+        shared = given.of_shared(self.gram, effects) @ self.shared
+        return shared, (given.of_personal(self.gram, effects) @ self.personal).T
 
     def variances_left_open(self) -> tuple[float, np.ndarray]:
         """Return the mean posterior variance of images' utilities about their mean.
@@ -181,9 +185,9 @@ class People:
         """
         given, effects = self.variances, self.kernels.effects()
         count = len(self.gram)
-        prior = given.shared * self.gram + given.shared_effect * effects
+        prior = given.of_shared(self.gram, effects)
         shared = prior - prior @ self.certainty @ prior
-        prior = given.personal * self.gram + given.personal_effect * effects
+        prior = given.of_personal(self.gram, effects)
         own = []
         for one in self.trials:
             rows = prior[:, one.items] @ one.incidence.T
@@ -193,6 +197,18 @@ class People:
         return float((np.trace(shared) - shared.sum() / count) / count), np.array(own)
 
 
+def observe(logits: np.ndarray, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Make choices Gaussian at some logits: the roots of their information, and what logits they speak for."""
+    p_right = expit(logits)
+    information = np.maximum(p_right * (1 - p_right), _LEAST_INFORMATION)
+    return np.sqrt(information), logits + (choices - p_right) / information
+
+
+def factor_of(covariance: np.ndarray, root: np.ndarray) -> Any:
+    """Return the Cholesky factor of identity + root × prior covariance of the logits × root, for `cho_solve`."""
+    return cho_factor(np.eye(len(root)) + root[:, None] * covariance * root, lower=True)
+
+
 def mixed(of_late_and_layers: np.ndarray, late: float) -> np.ndarray:
     """Add up what is late stages' and what is layers'."""
     return late * of_late_and_layers[0] + (1 - late) * of_late_and_layers[1]
@@ -200,13 +216,6 @@ def mixed(of_late_and_layers: np.ndarray, late: float) -> np.ndarray:
 
 def person_of(grams: np.ndarray, effects: np.ndarray, pairs: np.ndarray, choices: np.ndarray) -> Person:
     """Return a person's trials: the items of each pair, shape (trials, 2), and the choices, shape (trials,)."""
-    items, indices = np.unique(pairs, return_inverse=True)
-    incidence = right_minus_left(np.eye(len(items)), indices.reshape(-1, 2))
+    items, incidence = incidence_of(pairs)
     *tastes, own = (incidence @ each[np.ix_(items, items)] @ incidence.T for each in (*grams, effects))
     return Person(items, incidence, np.stack(tastes), own, choices, np.zeros(len(choices)))
-
-
-def _distances(gram: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Return the squared distance of the items of each pair."""
-    left, right = pairs.T
-    return gram[left, left] + gram[right, right] - 2 * gram[left, right]

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.linalg import cho_factor, cho_solve, eigh
-from scipy.special import expit
+from scipy.linalg import cho_solve, eigh
 from torch import Tensor
 
 from catpref.models import stored
 from catpref.models.interface import Data, Images, Model
-from catpref.models.kernels import right_minus_left
+from catpref.models.kernels import incidence_of, right_minus_left
 from catpref.models.learned import gain_of
-from catpref.models.people import People
+from catpref.models.people import People, factor_of, observe
 from catpref.models.shared_taste import alone, learn, shared_alone
 from catpref.models.standardised import by_slices
 from catpref.models.utility import Utility
@@ -124,10 +123,9 @@ class Population:
         projected = _times(given, embeddings, torch.from_numpy(onto).T)
         place = given.place_of(embeddings)
         known = place >= 0
-        projected[known, 0] += given.effects[place[known]]
-        projected[known, 1:] += given.effect_directions[place[known]]
+        given.add_effects(projected, place)
         differences = right_minus_left(projected, sides)
-        incidence = right_minus_left(np.eye(len(shown)), sides)
+        _, incidence = incidence_of(sides)
         prior = incidence @ (gram + given.effect_variance * np.eye(len(shown))) @ incidence.T
         along = differences[:, 1:]
         covariance = given.prior_variance * (prior - (along * given.shrinkage) @ along.T)
@@ -229,11 +227,8 @@ def project(people: People, embeddings: np.ndarray, participants: Sequence[str])
         effect_variance=effect,
         farthest=written.farthest,
     )
-    shown = embeddings[np.unique(people.kernels.images)]
-    known_utilities = np.empty((2, len(written.known)))
-    known_utilities[:, utility.place_of(shown)] = utility.utilities(shown)
     return Population(
-        shared=replace(utility, known_utilities=known_utilities),
+        shared=utility.knowing(embeddings[np.unique(people.kernels.images)]),
         participants=tuple(participants),
         personal=np.ascontiguousarray(written.weights[:, 1:count].T),
         personal_effects=departing * written.effects[:, 1:count].T,
@@ -260,12 +255,8 @@ def _pull(covariance: np.ndarray, mean: np.ndarray, choices: np.ndarray) -> np.n
     """Find what a prior covariance of logits is multiplied by to give how far their mode is from the prior mean."""
     logits, pull = mean, np.zeros(len(mean))
     for _ in range(_NEWTON_STEPS):
-        p_right = expit(logits)
-        information = np.maximum(p_right * (1 - p_right), 1e-6)
-        root = np.sqrt(information)
-        target = logits - mean + (choices - p_right) / information
-        factor = cho_factor(np.eye(len(root)) + root[:, None] * covariance * root, lower=True)
-        pull = root * cho_solve(factor, root * target)
+        root, target = observe(logits, choices)
+        pull = root * cho_solve(factor_of(covariance, root), root * (target - mean))
         before, logits = logits, mean + covariance @ pull
         if np.abs(logits - before).max() < _ENOUGH:
             break
@@ -316,7 +307,7 @@ SHARED = Model(
 ALONE = Model(
     "alone",
     "each person alone",
-    lambda data, train, _: alone(_learn(data, train), data.choices, train),
+    lambda data, train, _: alone(_learn(data, train)),
     gain_of=gain_of,
     needs=("embeddings", "kernels"),
     is_baseline=True,

@@ -25,6 +25,7 @@ from scipy.special import expit, logit
 
 from catpref.models import relevance
 from catpref.models.kernels import Kernels
+from catpref.models.newton import laplace_covariance
 from catpref.models.people import People, Person, Variances, mixed, person_of
 
 # Mean and standard deviation of the log variances before any choice, in squared logits: shared, personal, image
@@ -82,17 +83,11 @@ def learn(
             grams, effects, [one for one in some if len(one.choices)], late, how_sure
         )
     gram, blocks = mixed(grams, variances.late), mixed(sources, variances.late)
-    shared, certainty = _mode(gram, effects, people, variances)
-    personal = np.zeros((len(gram), len(people)))
-    for number, one in enumerate(people):
-        personal[one.items, number] = one.incidence.T @ one.pull
-    biases = np.array([variances.side_bias * one.pull.sum() for one in people])
-    return People(
-        kernels, blocks, variances, log_covariance, who, gram, shared, certainty, personal, biases, people
-    )
+    learned = _given(gram, effects, people, variances)
+    return People(kernels, blocks, variances, log_covariance, who, gram, *learned, people)
 
 
-def alone(people: People, choices: np.ndarray, train: np.ndarray) -> People:
+def alone(people: People) -> People:
     """Learn each person's taste again from their own trials, as if nothing were shared.
 
     Their prior has the variance that the shared and the personal taste have together.
@@ -105,12 +100,28 @@ def alone(people: People, choices: np.ndarray, train: np.ndarray) -> People:
         shared_effect=0.0,
         personal_effect=given.shared_effect + given.personal_effect,
     )
-    return replace(learn(people.kernels, people.who, choices, train, together), gain=people.gain)
+    trials = [replace(one, logits=np.zeros(len(one.choices))) for one in people.trials]
+    shared, certainty, personal, biases = _given(people.gram, people.kernels.effects(), trials, together)
+    return replace(
+        people, variances=together, log_covariance=None, shared=shared, certainty=certainty, personal=personal,
+        side_biases=biases, trials=trials,
+    )  # fmt: skip
 
 
 def shared_alone(people: People) -> People:
     """Leave out every personal departure, of which the prior's uncertainty remains."""
     return replace(people, personal=np.zeros_like(people.personal))
+
+
+def _given(
+    gram: np.ndarray, effects: np.ndarray, people: Sequence[Person], variances: Variances
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Learn everybody's utilities under given variances: `shared`, `certainty`, `personal`, `side_biases`."""
+    shared, certainty = _mode(gram, effects, people, variances)
+    personal = np.zeros((len(gram), len(people)))
+    for number, one in enumerate(people):
+        personal[one.items, number] = one.incidence.T @ one.pull
+    return shared, certainty, personal, np.array([variances.side_bias * one.pull.sum() for one in people])
 
 
 def _mode(
@@ -125,7 +136,7 @@ def _mode(
     ndarray
         (shared prior covariance + information⁻¹)⁻¹, shape (items, items).
     """
-    covariance = variances.shared * gram + variances.shared_effect * effects
+    covariance = variances.of_shared(gram, effects)
     utilities = np.full(len(gram), np.inf)
     step = 0
     while True:
@@ -212,11 +223,7 @@ def _most_likely(
             break
     if not how_sure:
         return variances(found), None
-    around = _CLOSE * np.eye(len(found))
-    curvature = np.array([loss(found + one)[1] - loss(found - one)[1] for one in around]) / (2 * _CLOSE)
-    values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
-    covariance = vectors @ np.diag(1 / np.maximum(values, 1 / np.square(sd).max())) @ vectors.T
-    return variances(found), covariance[:5, :5]
+    return variances(found), laplace_covariance(lambda point: loss(point)[1], found, _CLOSE, sd)[:5, :5]
 
 
 def _log_likelihood(
@@ -224,7 +231,7 @@ def _log_likelihood(
 ) -> tuple[float, np.ndarray]:
     """Return the log marginal likelihood of the choices, made Gaussian, and its gradient by the variances."""
     gram = mixed(grams, variances.late)
-    covariance = variances.shared * gram + variances.shared_effect * effects
+    covariance = variances.of_shared(gram, effects)
     weights, factor, information = _posterior(covariance, people, variances)
     utilities = covariance @ weights
     certainty = lu_solve(factor, information)
@@ -246,4 +253,4 @@ def _log_likelihood(
         slope[3] += (outer * one.effects).sum() / 2
         slope[4] += outer.sum() / 2
         slope[5] += variances.personal * (of_late - of_layers)
-    return value, slope
+    return float(value), slope

@@ -210,8 +210,7 @@ class Utility:
         place = self.place_of(embeddings)
         is_known = place >= 0
         projected[~is_known, 0] *= self.gain
-        projected[is_known, 0] += self.effects[place[is_known]]
-        projected[is_known, 1:] += self.effect_directions[place[is_known]]
+        self.add_effects(projected, place)
         effects = np.ones(len(square))
         if pairs is not None:
             projected = right_minus_left(projected, pairs)
@@ -220,6 +219,18 @@ class Utility:
         along = np.sqrt(self.prior_variance) * projected[:, 1:] + bias_scale * self.bias_directions
         prior = self.prior_variance * (square + self.effect_variance * effects) + bias_scale**2
         return projected[:, 0], np.maximum(prior - np.square(along) @ self.shrinkage, 0)
+
+    def add_effects(self, projected: np.ndarray, place: np.ndarray) -> None:
+        """Add known images' effects to what is projected on weights and directions, shape (images, 1 + kept)."""
+        is_known = place >= 0
+        projected[is_known, 0] += self.effects[place[is_known]]
+        projected[is_known, 1:] += self.effect_directions[place[is_known]]
+
+    def knowing(self, embeddings: np.ndarray) -> "Utility":
+        """Return this utility with `known_utilities`, given the embeddings of all training images."""
+        known_utilities = np.empty((2, len(self.known)))
+        known_utilities[:, self.place_of(embeddings)] = self.utilities(embeddings)
+        return replace(self, known_utilities=known_utilities)
 
     def place_of(self, embeddings: np.ndarray) -> np.ndarray:
         """Return the place of each image among the training images, −1 for new ones, shape (images,)."""
@@ -298,10 +309,7 @@ def project(learned: Learned, embeddings: np.ndarray) -> Utility:
         effect_variance=learned.effect_variance,
         farthest=written.farthest,
     )
-    shown = embeddings[np.unique(learned.kernels.images)]
-    known_utilities = np.empty((2, len(written.known)))
-    known_utilities[:, model.place_of(shown)] = model.utilities(shown)
-    return replace(model, known_utilities=known_utilities)
+    return model.knowing(embeddings[np.unique(learned.kernels.images)])
 
 
 def _utilities(model: Utility, images: Images) -> tuple[np.ndarray, np.ndarray]:

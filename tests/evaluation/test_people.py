@@ -57,7 +57,7 @@ def test_planted_faults_are_found_and_nobody_else_is_suspected() -> None:
     kernels = kernels_of(embeddings, pairs, of_images=True)
     halves = learn(kernels, who, choices, train)
     models = {
-        "shared_and_personal": halves, "shared": shared_alone(halves), "alone": alone(halves, choices, train),
+        "shared_and_personal": halves, "shared": shared_alone(halves), "alone": alone(halves),
     }  # fmt: skip
     held_out = {
         name: pd.DataFrame({

@@ -57,7 +57,7 @@ def test_the_mode_is_that_of_one_covariance_of_all_trials() -> None:
         target = logits + (choices - p_right) / information
         logits = covariance @ np.linalg.solve(covariance + np.diag(1 / information), target)
     means, _ = people.moments(np.arange(len(who)))
-    np.testing.assert_allclose(means + people.side_bias_of(np.arange(len(who))), logits, atol=0.02)
+    np.testing.assert_allclose(means + people.side_bias, logits, atol=0.02)
 
 
 def test_the_gradient_of_the_evidence_is_that_of_differences() -> None:
@@ -97,7 +97,7 @@ def test_someone_who_answered_little_is_predicted_by_what_is_shared() -> None:
     few = np.flatnonzero((who > 0) | (np.cumsum(who == 0) <= 5))
     kernels = kernels_of(embeddings(), pairs, of_images=True)
     together = shared_taste.learn(kernels, who, choices, few)
-    alone = shared_taste.alone(together, choices, few)
+    alone = shared_taste.alone(together)
     rest = np.setdiff1d(np.arange(len(who)), few)
     hits = [((each.p_right(rest) > 0.5) == choices[rest]).mean() for each in (together, alone)]
     assert hits[0] > 0.65
@@ -113,9 +113,7 @@ def test_where_nothing_is_shared_people_are_predicted_as_well_as_alone() -> None
     rest = np.setdiff1d(np.arange(len(who)), train)
     loss = [
         -np.log(np.where(choices[rest] == 1, p_right, 1 - p_right)).mean()
-        for p_right in (
-            each.p_right(rest) for each in (together, shared_taste.alone(together, choices, train))
-        )
+        for p_right in (each.p_right(rest) for each in (together, shared_taste.alone(together)))
     ]
     assert loss[0] < loss[1] + 0.01
 
