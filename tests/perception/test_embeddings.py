@@ -16,6 +16,7 @@ from catpref.perception.backbones import Backbone, load_backbone
 from catpref.perception.efficientnet import EfficientNetLite
 from catpref.perception.embeddings import GRIDS, blocks, embed, image_tensor, layout
 from catpref.perception.late_stages import NETWORKS, WIDTHS
+from catpref.perception.weights import read_checkpoint
 
 CHANNELS = 64 + 128 + 256 + 384 + 384 + 512 + 512
 
@@ -82,7 +83,7 @@ def test_every_grid_has_its_dimensions(backbone: Backbone, images: list[Path], n
 def test_late_stages_are_averaged_over_the_image(images: list[Path], computed: np.ndarray) -> None:
     start = CHANNELS * 64
     for network in NETWORKS:
-        own = EfficientNetLite(torch.load(network.weights.path()), network.width, network.depth).eval()
+        own = EfficientNetLite(read_checkpoint(network.weights.path()), network.width, network.depth).eval()
         with torch.inference_mode():
             stages = own.late_layers(image_tensor(images[1], network.size)[None])
         wanted = torch.cat([stage.mean((2, 3)) for stage in stages], dim=1)[0].numpy()
@@ -95,7 +96,7 @@ def test_late_stages_are_averaged_over_the_image(images: list[Path], computed: n
 def test_late_stages_are_those_of_the_reference() -> None:
     """The head's activations, from which the reference's own class scores follow."""
     for name, network in zip(("efficientnet-lite0", "efficientnet-lite2"), NETWORKS, strict=True):
-        state = torch.load(network.weights.path())
+        state = read_checkpoint(network.weights.path())
         reference = EfficientNet(*get_model_params(name, None)).eval()
         reference.load_state_dict(state)
         batch = torch.rand(2, 3, network.size, network.size, generator=torch.manual_seed(0)) * 2 - 1
