@@ -23,17 +23,16 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from catpref._io.cache import default_folder
+from benchmarks.embedded import embedded
 from catpref.command_line import Parser, run
 from catpref.design.splits import split
 from catpref.evaluation.scores import calibration_error, hits_of
 from catpref.models import bradley_terry, siamese_cnn, utility
 from catpref.perception.backbones import DEFAULT, load_backbone
 from catpref.perception.embeddings import DEFAULT as EMBEDDING
-from catpref.perception.embeddings import GRIDS, Blocks, Layout, blocks, embed, layout
+from catpref.perception.embeddings import GRIDS, Blocks, Layout, blocks, layout
 from catpref.replication.chance import accuracy_interval
-from catpref.sessions.session import SIDES, Session, read_sessions
-from catpref.stimuli.images import image_path
+from catpref.sessions.session import read_sessions
 
 _COMPONENTS = 20
 _FOLDS = 5
@@ -67,7 +66,7 @@ def main(arguments: Sequence[str]) -> None:
     backbone = load_backbone(options.backbone)
     parts = blocks(backbone, EMBEDDING)
     known, new = (
-        _load(read_sessions([path], options.stimuli), backbone) for path in (options.fit, options.test)
+        embedded(read_sessions([path], options.stimuli), backbone) for path in (options.fit, options.test)
     )
 
     def report(entry: dict[str, Any]) -> None:
@@ -97,16 +96,6 @@ def main(arguments: Sequence[str]) -> None:
             report(
                 {"model": name, "images": "known", "n_train": len(known[1]) * (_FOLDS - 1) // _FOLDS} | scores
             )
-
-
-def _load(session: Session, backbone: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the session's embeddings, its pairs as indices of them, and its choices."""
-    images = session.images
-    embeddings = embed(
-        [image_path(session.stimuli, name) for name in images], backbone, EMBEDDING, default_folder()
-    )
-    pairs = np.searchsorted(images, session.trials[list(SIDES)].to_numpy())
-    return embeddings, pairs, session.trials["choice"].to_numpy()
 
 
 def _scores(

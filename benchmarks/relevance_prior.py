@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from catpref._io.cache import default_folder
+from benchmarks.embedded import embedded
 from catpref._io.parallel import threads
 from catpref.command_line import Parser, run
 from catpref.models.kernels import kernels_of
@@ -25,9 +25,8 @@ from catpref.models.newton import laplace_covariance
 from catpref.models.relevance import Prior, log_factors, prior_of
 from catpref.perception.backbones import DEFAULT, load_backbone
 from catpref.perception.embeddings import DEFAULT as EMBEDDING
-from catpref.perception.embeddings import blocks, embed
-from catpref.sessions.session import SIDES, read_sessions
-from catpref.stimuli.images import image_path
+from catpref.perception.embeddings import blocks
+from catpref.sessions.session import read_sessions
 
 _MOST_TRIALS = 300  # of a session, with an inner product each
 _STEP = 0.05  # of log factors, for their posterior's curvature
@@ -42,7 +41,6 @@ class _Session:
     """One person's choices, and which set they are of."""
 
     of_set: int
-
     grams: np.ndarray
     incidence: np.ndarray
     choices: np.ndarray
@@ -65,13 +63,10 @@ def main(arguments: Sequence[str]) -> None:
     for number, pattern in enumerate(options.sets):
         for path in sorted(glob(pattern)):  # noqa: PTH207
             session = read_sessions([Path(path)], options.stimuli[number] if options.stimuli else None)
-            images = [image_path(session.stimuli, name) for name in session.images]
-            embeddings = embed(images, backbone, EMBEDDING, default_folder())
-            pairs = np.searchsorted(session.images, session.trials[list(SIDES)].to_numpy())
+            embeddings, pairs, choices = embedded(session, backbone)
             some = np.random.default_rng(0).permutation(len(pairs))[:_MOST_TRIALS]
             grams, incidence = grams_of(kernels_of(embeddings, pairs, parts), some)
-            choices = session.trials["choice"].to_numpy()[some]
-            sessions.append(_Session(number, grams.astype(np.float32), incidence, choices))
+            sessions.append(_Session(number, grams.astype(np.float32), incidence, choices[some]))
     of_set = np.array([session.of_set for session in sessions])
     weights = 1 / np.bincount(of_set)[of_set] / len(set(of_set))
     learned = _WIDE | _EFFECT

@@ -25,9 +25,9 @@ from benchmarks import validity_sessions
 from benchmarks.validity_sessions import (
     FULL_SIZE,
     SMALL,
-    Population,
+    Cats,
     Row,
-    population,
+    draw_cats,
     rows_of,
     run_session,
 )
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> None:
     if not rows:
         raise BadInput(f"rows={' '.join(options.rows)}: none of {', '.join(row.name for row in every)}")
     options.out.mkdir(parents=True, exist_ok=True)
-    cats = population(options.out, _FEW_IMAGES if options.small else _IMAGES)
+    cats = draw_cats(options.out, _FEW_IMAGES if options.small else _IMAGES)
     wanted = options.sessions or (_FEW_SESSIONS if options.small else _SESSIONS)
     kept = options.out / "sessions.jsonl"
     _simulate(rows, wanted, cats, kept, options.jobs)
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str]) -> None:
         options.page.write_text(_page(found), encoding="utf-8")
 
 
-def _simulate(rows: Sequence[Row], wanted: int, cats: Population, kept: Path, jobs: int) -> None:
+def _simulate(rows: Sequence[Row], wanted: int, cats: Cats, kept: Path, jobs: int) -> None:
     """Run what sessions are missing, all rows' first ones first, and add each to the file as soon as it is done."""
     done, code = _finished(kept), _code()
     missing = [(row, number) for number in range(wanted) for row in rows if (row.name, number) not in done]
@@ -136,7 +136,7 @@ def _simulate(rows: Sequence[Row], wanted: int, cats: Population, kept: Path, jo
 _worker: dict[str, Any] = {}
 
 
-def _start(cats: Population) -> None:
+def _start(cats: Cats) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _worker.update(cats=cats, backbone=load_backbone(DEFAULT))

@@ -109,7 +109,7 @@ def rows_of(designs: Sequence[Design]) -> list[Row]:
 
 
 @dataclass(frozen=True)
-class Population:
+class Cats:
     """Drawn cats, from which each session takes its images.
 
     Attributes
@@ -129,7 +129,7 @@ class Population:
     projections: np.ndarray
 
 
-def population(folder: Path, images: int) -> Population:
+def draw_cats(folder: Path, images: int) -> Cats:
     """Draw and embed cats, or take those that an earlier run left in the folder."""
     cats, kept = folder / f"cats-{images}", folder / f"projections-{images}.npy"
     if not cats.exists():
@@ -142,10 +142,10 @@ def population(folder: Path, images: int) -> Population:
         projected = project(_PROJECTIONS, random_state=0).fit_transform(embeddings.astype(np.float32))
         np.save(kept, StandardScaler().fit_transform(projected))
     parameters = StandardScaler().fit_transform(table.to_numpy(np.float64))
-    return Population(cats, list(table.index), parameters, np.load(kept))
+    return Cats(cats, list(table.index), parameters, np.load(kept))
 
 
-def worth_of(row: Row, cats: Population) -> np.ndarray:
+def worth_of(row: Row, cats: Cats) -> np.ndarray:
     """Return the utility of every image to a row's observer, in logits, shape (images,)."""
     random, observer = row.random(), row.observer
     liked = cats.parameters @ random.standard_normal(cats.parameters.shape[1])
@@ -159,7 +159,7 @@ def true_p_right(observer: Observer, difference: np.ndarray) -> np.ndarray:
     return observer.lapse / 2 + (1 - observer.lapse) * expit(difference + observer.side_bias)
 
 
-def run_session(row: Row, number: int, cats: Population, backbone: Backbone) -> dict[str, Any]:
+def run_session(row: Row, number: int, cats: Cats, backbone: Backbone) -> dict[str, Any]:
     """Simulate a session, analyse it as ``catpref fit --model utility`` does, and compare that with the truth.
 
     Returns
@@ -226,7 +226,7 @@ def _covered(ranking: pd.DataFrame, worth: Mapping[str, float]) -> float:
 def _new_pairs(
     analysis: Analysis,
     row: Row,
-    cats: Population,
+    cats: Cats,
     worth: np.ndarray,
     new: np.ndarray,
     backbone: Backbone,

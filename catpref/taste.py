@@ -140,9 +140,8 @@ class Taste:
         images = self._fitted.images(
             [image_path(session.stimuli, one) for one in session.images], self._cache
         )
-        pairs = np.searchsorted(session.images, session.trials[list(SIDES)].to_numpy())
         choices = session.trials["choice"].to_numpy()
-        updated = population.with_participant(code, images.embeddings, pairs, choices)
+        updated = population.with_participant(code, images.embeddings, session.pairs, choices)
         fitted = replace(self._fitted, predictors={POPULATION.name: updated})
         return Taste(fitted, self._cache, self.analysis, self._seconds, self._folder)
 
@@ -255,26 +254,17 @@ class Taste:
                 )
             return [(np.arange(len(table)), predictor)]
         if participant is not None:
-            whose = np.full(len(table), participant, object)
-        else:
-            whose = (
-                table["participant"].astype(object).to_numpy()
-                if "participant" in table
-                else [None] * len(table)
-            )
-        whose = pd.Series(whose, dtype=object).where(
-            pd.Series(whose, dtype=object).isin(population.participants), None
-        )
+            table = table.assign(participant=participant)
+        codes = table["participant"].to_numpy(object) if "participant" in table else np.full(len(table), None)
+        whose = pd.Series(codes, dtype=object).where(lambda each: each.isin(population.participants), None)
         unknown = int(whose.isna().sum())
         if unknown:
             _LOG.warning(
                 "%d of %d predictions are of the shared taste, for want of a participant that the model knows",
                 unknown, len(whose),
             )  # fmt: skip
-        return [
-            (np.flatnonzero(whose.isna() if code is None else whose == code), population.of(code))
-            for code in whose.unique()
-        ]
+        rows = whose.groupby(whose, dropna=False, sort=False).indices
+        return [(at, population.of(code if isinstance(code, str) else None)) for code, at in rows.items()]
 
     def _warn_of_chance(self) -> None:
         """Warn where the model was not shown to be better than chance; be silent where that is unknown."""

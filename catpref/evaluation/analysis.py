@@ -28,7 +28,7 @@ from catpref.evaluation.noise_ceiling import NoiseCeiling, noise_ceiling, withou
 from catpref.evaluation.people import Observers
 from catpref.evaluation.reaction_times import ReactionTimes
 from catpref.evaluation.sampling import simulate
-from catpref.evaluation.utilities_of_wins import image_table
+from catpref.evaluation.utilities_of_wins import image_table, with_wins
 from catpref.models import psychometric, registry, study_cnn
 from catpref.models.interface import Data, Images, Model, map_name
 from catpref.models.learned import learned_from, with_lapses
@@ -210,9 +210,8 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
         contributions = attribution.contributions(predictors[UTILITY.name], data.embeddings, images.layout)
         agreement = attribution.agreement(data)
         predictors[UTILITY.name] = _attentive(predictors[UTILITY.name], data, observer.lapse)
-    ranking = rank(session.images, images, predictors)
     alone = image_table(pairs, data.choices, len(session.images))
-    ranking = ranking.join(alone.set_index(pd.Index(session.images)), on="image")
+    ranking = with_wins(rank(session.images, images, predictors), alone, session.images)
     return Analysis(
         session=pictures.session,
         options=options,
@@ -243,7 +242,7 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
 
 def _data(session: Session, backbone: Backbone, options: Options) -> tuple[Data, list[list[Fold]]]:
     """Return what models read of a session, and the folds of each cross-validation."""
-    pairs = np.searchsorted(session.images, session.trials[["left_image", "right_image"]].to_numpy())
+    pairs = session.pairs
     repeats = max(1, min(_MOST_REPEATS, _ENOUGH_IMAGES // len(session.images)))
     splits = [split(pairs, options.split, options.folds, options.seed + repeat) for repeat in range(repeats)]
     trained = [*(train for train, _ in splits[0]), np.arange(len(pairs))]

@@ -8,7 +8,8 @@ from catpref.models import psychometric
 from catpref.models.kernels import right_minus_left
 from catpref.models.psychometric import PsychometricFit
 
-_VAGUE = 0.2  # an interval wider than that tells no ceiling
+VAGUE = 0.2
+"""An interval of a probability that is wider than that tells nothing."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def noise_ceiling(known: float | None, observer: PsychometricFit) -> NoiseCeilin
     if known is not None:
         return NoiseCeiling(known, None, "known (simulated observer)")
     low, high = observer.noise_ceiling_ci95
-    if high - low > _VAGUE:
+    if high - low > VAGUE:
         return NoiseCeiling(None, (low, high), f"not known better than {low:.2f} to {high:.2f}")
     return NoiseCeiling(observer.noise_ceiling, (low, high), "one model of all trials")
 

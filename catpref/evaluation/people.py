@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 from scipy.stats import binomtest
 
-from catpref.evaluation.noise_ceiling import without_embedding
+from catpref.evaluation.noise_ceiling import noise_ceiling, without_embedding
 from catpref.evaluation.scores import hits_of
 from catpref.models.people import People
 from catpref.models.psychometric import PsychometricFit
@@ -172,6 +173,11 @@ def map_of(agreements: np.ndarray) -> tuple[np.ndarray, float]:
     return axes * np.sqrt(values[-2:][::-1]), float(values[-2:].sum() / max(values.sum(), 1e-12))
 
 
+def about_own_mean(utilities: np.ndarray) -> np.ndarray:
+    """Return utilities, shape (participants, images), about each participant's mean, which means nothing."""
+    return utilities - utilities.mean(1, keepdims=True)
+
+
 def agreed_on(utilities: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the images that most participants like, and those that most dislike, relative to how they differ.
 
@@ -188,7 +194,7 @@ def agreed_on(utilities: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray
         Indices of images whose mean utility is farther from zero than participants' spread (the mean of two is so
         where both are on the same side), and than half of what utilities usually are, farthest first.
     """
-    apart = utilities - utilities.mean(1, keepdims=True)
+    apart = about_own_mean(utilities)
     mean, spread = apart.mean(0), np.maximum(apart.std(0), 1e-12)
     order = np.argsort(-mean / spread, kind="stable")
     clear = np.abs(mean) > np.maximum(spread, _USUAL_PART * apart.std())
@@ -202,7 +208,7 @@ def dividing(utilities: np.ndarray, count: int) -> np.ndarray:
 
     Else a single participant who departs from all others would pass for a division.
     """
-    apart = utilities - utilities.mean(1, keepdims=True)
+    apart = about_own_mean(utilities)
     spread = apart.std(0)
     order = np.argsort(-spread, kind="stable")
     return order[(np.abs(apart.mean(0)) < spread)[order]][:count]
@@ -239,7 +245,7 @@ def agreements_of(people: People) -> tuple[np.ndarray, np.ndarray]:
     """
     shared, personal = people.utilities_of_images()
     utilities = shared + personal
-    centred = utilities - utilities.mean(1, keepdims=True)
+    centred = about_own_mean(utilities)
     shared_open, personal_open = people.variances_left_open()
     products = centred @ centred.T / centred.shape[1] + shared_open
     squares = np.diag(products) + personal_open
@@ -250,9 +256,9 @@ def agreements_of(people: People) -> tuple[np.ndarray, np.ndarray]:
 def _rankings(participants: Sequence[str], images: Sequence[str], utilities: np.ndarray) -> pd.DataFrame:
     """Rank the images for each participant; utilities are zero on average."""
     return pd.concat([
-        pd.DataFrame({"participant": code, "image": list(images), "utility": own - own.mean()})
+        pd.DataFrame({"participant": code, "image": list(images), "utility": own})
         .sort_values("utility", ascending=False, kind="stable")
-        for code, own in zip(participants, utilities, strict=True)
+        for code, own in zip(participants, about_own_mean(utilities), strict=True)
     ], ignore_index=True)  # fmt: skip
 
 
@@ -265,10 +271,8 @@ def _answers(pairs: np.ndarray, choices: np.ndarray) -> PsychometricFit | None:
 
 def _reliability(answers: PsychometricFit | None) -> float:
     """Return how often the same answer would be given again, as far as the trials tell; NaN where they do not."""
-    if answers is None or answers.noise_ceiling_ci95[1] - answers.noise_ceiling_ci95[0] > 0.2:
-        return np.nan
-    ceiling = answers.noise_ceiling
-    return ceiling**2 + (1 - ceiling) ** 2
+    ceiling = None if answers is None else noise_ceiling(None, answers).accuracy
+    return np.nan if ceiling is None else ceiling**2 + (1 - ceiling) ** 2
 
 
 def _accuracies(held_out: pd.DataFrame, who: np.ndarray, count: int) -> np.ndarray:
@@ -295,28 +299,36 @@ class CrossedSampling:
 
     def interval(self, accuracy: float, hits: np.ndarray) -> tuple[float, float]:
         """Return the 95% interval of an accuracy, given which of the trials were predicted."""
-        reach = _NORMAL * self._spread(hits, self.who)
+        reach = _NORMAL * _spread(hits, self._of_both)
         return accuracy - reach, accuracy + reach
 
     def inflation(self, accuracy: float, hits: np.ndarray, pairs: np.ndarray) -> float:
         """Return by what factor the spread over images drawn alone is to be multiplied: the people's part."""
-        of_images = self._spread(hits, None)
-        return max(1.0, self._spread(hits, self.who) / of_images) if of_images else 1.0
+        of_images = _spread(hits, self._of_images)
+        return max(1.0, _spread(hits, self._of_both) / of_images) if of_images else 1.0
 
-    def _spread(self, hits: np.ndarray, who: np.ndarray | None) -> float:
+    @cached_property
+    def _of_both(self) -> np.ndarray:
+        return self._drawn(np.unique(self.who, return_inverse=True)[1])
+
+    @cached_property
+    def _of_images(self) -> np.ndarray:
+        return self._drawn(np.zeros(len(self.who), int))
+
+    def _drawn(self, people: np.ndarray) -> np.ndarray:
+        """Return how often each trial counts in each draw, shape (draws, trials), given each trial's person."""
         random = np.random.default_rng(0)
-        (_, left_right), (_, people) = (
-            np.unique(each, return_inverse=True)
-            for each in (self.pairs, np.zeros(len(hits)) if who is None else who)
-        )
-        left, right = left_right.reshape(-1, 2).T
-        counts = int(people.max()) + 1, int(left_right.max()) + 1
-        drawn = []
-        for _ in range(_DRAWS):
+        images = np.unique(self.pairs, return_inverse=True)[1].reshape(-1, 2)
+        counts = int(people.max()) + 1, int(images.max()) + 1
+        drawn = np.empty((_DRAWS, len(people)), np.float32)
+        for weights in drawn:
             of_people, of_images = (
                 np.bincount(random.integers(size, size=size), minlength=size) for size in counts
             )
-            weights = of_people[people] * of_images[left] * of_images[right]
-            if weights.any():
-                drawn.append(np.average(hits, weights=weights))
-        return float(np.std(drawn))
+            weights[:] = of_people[people] * of_images[images].prod(1)
+        return drawn[drawn.any(1)]
+
+
+def _spread(hits: np.ndarray, drawn: np.ndarray) -> float:
+    """Return the standard deviation of an accuracy over the draws."""
+    return float(np.std(drawn @ hits / drawn.sum(1)))

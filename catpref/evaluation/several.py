@@ -4,7 +4,6 @@ import time
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from catpref._io.progress import progress
@@ -14,7 +13,7 @@ from catpref.evaluation.analysis import Analysis, Options, example_of, images_of
 from catpref.evaluation.cross_validation import calibrated, cross_validate, difference
 from catpref.evaluation.noise_ceiling import NoiseCeiling
 from catpref.evaluation.people import CrossedSampling, describe
-from catpref.evaluation.utilities_of_wins import image_table
+from catpref.evaluation.utilities_of_wins import image_table, with_wins
 from catpref.models.baselines import CONTRAST, LUMINANCE, MAJORITY_SIDE
 from catpref.models.interface import Data
 from catpref.models.population import ALONE, POPULATION, SHARED, project
@@ -38,8 +37,7 @@ def analyse_several(session: Session, backbone: Backbone, options: Options) -> A
     pictures = pictures_of(session, options.cache)
     session = pictures.merged  # to the models a picture is one image, whatever its names
     check_both_sides_chosen(session)
-    pairs = np.searchsorted(session.images, session.trials[["left_image", "right_image"]].to_numpy())
-    everything = np.arange(len(pairs))
+    pairs = session.pairs
     codes, who = np.unique(session.trials["participant"].to_numpy(str), return_inverse=True)
     folds = split(pairs, options.split, options.folds, options.seed)
     images = images_of(session, backbone, replace(options, models=(POPULATION.name,)), [])
@@ -57,14 +55,16 @@ def analyse_several(session: Session, backbone: Backbone, options: Options) -> A
     results = [
         cross_validate(model, data, [folds], sampling) for model in progress(_MODELS, "fitting", unit="model")
     ]
-    people = calibrated(learn(data.kernels, who, data.choices, everything), results[0].gain)
+    people = calibrated(learn(data.kernels, who, data.choices, np.arange(len(pairs))), results[0].gain)
     population = project(people, data.embeddings, data.participants)
     tables = {result.model: result.held_out for result in results}
     observers = describe(people, data.participants, pairs, data.choices, tables, session.images)
     observers = replace(observers, rankings=pictures.with_every_name(observers.rankings))
-    ranking = rank(session.images, images, {POPULATION.name: population})
-    alone = image_table(pairs, data.choices, len(session.images))
-    ranking = ranking.join(alone.set_index(pd.Index(session.images)), on="image")
+    ranking = with_wins(
+        rank(session.images, images, {POPULATION.name: population}),
+        image_table(pairs, data.choices, len(session.images)),
+        session.images,
+    )
     contributions = attribution.contributions(population.shared, data.embeddings, images.layout)
     return Analysis(
         session=pictures.session,

@@ -6,6 +6,7 @@ never overshoot (Böhning & Lindsay 1988, Annals of the Institute of Statistical
 serves all steps and all sessions.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,11 @@ def fit(
         if np.abs(step).max() < enough:
             break
     return found
+
+
+def with_wins(ranking: pd.DataFrame, table: pd.DataFrame, images: Sequence[str]) -> pd.DataFrame:
+    """Put what wins alone tell, as `image_table` has it image by image, beside the rows of a ranking."""
+    return ranking.join(table.set_index(pd.Index(images)), on="image")
 
 
 def image_table(pairs: np.ndarray, choices: np.ndarray, images: int) -> pd.DataFrame:

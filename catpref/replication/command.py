@@ -78,7 +78,7 @@ def _read(paths: Sequence[Path], stimuli: Path | None) -> Answers:
     session = read_sessions(paths, stimuli)
     check_both_sides_chosen(session)
     images = session.images
-    pairs = np.searchsorted(images, session.trials[["left_image", "right_image"]].to_numpy())
+    pairs = session.pairs
     if len(pairs) < _LEAST_TRIALS:
         raise BadInput(f"{paths[0]}: {len(pairs)} answered trials; the study takes at least {_LEAST_TRIALS}")
     design = "session"

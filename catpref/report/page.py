@@ -16,6 +16,7 @@ from PIL import Image
 from catpref.evaluation.analysis import Analysis
 from catpref.evaluation.attribution import HALVINGS
 from catpref.evaluation.cross_validation import Result
+from catpref.evaluation.noise_ceiling import VAGUE
 from catpref.evaluation.people import LAPSING, OPPOSED, Observers, map_of
 from catpref.evaluation.sampling import PERMUTATIONS
 from catpref.models.interface import map_name
@@ -131,7 +132,7 @@ def write(analysis: Analysis, folder: Path) -> None:
             failed=sentences.failed(analysis),
             remarks=([] if several is None else people_sentences.remarks(analysis))
             + sentences.remarks(analysis),
-            vague_lapse=sentences.VAGUE,
+            vague_lapse=VAGUE,
             of_check=sentences.of_check,
             of_map=None if analysis.contributions is None or several else sentences.of_map(analysis),
             halvings=HALVINGS,

@@ -129,7 +129,7 @@ def _points(alone: np.ndarray, together: np.ndarray) -> Figure:
 
 def agreed(observers: Observers, images: Sequence[str]) -> tuple[list[Shown], list[Shown]]:
     """Return the faces that most participants like, and those that most dislike."""
-    utilities = _about_their_mean(observers)
+    utilities = people.about_own_mean(observers.utilities)
     liked, disliked = people.agreed_on(utilities, _FACES)
     count = len(utilities)
 
@@ -145,7 +145,7 @@ def agreed(observers: Observers, images: Sequence[str]) -> tuple[list[Shown], li
 
 def divided(observers: Observers, images: Sequence[str]) -> list[Shown]:
     """Return the faces that divide participants most, with who likes them most and who dislikes them."""
-    utilities = _about_their_mean(observers)
+    utilities = people.about_own_mean(observers.utilities)
     codes = observers.table["participant"].to_list()
     found = []
     for one in people.dividing(utilities, _FACES):
@@ -162,7 +162,3 @@ def _named(codes: list[str]) -> str:
     if len(codes) > 1 and len(names) > _ROOM:
         return f"{len(codes)} participants"
     return names if len(codes) <= _NAMES else f"{len(codes)}: {names} …"
-
-
-def _about_their_mean(observers: Observers) -> np.ndarray:
-    return observers.utilities - observers.utilities.mean(1, keepdims=True)

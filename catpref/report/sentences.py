@@ -13,9 +13,6 @@ from catpref.models.registry import MODELS
 BY_WINS = "bradley_terry"
 """The column of the ranking that says what images' wins alone do."""
 
-VAGUE = 0.2
-"""A lapse rate whose interval is wider than that is called unknown, as a noise ceiling is."""
-
 _DRIFT = "drift"  # the check of a taste that changes
 _MOSTLY = 0.5  # of the gain over chance: a ceiling that the side preference brings so much of is not of taste
 _FLAT = 0.01  # nats: a loss that changes by less from the first epoch to the last has not changed

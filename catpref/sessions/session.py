@@ -70,6 +70,11 @@ class Session:
         return sorted({*self.trials["left_image"], *self.trials["right_image"]})
 
     @property
+    def pairs(self) -> np.ndarray:
+        """Left and right image of each trial as indices of `images`, shape (trials, 2)."""
+        return np.searchsorted(self.images, self.trials[list(SIDES)].to_numpy())
+
+    @property
     def participants(self) -> int | None:
         """The number of different participant codes, or None where a trial does not say whose it is."""
         codes = set(self.trials["participant"]) if "participant" in self.trials else {None}
