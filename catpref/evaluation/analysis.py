@@ -24,7 +24,7 @@ from catpref.evaluation.cross_validation import (
     learn_from_fewer,
 )
 from catpref.evaluation.learning_curve import LearningCurve
-from catpref.evaluation.noise_ceiling import NoiseCeiling, noise_ceiling, without_embedding
+from catpref.evaluation.noise_ceiling import NoiseCeiling, noise_ceiling
 from catpref.evaluation.people import Observers
 from catpref.evaluation.reaction_times import ReactionTimes
 from catpref.evaluation.sampling import simulate
@@ -192,7 +192,7 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
     if any("kernels" in model.needs for model in chosen):
         _ = data.kernels  # once, before several folds ask for them
 
-    observer = _observer(data, everything)
+    observer = psychometric.fit(pairs, data.choices)
     folds = [fold for each in splits for fold in each]
     sampling = simulate(_features(data, options.seed), pairs, folds, observer, options.seed)
     results = corrected(
@@ -292,14 +292,6 @@ def _reaction_times(session: Session, utilities: np.ndarray) -> ReactionTimes | 
     return reaction_times.summarise(
         session.trials["rt"].to_numpy(), np.abs(utilities[:, 1] - utilities[:, 0])
     )
-
-
-def _observer(data: Data, everything: np.ndarray) -> PsychometricFit:
-    """Estimate how the observer answers; where no embedding is read, from which images won alone."""
-    if "kernels" not in vars(data):
-        return without_embedding(data.pairs, data.choices)
-    learned = learned_from(data, everything)
-    return psychometric.fit(learned.differences, learned.squares, data.pairs, data.choices)
 
 
 def _features(data: Data, seed: int) -> np.ndarray:

@@ -2,10 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from catpref.models import psychometric
-from catpref.models.kernels import right_minus_left
 from catpref.models.psychometric import PsychometricFit
 
 VAGUE = 0.2
@@ -39,17 +35,3 @@ def noise_ceiling(known: float | None, observer: PsychometricFit) -> NoiseCeilin
     if high - low > VAGUE:
         return NoiseCeiling(None, (low, high), f"not known better than {low:.2f} to {high:.2f}")
     return NoiseCeiling(observer.noise_ceiling, (low, high), "one model of all trials")
-
-
-def without_embedding(pairs: np.ndarray, choices: np.ndarray) -> PsychometricFit:
-    """Estimate how an observer answers from which images won alone.
-
-    Parameters
-    ----------
-    pairs
-        Left and right image of each trial as indices, shape (trials, 2).
-    choices
-        0 = left, 1 = right, shape (trials,).
-    """
-    differences = right_minus_left(np.eye(int(pairs.max()) + 1), pairs)
-    return psychometric.fit(differences, np.square(differences).sum(1), pairs, choices)

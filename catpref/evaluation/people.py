@@ -9,15 +9,16 @@ import pandas as pd
 from scipy.special import expit, logit
 from scipy.stats import binomtest
 
-from catpref.evaluation.noise_ceiling import noise_ceiling, without_embedding
+from catpref.evaluation.noise_ceiling import noise_ceiling
 from catpref.evaluation.scores import hits_of
+from catpref.models import psychometric
 from catpref.models.people import People
 from catpref.models.psychometric import PsychometricFit
 
 AT_RANDOM, AGAINST, PREFERS = "answers at random?", "against the others", "prefers the"
 """How the remarks on a participant begin."""
 
-LAPSING = 0.31
+LAPSING = 0.26
 """The prior of the lapse rate reaches to there: choices that do not bring it down say nothing of lapses."""
 
 OPPOSED = -0.1
@@ -266,7 +267,7 @@ def _answers(pairs: np.ndarray, choices: np.ndarray) -> PsychometricFit | None:
     """Estimate how one participant answers; None where one side was never chosen."""
     if len(np.unique(choices)) < 2:
         return None
-    return without_embedding(np.unique(pairs, return_inverse=True)[1].reshape(-1, 2), choices)
+    return psychometric.fit(pairs, choices)
 
 
 def _reliability(answers: PsychometricFit | None) -> float:

@@ -1,18 +1,22 @@
 """How an observer answers, beside what they like: side bias, lapse rate and noise ceiling, with 95% intervals.
 
 P(right) = λ / 2 + (1 − λ) · logistic(u(right) − u(left) + b): with probability λ the observer does not look and
-chooses either side; b is the preference for the right when they do. The utilities, their spread, λ and b are
-averaged over together, since each could stand for another: a lapse on an easy pair looks like a small difference
-of utilities, and utilities that are not known well make a side bias look smaller than it is. The noise ceiling is
-the mean over the trials of max(P, 1 − P), averaged over all of them likewise.
+chooses either side; b is the preference for the right when they do. Each image has a utility of its own: what an
+embedding says of the images is not used, since a taste that is simpler than the embedding's prior expects would make
+the observer look more consistent than they are. The utilities, their spread, λ and b are averaged over together,
+since each could stand for another: a lapse on an easy pair looks like a small difference of utilities, and utilities
+that are not known well make a side bias look smaller than it is. The noise ceiling is the mean over the trials of
+max(P, 1 − P), averaged over all of them likewise.
 
 The prior of λ is Beta(1, 10), that of psignifit (Schütt, Harmeling, Macke & Wichmann 2016, Vision Research 122);
-that of b is Gaussian (`catpref.models.laplace.BIAS_VARIANCE`). An interval of λ never reaches 0, and where the
-session says little of lapses, it is that of the prior: 0.003 to 0.31.
+that of b is Gaussian (`catpref.models.laplace.BIAS_VARIANCE`); that of the spread makes every noise ceiling equally
+probable. The intervals of λ and of the noise ceiling are the shortest that hold 95%, so that they can reach 0 and
+0.5; where the session says little, they are those of the prior: 0 to 0.26 and about 0.5 to 0.95.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,20 +27,23 @@ from scipy.stats import beta, norm
 from catpref._io.workers import workers
 from catpref.models import expectation_propagation
 from catpref.models.expectation_propagation import Posterior
+from catpref.models.kernels import right_minus_left
 from catpref.models.laplace import BIAS_VARIANCE
 
 _LAPSE_PRIOR: Any = beta(1, 10)
 _LAPSES = np.array([0.0, 0.01, 0.02, 0.04, 0.065, 0.1, 0.15, 0.22, 0.32, 0.5])
-# Log of the variance of a typical trial's utility difference: 4, that is a noise ceiling of 0.8, is not unusual.
-_SPREAD_PRIOR: Any = norm(np.log(4), 1.2)
-_SPREADS = np.linspace(-4.0, 7.0, 23)
+_SPREADS = np.linspace(-7.0, 7.0, 29)  # log of the variance of a trial's utility difference
 _MOST_UNTOLD = 4.5  # of the spreads: beyond, the approximation fails where a utility has few trials to itself
 _FEW = 5  # trials a direction
 _NODES = 8  # of the spread, where the evidence is
 _NEGLIGIBLE = 7.0  # log evidence below the greatest
 _DIRECTIONS = 60  # in which utilities are followed; along all others they are averaged over
 _TAILS = 0.025, 0.975
-_DRAWS = 400  # of the noise ceiling
+_MASS = 0.95
+_RULED_OUT = (
+    1.92  # log evidence below the greatest: half the 95% point of chi squared with one degree of freedom
+)
+_DRAWS = 1000  # of the noise ceiling
 
 
 @dataclass(frozen=True)
@@ -48,11 +55,11 @@ class PsychometricFit:
     side_bias, side_bias_ci95
         Posterior mean and 95% interval of the preference for the right, in logits.
     lapse, lapse_ci95
-        Posterior mean and 95% interval of the lapse rate.
+        Posterior mean and shortest 95% interval of the lapse rate.
     noise_ceiling, noise_ceiling_ci95
-        Posterior mean and 95% interval of the best accuracy to expect on these trials.
+        Posterior mean and shortest 95% interval of the best accuracy to expect on these trials.
     spread
-        Posterior mean of the standard deviation of a typical trial's utility difference, in logits.
+        Standard deviation of a typical trial's utility difference, in logits: posterior mean of its logarithm.
     """
 
     side_bias: float
@@ -73,25 +80,17 @@ class _Node(NamedTuple):
     posterior: Posterior
 
 
-def fit(
-    differences: np.ndarray, squares: np.ndarray, pairs: np.ndarray, choices: np.ndarray
-) -> PsychometricFit:
+def fit(pairs: np.ndarray, choices: np.ndarray) -> PsychometricFit:
     """Estimate side bias, lapse rate and noise ceiling.
 
     Parameters
     ----------
-    differences
-        Right minus left along directions in which utilities have the same prior variance, shape (trials,
-        directions).
-    squares
-        Squared distance of left and right along all directions, shape (trials,).
     pairs
         Left and right image of each trial, as indices, shape (trials, 2).
     choices
         0 = left, 1 = right, shape (trials,).
     """
-    typical = float(squares.mean()) or 1.0
-    followed, others = _followed(differences / np.sqrt(typical), squares / typical, pairs)
+    followed, others = _followed(pairs)
     signs = np.where(choices == 1, 1.0, -1.0)
 
     def nodes(lapse: float, spreads: np.ndarray) -> Iterator[_Node]:
@@ -106,7 +105,7 @@ def fit(
                 sites,
             )
             sites = found.sites
-            yield _Node(found.log_evidence + float(_SPREAD_PRIOR.logpdf(spread)), lapse, variance, found)
+            yield _Node(found.log_evidence + _log_prior(spread), lapse, variance, found)
 
     few = len(choices) < _FEW * followed.shape[1]
     possible = _SPREADS[_SPREADS <= _MOST_UNTOLD] if few else _SPREADS
@@ -124,27 +123,35 @@ def fit(
     flat = [node for row in found for node in row]
     side_bias, side_bias_ci95 = _side_bias(flat, weights)
     ceilings = _ceilings(flat, weights, followed, others)
+    # Under a prior that makes all ceilings equal, what an interval holds is what the evidence does not rule out.
+    by_spread = np.logaddexp.reduce(masses, axis=0) - [_log_prior(spread) for spread in spreads]
+    least_is_probable = spreads[0] == _SPREADS[0] and by_spread[0] > by_spread.max() - _RULED_OUT
     return PsychometricFit(
         side_bias=side_bias,
         side_bias_ci95=side_bias_ci95,
         lapse=lapse,
         lapse_ci95=lapse_ci95,
         noise_ceiling=float(ceilings.mean()),
-        noise_ceiling_ci95=tuple(np.quantile(ceilings, _TAILS).tolist()),
-        spread=float(np.sqrt(weights @ [node.variance for node in flat])),
+        noise_ceiling_ci95=_interval(ceilings, bool(least_is_probable)),
+        spread=float(np.exp(weights @ np.log([node.variance for node in flat]) / 2)),
     )
 
 
-def _followed(
-    differences: np.ndarray, squares: np.ndarray, pairs: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _followed(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the trials along the directions that matter most to them, and the variance that is left of each.
 
-    What is left of a pair that was shown several times is the same each time: a direction of its own.
+    Differences of two images' utilities have a prior variance of 1. What is left of a pair that was shown several
+    times is the same each time: a direction of its own.
     """
-    _, vectors = np.linalg.eigh(differences.T @ differences)
-    followed = differences @ vectors[:, -_DIRECTIONS:]
-    others = np.maximum(squares - np.square(followed).sum(1), 0)
+    images = np.unique(pairs)
+    differences = right_minus_left(np.eye(len(images)), np.searchsorted(images, pairs)) / np.sqrt(2)
+    if len(pairs) < len(images):
+        values, vectors = np.linalg.eigh(differences @ differences.T)
+        followed = vectors[:, -_DIRECTIONS:] * np.sqrt(np.maximum(values[-_DIRECTIONS:], 0))
+    else:
+        _, vectors = np.linalg.eigh(differences.T @ differences)
+        followed = differences @ vectors[:, -_DIRECTIONS:]
+    others = np.maximum(1 - np.square(followed).sum(1), 0)
     _, couple = np.unique(np.sort(pairs, axis=1), axis=0, return_inverse=True)
     repeated = np.bincount(couple)[couple] > 1
     if not (repeated.any() and others[repeated].max() > 1e-6):
@@ -154,6 +161,19 @@ def _followed(
     own[np.flatnonzero(repeated), place] = np.sqrt(others[repeated])
     own[pairs[:, 0] > pairs[:, 1]] *= -1
     return np.column_stack([own, followed]), np.where(repeated, 0.0, others)
+
+
+@cache
+def _log_densities() -> tuple[np.ndarray, np.ndarray]:
+    """Return log variances of Gaussian logits, and the log prior density under which every noise ceiling is equal."""
+    logs = np.linspace(_SPREADS[0] - 1, _SPREADS[-1] + 1, 321)
+    logits = np.exp(logs / 2)[:, None] * np.linspace(0, 8, 2001)
+    ceilings = np.average(expit(logits), axis=1, weights=norm.pdf(np.linspace(0, 8, 2001)))
+    return logs, np.log(np.gradient(ceilings, logs))
+
+
+def _log_prior(spread: float) -> float:
+    return float(np.interp(spread, *_log_densities()))
 
 
 def _design(followed: np.ndarray, variance: float) -> np.ndarray:
@@ -166,8 +186,20 @@ def _lapse(log_masses: np.ndarray) -> tuple[float, tuple[float, float]]:
     """Return mean and interval of the lapse rate; the evidence between the nodes is interpolated."""
     fine = np.linspace(0, _LAPSES[-1], 2001)
     density = np.exp(PchipInterpolator(_LAPSES, log_masses - log_masses.max())(fine)) * _LAPSE_PRIOR.pdf(fine)
-    low, high = np.interp(_TAILS, np.cumsum(density) / density.sum(), fine)
-    return float(fine @ density / density.sum()), (float(low), float(high))
+    density /= density.sum()
+    order = np.argsort(-density, kind="stable")
+    inside = fine[order[: 1 + int(np.searchsorted(np.cumsum(density[order]), _MASS))]]
+    return float(fine @ density), (float(inside.min()), float(inside.max()))
+
+
+def _interval(ceilings: np.ndarray, least_is_probable: bool) -> tuple[float, float]:
+    """Return the shortest interval that holds 95% of the draws, or the one from chance on."""
+    ordered = np.sort(ceilings)
+    inside = int(np.ceil(_MASS * len(ordered)))
+    if least_is_probable:
+        return 0.5, float(ordered[inside - 1])
+    first = int(np.argmin(ordered[inside - 1 :] - ordered[: len(ordered) - inside + 1]))
+    return float(ordered[first]), float(ordered[first + inside - 1])
 
 
 def _side_bias(nodes: list[_Node], weights: np.ndarray) -> tuple[float, tuple[float, float]]:

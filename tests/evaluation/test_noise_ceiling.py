@@ -3,7 +3,8 @@ import pytest
 from scipy.special import expit
 from support import all_pairs
 
-from catpref.evaluation.noise_ceiling import noise_ceiling, without_embedding
+from catpref.evaluation.noise_ceiling import noise_ceiling
+from catpref.models import psychometric
 
 DISJOINT = np.arange(400).reshape(-1, 2)
 
@@ -16,7 +17,7 @@ def ceiling_of(
     worth = random.normal(0, spread, size=int(pairs.max()) + 1)
     p_right = lapse / 2 + (1 - lapse) * expit(worth[pairs[:, 1]] - worth[pairs[:, 0]] + side_bias)
     choices = (random.random(len(pairs)) < p_right).astype(int)
-    found = noise_ceiling(None, without_embedding(pairs, choices))
+    found = noise_ceiling(None, psychometric.fit(pairs, choices))
     return found.accuracy, found.ci95, float(np.maximum(p_right, 1 - p_right).mean())
 
 
@@ -47,7 +48,7 @@ def test_repeats_of_pairs_narrow_it() -> None:
 
 
 def test_what_is_not_known_is_not_made_up() -> None:
-    observer = without_embedding(DISJOINT[:20], np.tile([0, 1], 10))
+    observer = psychometric.fit(DISJOINT[:20], np.tile([0, 1], 10))
     found = noise_ceiling(None, observer)
     assert found.accuracy is None and found.ci95 is not None
     assert found.method == f"not known better than {found.ci95[0]:.2f} to {found.ci95[1]:.2f}"

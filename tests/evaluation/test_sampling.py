@@ -5,8 +5,8 @@ from support import all_pairs
 
 from catpref.design.splits import split
 from catpref.evaluation import sampling
-from catpref.evaluation.noise_ceiling import without_embedding
 from catpref.evaluation.sampling import p_value, simulate
+from catpref.models import psychometric
 
 FULL = all_pairs(30)
 ONCE = np.random.default_rng(0).permutation(300).reshape(-1, 2)
@@ -53,7 +53,7 @@ def test_the_interval_covers_one_half_without_taste(pairs: np.ndarray, own: floa
     for seed in range(runs):
         features, choices = session(pairs, seed, 0.0, own)
         folds = split(pairs, "images", 5, seed)
-        found = simulate(features, pairs, folds, without_embedding(pairs, choices), seed)
+        found = simulate(features, pairs, folds, psychometric.fit(pairs, choices), seed)
         # The cross-validated accuracy of the ridge regression itself.
         scale = sampling._normalised(features, pairs)[1]
         hits = sampling._hits((features / scale)[None], pairs, np.where(choices == 1, 1.0, -1.0), folds)[0]
@@ -65,7 +65,7 @@ def test_the_interval_covers_one_half_without_taste(pairs: np.ndarray, own: floa
 def test_an_interval_holds_its_accuracy() -> None:
     features, choices = session(FULL, 0, 2.0, 0.5)
     folds = split(FULL, "images", 5, 0)
-    found = simulate(features, FULL, folds, without_embedding(FULL, choices))
+    found = simulate(features, FULL, folds, psychometric.fit(FULL, choices))
     assert found.expected[0] == pytest.approx(0.5) and (np.diff(found.expected) > 0).all()
     for accuracy in (0.0, 0.31, 0.5, 0.77, 1.0):
         low, high = found.interval(accuracy)
