@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> None:
     log_to_terminal()
     out = out or sessions[0].parent / f"{sessions[0].stem}_fit"
     with output_folder(out, "fit", reads=sessions) as folder:
-        session = read_sessions(sessions, stimuli, strict)
+        session = read_sessions(sessions, stimuli, strict=strict)
         if session.stimuli.resolve().is_relative_to(out.resolve()):
             raise BadInput(
                 f"{out}: would be replaced whole, and {session.stimuli} is in it; choose another --out"

@@ -57,7 +57,7 @@ def read_session(
     """
     listed = [sessions] if isinstance(sessions, str | Path | pd.DataFrame) else list(sessions)
     sources = [one if isinstance(one, pd.DataFrame) else Path(one) for one in listed]
-    return read_sessions(sources, _path(stimuli), strict)
+    return read_sessions(sources, _path(stimuli), strict=strict)
 
 
 def learn(

@@ -58,7 +58,7 @@ def _table(options: argparse.Namespace) -> pd.DataFrame:
     taste = load(options.model, **networks)
     if options.images:
         return taste.rank(options.images, options.participant)
-    return taste.predict(options.pairs, options.stimuli, options.participant, options.strict)
+    return taste.predict(options.pairs, options.stimuli, options.participant, strict=options.strict)
 
 
 if __name__ == "__main__":

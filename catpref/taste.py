@@ -181,7 +181,7 @@ class Taste:
         if stimuli is None and isinstance(pairs, pd.DataFrame) and self.analysis is not None:
             stimuli = self.analysis.session.stimuli
         source = pairs if isinstance(pairs, pd.DataFrame) else Path(pairs)
-        table, folder = read_pairs(source, _path(stimuli), strict)
+        table, folder = read_pairs(source, _path(stimuli), strict=strict)
         names, indices = np.unique(table[list(SIDES)].to_numpy(), return_inverse=True)
         images = self._fitted.images([image_path(folder, name) for name in names], self._cache)
         name, predictor = next(iter(self._fitted.predictors.items()))

@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _read(paths: Sequence[Path], stimuli: Path | None, strict: bool) -> Answers:
-    session = read_sessions(paths, stimuli, strict)
+    session = read_sessions(paths, stimuli, strict=strict)
     check_both_sides_chosen(session)
     images = session.images
     pairs = session.pairs

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--strict")
     options = parser.parse_intermixed_args(arguments)
     log_to_terminal()
-    trials, _ = read_trials(options.sessions, options.stimuli, options.strict)
+    trials, _ = read_trials(options.sessions, options.stimuli, strict=options.strict)
     for path in bids.write(trials, options.folder, options.sessions):
         print(path)
 
