@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from catpref.errors import BadInput, shown
-from catpref.sessions import bids, cells, psychopy_csv
+from catpref.sessions import bids, cells, psychopy_csv, two_rows
 from catpref.sessions.description import pooled_noise_ceiling, stimulus_folder
 from catpref.sessions.image_names import ImageNames
 from catpref.sessions.participants import without_names
@@ -263,6 +263,7 @@ def _read_table(source: Path | pd.DataFrame, answered: bool = True) -> Table:
     table = table_of(source) if isinstance(source, pd.DataFrame) else read_table(source, SIDES)
     if not table.rows:
         return replace(table, columns=[*SIDES, "choice"])  # what it calls its columns makes no difference
+    table = two_rows.joined(table)
     if bids.is_beh(table.path):
         table = bids.with_own_names(table)
     elif psychopy_csv.is_wide(table):
