@@ -101,7 +101,7 @@ def _read(path: Path) -> _Description:
     except FileNotFoundError:
         return _Description()
     if re.match(
-        rb"(\xef\xbb\xbf)?\s*\[\s*\{", content
+        rb"(\xef\xbb\xbf)?\s*\[[\s\[]*\{", content
     ):  # trials, as jsPsych has them in NAME.json beside NAME.csv
         return _Description()
     return _Description.of(content, path, "correct it or move it away")

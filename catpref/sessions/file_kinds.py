@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from catpref._io.reading import read_bytes
 from catpref.errors import BadInput, is_out_of_memory, shown
 
 log = logging.getLogger(__name__)
@@ -16,10 +17,25 @@ log = logging.getLogger(__name__)
 Rows = Iterator[tuple[int, list[str]]]
 """The rows of a table that are not blank, the header first, each with its number in the file."""
 
+_LARGEST_FILE = 64 * 2**20  # bytes; a wide CSV of 20,000 trials has about 20 MiB
 _MOST_CELLS = 2**23  # a wide CSV of 20,000 trials and 400 columns
 _LARGEST_WORKBOOK = 2**29  # bytes when unpacked
 _ZIP, _OLD_WORKBOOK = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of a file.
+
+    Raises
+    ------
+    BadInput
+        If it is missing, not an ordinary file, or larger than 64 MiB.
+    """
+    try:
+        return read_bytes(path, _LARGEST_FILE)
+    except FileNotFoundError as problem:
+        raise BadInput(f"{path}: no such file; check the path") from problem
 
 
 def check_size(path: Path, rows: int, columns: int) -> None:
@@ -87,7 +103,7 @@ def is_json(path: Path, text: str) -> bool:
 
 
 def json_rows(path: Path, text: str) -> Rows:
-    """Return the rows of a list of objects in JSON, such as jsPsych writes, or of several lists, as JATOS does.
+    """Return the rows of a list of objects in JSON, such as jsPsych writes, or of a list a line, as JATOS does.
 
     Texts stand as they are, null is empty, and lists and objects are JSON. The header has number 0.
 
@@ -101,7 +117,7 @@ def json_rows(path: Path, text: str) -> Rows:
     try:
         while (place := blank.match(text, place).end()) < len(text):  # type: ignore[reportOptionalMemberAccess]
             found, place = json.JSONDecoder().raw_decode(text, place)
-            trials += found if isinstance(found, list) else [found]
+            trials += _objects(found)
     except (ValueError, RecursionError) as problem:
         raise BadInput(
             f"{path}: is not JSON ({shown(str(problem))}); give the CSV of the choices"
@@ -113,6 +129,14 @@ def json_rows(path: Path, text: str) -> Rows:
     yield 0, [_json_cell(name) for name in columns]
     for number, trial in enumerate(trials, start=1):
         yield number, [_json_cell(trial.get(name)) for name in columns]
+
+
+def _objects(found: Any) -> list[Any]:
+    """Return the objects in lists within each other, or in what an object has under ``trials`` or ``data``."""
+    if isinstance(found, dict):
+        lists = (found[name] for name in ("trials", "data") if isinstance(found.get(name), list))
+        return next(map(_objects, lists), [found])
+    return [one for part in found for one in _objects(part)] if isinstance(found, list) else [found]
 
 
 def _json_cell(value: Any) -> str:

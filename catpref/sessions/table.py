@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from catpref._io.reading import read_bytes
 from catpref.errors import BadInput, shown
 from catpref.sessions.cells import is_nothing, without_quotes
 from catpref.sessions.file_kinds import (
@@ -18,12 +17,12 @@ from catpref.sessions.file_kinds import (
     is_json,
     is_workbook,
     json_rows,
+    read_file,
     refuse_archives,
     text_of,
     workbook_rows,
 )
 
-_LARGEST_FILE = 64 * 2**20  # bytes; a wide CSV of 20,000 trials has about 20 MiB
 _LONGEST_HEADER = 2**16
 _SEPARATORS = ",;\t"
 _SEPARATOR_LINE = re.compile(r"""(?i)\s*"?sep=([^\w\s"']|\t)[^\r\n]*""")
@@ -101,11 +100,7 @@ def read_table(path: Path, expected: Collection[str]) -> Table:
         If the file is missing, not an ordinary file, larger than 64 MiB, or of another kind; is empty or has too many
         cells; its quotes are broken; or most rows have more or fewer cells than the header.
     """
-    try:
-        data = read_bytes(path, _LARGEST_FILE)
-    except FileNotFoundError as problem:
-        raise BadInput(f"{path}: no such file; check the path") from problem
-    rows = _rows(path, data, expected)
+    rows = _rows(path, expected)
     _, columns = next(rows, (1, []))
     table = Table(path, [name.strip() for name in columns], [], [], [])
     for line, cells in rows:
@@ -122,7 +117,8 @@ def read_table(path: Path, expected: Collection[str]) -> Table:
     return _without_copies(table)
 
 
-def _rows(path: Path, data: bytes, expected: Collection[str]) -> Rows:
+def _rows(path: Path, expected: Collection[str]) -> Rows:
+    data = read_file(path)
     refuse_archives(path, data)
     if is_workbook(data):
         return workbook_rows(path, data, expected)

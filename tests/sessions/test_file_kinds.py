@@ -130,6 +130,7 @@ TRIALS = [
         json.dumps(TRIALS),
         "\ufeff\n" + json.dumps(TRIALS, indent=2, ensure_ascii=False),
         "\n".join(json.dumps([trial]) for trial in TRIALS),
+        json.dumps([TRIALS[:1], TRIALS[1:]]),
     ],
 )
 def test_a_list_of_objects_in_json(tmp_path: Path, text: str) -> None:
@@ -141,6 +142,11 @@ def test_a_list_of_objects_in_json(tmp_path: Path, text: str) -> None:
     assert list(session.trials["row"]) == [1, 2]
     assert list(session.trials["view"]) == ["", '[{"x": 1}, null]']
     assert session.noise_ceiling is None
+
+
+def test_an_object_around_the_trials(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(json.dumps({"subject": "p01", "trials": TRIALS}))
+    assert read_table(tmp_path / "x.json", SIDES)["left_image"] == ["a.png", "b.png"]
 
 
 def test_an_object_a_line(tmp_path: Path) -> None:
@@ -159,7 +165,8 @@ def test_cells_of_json_are_text(tmp_path: Path) -> None:
     [
         ("[]", "no list of trials"),
         ("[1, 2]", "no list of trials"),
-        ("[[{}]]", "no list of trials"),
+        ("[[[]]]", "no list of trials"),
+        ('[{"left_image": "a.png"}, 1]', "no list of trials"),
         ("{", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
         ("[" + "1" * 5000 + "]", "JSON"),
