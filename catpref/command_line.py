@@ -188,6 +188,10 @@ def _whole(text: str, least: int) -> int:
 COMMON: dict[str, dict[str, Any]] = {
     "sessions": {"nargs": "+", "type": Path, "metavar": "session.csv", "help": "the choices; all are pooled"},
     "--stimuli": {"type": Path, "metavar": "DIR", "help": "folder that the image paths start from"},
+    "--strict": {
+        "action": "store_true",
+        "help": "refuse files with a row that cannot be used, not leave it out",
+    },
     "--out": {"type": Path, "metavar": "DIR", "help": "where to write"},
     "--weights": {"type": Path, "metavar": "FILE", "help": "read an official backbone's weights from here"},
     "--seed": {

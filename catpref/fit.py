@@ -15,11 +15,11 @@ from catpref.sessions.session import read_sessions
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     options = vars(_parser().parse_args(arguments))
-    sessions, stimuli, out = (options.pop(name) for name in ("sessions", "stimuli", "out"))
+    sessions, stimuli, out, strict = (options.pop(name) for name in ("sessions", "stimuli", "out", "strict"))
     log_to_terminal()
     out = out or sessions[0].parent / f"{sessions[0].stem}_fit"
     with output_folder(out, "fit", reads=sessions) as folder:
-        session = read_sessions(sessions, stimuli)
+        session = read_sessions(sessions, stimuli, strict=strict)
         if session.stimuli.resolve().is_relative_to(out.resolve()):
             raise BadInput(
                 f"{out}: would be replaced whole, and {session.stimuli} is in it; choose another --out"
@@ -39,6 +39,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("sessions")
     parser.add_argument("--stimuli")
+    parser.add_argument("--strict")
     parser.add_argument("--out", help="where to write (default: session_fit/ beside it)")
     models, usual = registry.choosable(), list(registry.DEFAULT)
     parser.add_argument(

@@ -22,7 +22,9 @@ AUTO = "auto"
 
 
 def read_session(
-    sessions: AnyPath | pd.DataFrame | Sequence[AnyPath | pd.DataFrame], stimuli: AnyPath | None = None
+    sessions: AnyPath | pd.DataFrame | Sequence[AnyPath | pd.DataFrame],
+    stimuli: AnyPath | None = None,
+    strict: bool = False,
 ) -> Session:
     """Read what one person chose, from one or several files or tables.
 
@@ -33,6 +35,9 @@ def read_session(
     stimuli
         The stimulus folder, from which the images' paths start. By default the one that the JSON beside a file
         names, else the file's own folder; a table needs it.
+    strict
+        Whether one row that cannot be used is enough to refuse a file. By default such rows are left out, which a
+        line of the log says, and more than half of the rows of a file must be usable.
 
     Returns
     -------
@@ -52,7 +57,7 @@ def read_session(
     """
     listed = [sessions] if isinstance(sessions, str | Path | pd.DataFrame) else list(sessions)
     sources = [one if isinstance(one, pd.DataFrame) else Path(one) for one in listed]
-    return read_sessions(sources, _path(stimuli))
+    return read_sessions(sources, _path(stimuli), strict=strict)
 
 
 def learn(

@@ -26,6 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--pairs", type=Path, metavar="pairs.csv", help="columns left_image, right_image")
     parser.add_argument("--stimuli", help="folder that the paths in --pairs start from")
+    parser.add_argument("--strict", help="refuse --pairs with a row that cannot be used, not leave it out")
     parser.add_argument(
         "--participant", metavar="CODE",
         help="whose taste, of several (default: the column participant of --pairs, else the shared one)",
@@ -40,8 +41,8 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     if bool(options.images) == (options.pairs is not None):
         parser.error("give either images to rank or --pairs")
-    if options.stimuli is not None and options.pairs is None:
-        parser.error("--stimuli goes with --pairs")
+    if (options.stimuli is not None or options.strict) and options.pairs is None:
+        parser.error("--stimuli and --strict go with --pairs")
 
     warn_on_terminal()
     if options.out is None:
@@ -57,7 +58,7 @@ def _table(options: argparse.Namespace) -> pd.DataFrame:
     taste = load(options.model, **networks)
     if options.images:
         return taste.rank(options.images, options.participant)
-    return taste.predict(options.pairs, options.stimuli, options.participant)
+    return taste.predict(options.pairs, options.stimuli, options.participant, strict=options.strict)
 
 
 if __name__ == "__main__":

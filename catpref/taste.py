@@ -150,6 +150,7 @@ class Taste:
         pairs: AnyPath | pd.DataFrame,
         stimuli: AnyPath | None = None,
         participant: str | None = None,
+        strict: bool = False,
     ) -> pd.DataFrame:
         """Predict the choice between pairs of images, known or new.
 
@@ -162,6 +163,9 @@ class Taste:
         participant
             Whose choices, where several participants were learned from; None takes the column participant of the
             pairs. Who is not known is predicted from the shared taste.
+        strict
+            Whether to refuse pairs with a row that shows one image only, or one image on both sides. By default such
+            rows are left out, which a line of the log says.
 
         Returns
         -------
@@ -177,7 +181,7 @@ class Taste:
         if stimuli is None and isinstance(pairs, pd.DataFrame) and self.analysis is not None:
             stimuli = self.analysis.session.stimuli
         source = pairs if isinstance(pairs, pd.DataFrame) else Path(pairs)
-        table, folder = read_pairs(source, _path(stimuli))
+        table, folder = read_pairs(source, _path(stimuli), strict=strict)
         names, indices = np.unique(table[list(SIDES)].to_numpy(), return_inverse=True)
         images = self._fitted.images([image_path(folder, name) for name in names], self._cache)
         name, predictor = next(iter(self._fitted.predictors.items()))

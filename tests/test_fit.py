@@ -537,7 +537,7 @@ def test_bad_sessions_are_refused(prepared: Path, what: str, said: str) -> None:
     change(prepared.parent, what)
     before = listing(prepared.parent)
     for out in ((), ("--out", prepared.parent / "new" / "fit")):
-        assert said in refusal(main, prepared, *out)
+        assert said in refusal(main, prepared, "--strict", *out)
         assert listing(prepared.parent) == before
 
 
@@ -558,7 +558,7 @@ def test_what_is_read_is_never_replaced(session: Path) -> None:
 def test_bad_input_in_a_fresh_process(prepared: Path) -> None:
     change(prepared.parent, "odd choice")
     before = listing(prepared.parent)
-    done = shell("catpref.fit", "session.csv", cwd=prepared.parent)
+    done = shell("catpref.fit", "session.csv", "--strict", cwd=prepared.parent)
     assert (done.code, done.out) == (2, "")
     assert done.err == (
         "catpref: session.csv: row 5, column choice: '2' is not a choice;"

@@ -159,7 +159,7 @@ def test_no_control_character_reaches_the_terminal(tmp_path: Path) -> None:
         raise BadInput("a\x1b[2J\u202e\nb\udcff: odd")
 
     assert call(command) == (2, "", "catpref: a\\x1b[2J\\u202e b\\udcff: odd\n")
-    (tmp_path / "s.csv").write_text(f'left_image,"{COOKED}",choice\n')
+    (tmp_path / "s.csv").write_text(f'left_image,"{COOKED}",choice\na.png,,0\n')
     assert shown(COOKED) in refusal(sessions_door.main, "export", tmp_path / "s.csv", tmp_path / "bids")
     (tmp_path / "s.csv").write_text(f'left_image,"{COOKED}","{COOKED}"\na,b,c\n')
     assert shown(COOKED) in refusal(sessions_door.main, "export", tmp_path / "s.csv", tmp_path / "bids")

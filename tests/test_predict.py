@@ -255,6 +255,16 @@ def test_bad_pairs_are_refused(study: Path, pairs: str, said: str) -> None:
     assert listing(study) == before
 
 
+def test_a_pair_of_one_image_is_left_out_or_refused(study: Path) -> None:
+    rows = "cat_0001.png,cat_0002.png\ncat_0001.png,cat_0001.png\ncat_0002.png,cat_0003.png\n"
+    (study / "pairs.csv").write_text(f"left_image,right_image\n{rows}")
+    arguments = (study / "session_fit" / "model", "--pairs", study / "pairs.csv", "--stimuli", study / "cats")
+    done = call(main, *arguments)
+    assert (done.code, len(table(done.out))) == (0, 2) and "row 3:" in done.err
+    assert "row 3, column right_image" in refusal(main, *arguments, "--strict")
+    assert "go with --pairs" in refusal(main, arguments[0], study / "cats", "--strict")
+
+
 @pytest.mark.parametrize("name", ["utility.safetensors", "siamese_cnn.safetensors", "study_cnn.safetensors"])
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "gone", "a folder", "of another fit"])
 def test_a_damaged_model_is_refused(study: Path, name: str, damage: str) -> None:

@@ -43,6 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("sessions", nargs="*", help="one person's choices; all are pooled")
     parser.add_argument("--stimuli")
+    parser.add_argument("--strict")
     parser.add_argument(
         "--simulate", type=Path, metavar="DIR",
         help="instead of a session: a rendered stimulus set, whose faces a simulated observer judges",
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str]) -> None:
     with output_folder(options.out, "study", reads=options.sessions) as folder:
         started = time.perf_counter()
         if options.simulate is None:
-            answered = [_read(options.sessions, options.stimuli)]
+            answered = [_read(options.sessions, options.stimuli, options.strict)]
         else:
             answered = _simulate(options.simulate, options.seed)
         device = choose_device(options.device)
@@ -74,8 +75,8 @@ def main(arguments: Sequence[str]) -> None:
     print(f"report: {options.out / 'report.html'}")
 
 
-def _read(paths: Sequence[Path], stimuli: Path | None) -> Answers:
-    session = read_sessions(paths, stimuli)
+def _read(paths: Sequence[Path], stimuli: Path | None, strict: bool) -> Answers:
+    session = read_sessions(paths, stimuli, strict=strict)
     check_both_sides_chosen(session)
     images = session.images
     pairs = session.pairs

@@ -58,7 +58,7 @@ def _recorded(analysis: Analysis) -> list[str]:
     if session.catch is not None:
         found.append(f"{session.catch.passed} of {session.catch.trials} catch trials were passed.")
     if session.excluded:
-        found.append(f"{session.excluded} trials without an answer were left out.")
+        found.append(f"{session.excluded} trials without a usable answer were left out.")
     if analysis.reaction_times is not None and analysis.reaction_times.warning is None:
         times = analysis.reaction_times
         low, high = times.quartiles

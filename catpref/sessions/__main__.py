@@ -19,9 +19,10 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("sessions", help="the choices")
     parser.add_argument("folder", type=Path, metavar="DIR", help="the data set to write, replaced as a whole")
     parser.add_argument("--stimuli")
+    parser.add_argument("--strict")
     options = parser.parse_intermixed_args(arguments)
     log_to_terminal()
-    trials, _ = read_trials(options.sessions, options.stimuli)
+    trials, _ = read_trials(options.sessions, options.stimuli, strict=options.strict)
     for path in bids.write(trials, options.folder, options.sessions):
         print(path)
 

@@ -1,5 +1,6 @@
 """The JSON beside a session: where its images are, and the noise ceiling of a simulated one."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -98,5 +99,9 @@ def _read(path: Path) -> _Description:
     try:
         content = read_bytes(path, _LARGEST)
     except FileNotFoundError:
+        return _Description()
+    if re.match(
+        rb"(\xef\xbb\xbf)?\s*\[[\s\[]*\{", content
+    ):  # trials, as jsPsych has them in NAME.json beside NAME.csv
         return _Description()
     return _Description.of(content, path, "correct it or move it away")

@@ -14,16 +14,13 @@ what makes a trial has to be found:
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
-from itertools import compress, islice
+from itertools import compress
 from pathlib import PurePosixPath
 
 from catpref.errors import BadInput, shown
 from catpref.sessions.cells import is_nothing, number, without_quotes
 from catpref.sessions.table import SIDES, Table
-from catpref.stimuli.folder import StimulusFolder
 from catpref.stimuli.images import SUFFIXES
 
 _WRITTEN_BY_PSYCHOPY = re.compile(r"\.(keys|clicked_\w+|started|stopped|thisN|thisTrialN|thisRepN)$")
@@ -31,8 +28,6 @@ _ANSWERS = (".keys", ".clicked_name", ".clicked_image")
 _PRACTICE_LOOP = re.compile(r"(?i)[^.]*(prac|train|exampl|tutorial|demo|warm)[^.]*\.this(Rep|Trial)?N$")
 _SIDE = re.compile(r"(?i:left|right)|(?:^|(?<=_))[lrLR](?=_|$)|(?<=[a-z0-9])[LR](?=$|_|[A-Z])")
 _HANDS = ({*"qwertasdfgzxcv", "lshift", "lctrl", "lalt"}, {*"yuiophjklnm", "rshift", "rctrl", "ralt"})
-_COPIES = ("resources", "html", "stimuli")  # folders in which an experiment keeps its copy of the set
-_MOST_COPIES = 8  # within each other; thousands would take the file system a minute
 
 
 def is_wide(table: Table) -> bool:
@@ -102,46 +97,6 @@ def with_choices(table: Table) -> Table:
     if "trial" not in table.columns:
         added["trial"] = [str(row) for row in range(len(table.rows))]
     return table.with_columns(**added)
-
-
-def find_image(folder: StimulusFolder, name: str) -> tuple[str, str]:
-    """Find an image that an experiment named by its own path, without ever leaving the stimulus folder.
-
-    Tried are the name as it is; what comes after a folder in which experiments keep their copy of the set
-    (``resources``, ``html``, ``stimuli``, or one called like the stimulus folder); and each of these with the
-    endings of images, where it has none.
-
-    Returns
-    -------
-    name
-        Relative to the stimulus folder.
-    file
-        The image.
-
-    Raises
-    ------
-    BadInput
-        As `StimulusFolder.file`, of the name as it is.
-    """
-    name = name.strip().replace("\\", "/")
-    for tried in (name, *islice(_shorter(name, folder.name), _MOST_COPIES)):
-        endings = [""]
-        if "." not in tried.rpartition("/")[2]:
-            endings = [ending for ending in folder.endings(tried) if ending.lower() in ("", *SUFFIXES)]
-        found = {}
-        for ending in endings:
-            with suppress(BadInput):
-                found[tried + ending] = folder.file(tried + ending)
-        if len(found) == 1:
-            return found.popitem()
-    return name, folder.file(name)
-
-
-def _shorter(name: str, folder: str) -> Iterator[str]:
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    for place, part in enumerate(parts[:-1], 1):
-        if part in (*_COPIES, folder):
-            yield "/".join(parts[place:])
 
 
 def _image_columns(table: Table) -> tuple[str, str] | None:

@@ -6,20 +6,22 @@ PsychoPy and Pavlovia write, `catpref.sessions.bids` of a file that it has expor
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from catpref.errors import BadInput, shown
-from catpref.sessions import bids, cells, psychopy_csv
+from catpref.sessions import bids, cells, psychopy_csv, two_rows
 from catpref.sessions.description import pooled_noise_ceiling, stimulus_folder
+from catpref.sessions.image_names import ImageNames
 from catpref.sessions.participants import without_names
-from catpref.sessions.table import SIDES, Table, free_name, read_table, table_of
-from catpref.stimuli.folder import StimulusFolder
+from catpref.sessions.rows import Columns, Fault, find_images, leave_out, read_rows
+from catpref.sessions.table import SIDES, Table, read_table, table_of
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ class Session:
     stimuli
         The stimulus folder.
     excluded
-        How many trials had no answer; they are not among `trials`.
+        How many rows had no answer or could not be used; they are not among `trials`.
     catch
         The answered catch trials, which are not among `trials` either; None where there are none.
     noise_ceiling
@@ -81,7 +83,9 @@ class Session:
         return len(codes) if all(isinstance(code, str) for code in codes) else None
 
 
-def read_sessions(sources: Sequence[Path | pd.DataFrame], stimuli: Path | None = None) -> Session:
+def read_sessions(
+    sources: Sequence[Path | pd.DataFrame], stimuli: Path | None = None, strict: bool = False
+) -> Session:
     """Read one or more session files, of one participant or several, into one table.
 
     A trial that stands in the files twice, since PsychoPy wrote a partial and a full file or since a session went
@@ -101,15 +105,18 @@ def read_sessions(sources: Sequence[Path | pd.DataFrame], stimuli: Path | None =
         The stimulus folder. By default each file's own: the one that the JSON beside it names under
         ``"stimuli"`` (`NAME.json` for `NAME.csv`, else `session.json`; relative to the JSON's folder), else
         the folder of the CSV.
+    strict
+        Whether one row that cannot be used is enough to refuse a file: one whose choice is not 0, 1 or empty, that
+        shows one image only, or one image on both sides, has an unreadable time, or too many cells. By default such
+        rows are left out, which one line says, and a file is refused if more than half of its rows are such.
 
     Raises
     ------
     BadInput
-        If a file is missing or is not a session; if a choice is not 0, 1 or empty; if an image is missing or
-        outside the stimulus folder; if a trial shows one image on both sides; if no trial is answered; or if
-        the files do not share one stimulus folder.
+        If a file is missing or is not a session; if too many rows cannot be used; if an image is missing or
+        outside the stimulus folder; if no trial is answered; or if the files do not share one stimulus folder.
     """
-    shown, folder = _read(sources, stimuli)
+    shown, folder, left_out = _read(sources, stimuli, strict)
     scrambled = shown.pop("catch", [None] * len(shown["row"]))
     answered = [row for row, choice in enumerate(shown["choice"]) if choice is not None]
     real = [row for row in answered if not scrambled[row]]
@@ -117,17 +124,20 @@ def read_sessions(sources: Sequence[Path | pd.DataFrame], stimuli: Path | None =
         names = ", ".join(dict.fromkeys(shown["source"]))
         raise BadInput(f"{names}: no trial has an answer (0 or 1 in column choice)")
     passed = [(scrambled[row] == "left") == shown["choice"][row] for row in answered if scrambled[row]]
-    trials = _frame({name: [cells[row] for row in real] for name, cells in shown.items()})
+    trials = {name: [cells[row] for row in real] for name, cells in shown.items()}
+    _say_what_was_answered_again(trials)
     return Session(
-        trials=trials,
+        trials=_frame(trials),
         stimuli=folder,
-        excluded=len(scrambled) - len(answered),
+        excluded=len(scrambled) - len(answered) + left_out,
         catch=CatchTrials(len(passed), sum(passed)) if passed else None,
-        noise_ceiling=pooled_noise_ceiling(sources, [shown["source"][row] for row in real]),
+        noise_ceiling=pooled_noise_ceiling(sources, trials["source"]),
     )
 
 
-def read_trials(paths: Sequence[Path], stimuli: Path | None = None) -> tuple[pd.DataFrame, Path]:
+def read_trials(
+    paths: Sequence[Path], stimuli: Path | None = None, strict: bool = False
+) -> tuple[pd.DataFrame, Path]:
     """Read every trial of some session files, those without an answer and catch trials too.
 
     Returns
@@ -143,11 +153,13 @@ def read_trials(paths: Sequence[Path], stimuli: Path | None = None) -> tuple[pd.
     BadInput
         As `read_sessions`, but for files without an answer.
     """
-    trials, folder = _read(paths, stimuli)
+    trials, folder, _ = _read(paths, stimuli, strict)
     return _frame(trials), folder
 
 
-def read_pairs(source: Path | pd.DataFrame, stimuli: Path | None = None) -> tuple[pd.DataFrame, Path]:
+def read_pairs(
+    source: Path | pd.DataFrame, stimuli: Path | None = None, strict: bool = False
+) -> tuple[pd.DataFrame, Path]:
     """Read a list of pairs, answered or not, to predict the choices.
 
     Parameters
@@ -156,12 +168,15 @@ def read_pairs(source: Path | pd.DataFrame, stimuli: Path | None = None) -> tupl
         A CSV, or a table, with at least the columns `left_image` and `right_image`, in any dialect of a session.
     stimuli
         The stimulus folder; by default found as in `read_sessions`.
+    strict
+        Whether to refuse a file for one row that shows one image only, or one image on both sides. By default such
+        rows are left out, as in `read_sessions`.
 
     Returns
     -------
     pairs
-        The file's rows and columns as text, so that they can be written back as they were. (Of a wide CSV:
-        the rows that show a pair, with image names relative to the stimulus folder.)
+        The file's rows and columns as text, so that they can be written back as they were, but image names are
+        relative to the stimulus folder. (Of a wide CSV: the rows that show a pair.)
     folder
         The stimulus folder.
 
@@ -175,8 +190,10 @@ def read_pairs(source: Path | pd.DataFrame, stimuli: Path | None = None) -> tupl
     if not table.rows:
         _require(table, *SIDES)
         raise BadInput(f"{table.path}: has a header but no trials")
-    found = _find_images(table, folder)
-    pairs = table.frame()
+    faults: dict[int, Fault] = {}
+    found = find_images(table, ImageNames(folder), faults)
+    leave_out(table, faults, strict)
+    pairs = table.frame().drop(index=list(faults)).reset_index(drop=True)
     for side in SIDES:
         pairs[side] = [found[name][0] for name in pairs[side]]
     return pairs, folder
@@ -199,13 +216,13 @@ def check_both_sides_chosen(session: Session) -> None:
 
 # ---- from files to one table -------------------------------------------------------------------------------
 
-Columns = dict[str, list[Any]]
-"""The columns of a table, of the same length; None is an unknown value."""
-
 _WHOLE = {"block", "trial", "repeat_of"}
 
 
-def _read(sources: Sequence[Path | pd.DataFrame], stimuli: Path | None) -> tuple[Columns, Path]:
+def _read(
+    sources: Sequence[Path | pd.DataFrame], stimuli: Path | None, strict: bool
+) -> tuple[Columns, Path, int]:
+    """Return the trials, the stimulus folder, and how many rows could not be used."""
     tables = [_read_table(source) for source in sources]
     folder = stimulus_folder([source for source in sources if isinstance(source, Path)], stimuli)
     filled = [table for table in tables if table.rows]
@@ -215,11 +232,12 @@ def _read(sources: Sequence[Path | pd.DataFrame], stimuli: Path | None) -> tuple
     for table in tables:
         if not table.rows:
             log.info("%s: shows no pair of images; left out", table.path)
-    names: dict[str, str] = {}
-    trials = _joined([_trials(table, folder, names) for table in filled])
+    images, names = ImageNames(folder), {}
+    read = [read_rows(table, images, names, strict) for table in filled]
+    trials = _joined([columns for columns, _ in read])
     for name in _WHOLE.intersection(trials):
         trials[name] = cells.whole_numbers(trials[name])
-    return _once(without_names(trials)), folder
+    return _once(without_names(trials)), folder, sum(left_out for _, left_out in read)
 
 
 def _frame(trials: Columns) -> pd.DataFrame:
@@ -243,11 +261,17 @@ def _frame(trials: Columns) -> pd.DataFrame:
 def _read_table(source: Path | pd.DataFrame, answered: bool = True) -> Table:
     """Read a file of any dialect as a table with `left_image`, `right_image` and, where `answered`, `choice`."""
     table = table_of(source) if isinstance(source, pd.DataFrame) else read_table(source, SIDES)
+    if not table.rows:
+        return replace(table, columns=[*SIDES, "choice"])  # what it calls its columns makes no difference
+    table = two_rows.joined(table)
     if bids.is_beh(table.path):
         table = bids.with_own_names(table)
     elif psychopy_csv.is_wide(table):
-        table = psychopy_csv.pairs(table)
-        return psychopy_csv.with_choices(table) if answered and table.rows else table
+        pairs = psychopy_csv.pairs(table)
+        if not pairs.rows:
+            return pairs
+        pairs = replace(pairs, ragged=table.ragged)
+        return psychopy_csv.with_choices(pairs) if answered else pairs
     _require(table, *SIDES, *["choice"] * answered)
     return table
 
@@ -257,56 +281,6 @@ def _require(table: Table, *columns: str) -> None:
         if column not in table.columns:
             found = shown(", ".join(filter(None, table.columns)), 300) or "no names"
             raise BadInput(f"{table.path}: the header has no column {column}; it has: {found}")
-
-
-# ---- from a table to trials --------------------------------------------------------------------------------
-
-_READERS: dict[str, Callable[[str], Any]] = {
-    "choice": cells.choice, "catch": cells.scrambled_side, "rt": cells.seconds, "onset": cells.seconds,
-    "participant": cells.label, "session": cells.label, "design": cells.label,
-}  # fmt: skip
-
-
-def _trials(table: Table, folder: Path, names: dict[str, str]) -> Columns:
-    """Check a table and read its columns; `names` remembers what each image file is called."""
-    for name in {"source", "row"}.intersection(table.columns):
-        renamed = free_name(name, table.columns)
-        log.info("%s: its column %s is called %s from here on", table.path, name, renamed)
-        table = replace(table, columns=[renamed if one == name else one for one in table.columns])
-    columns = zip(table.columns, zip(*table.rows, strict=True), strict=True)
-    trials: Columns = {name: list(cells) for name, cells in columns if name}
-    found = _find_images(table, folder)
-    called = {cell: names.setdefault(file, str(PurePosixPath(name))) for cell, (name, file) in found.items()}
-    for side in SIDES:
-        trials[side] = [called[name] for name in trials[side]]
-    for name, read in _READERS.items():
-        for row, cell in enumerate(trials.get(name, ())):
-            try:
-                trials[name][row] = read(cell)
-            except BadInput as problem:
-                raise BadInput(f"{table.at(row, name)}: {cell[:40]!r} {problem}") from problem
-    return trials | {"source": [str(table.path)] * len(table.rows), "row": table.lines}
-
-
-def _find_images(table: Table, folder: Path) -> dict[str, tuple[str, str]]:
-    """Look up every image once: its name in the table -> its name in the stimulus folder, and the file."""
-    files = StimulusFolder(folder)
-    is_wide = psychopy_csv.is_wide(table)
-    found: dict[str, tuple[str, str]] = {}
-    for row, (left, right) in enumerate(zip(table["left_image"], table["right_image"], strict=True)):
-        for side, name in zip(SIDES, (left, right), strict=True):
-            if name not in found:
-                try:
-                    found[name] = (
-                        psychopy_csv.find_image(files, name) if is_wide else (name, files.file(name))
-                    )
-                except BadInput as problem:
-                    raise BadInput(f"{table.at(row, side)}: {problem}; check it, or stimuli=") from problem
-        if found[left][1] == found[right][1]:
-            raise BadInput(
-                f"{table.at(row, 'right_image')}: {right[:100]!r} is the left image too; correct the row"
-            )
-    return found
 
 
 # ---- what all files together say ---------------------------------------------------------------------------
@@ -346,3 +320,17 @@ def _once(trials: Columns) -> Columns:
     if copies:
         log.info("%d trials stand in the files twice; their first answers count", len(copies))
     return {name: [cells[row] for row in rows if row not in copies] for name, cells in trials.items()}
+
+
+def _say_what_was_answered_again(answered: Columns) -> None:
+    """Say how many pairs were answered more than once in one session, beside the repeats that the file calls so."""
+    nothing = [None] * len(answered["row"])
+    repeat_of, *whose = (answered.get(name, nothing) for name in ("repeat_of", "participant", "session"))
+    pairs = map(frozenset, zip(*(answered[side] for side in SIDES), strict=True))
+    times = Counter(
+        key for key, of in zip(zip(*whose, pairs, strict=True), repeat_of, strict=True) if of in (None, "")
+    )
+    again = sum(number > 1 for number in times.values())
+    if again:
+        many = "1 pair was" if again == 1 else f"{again} pairs were"
+        log.info("%s answered twice or more; the later answers count as repeats of the first", many)

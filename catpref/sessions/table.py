@@ -1,34 +1,47 @@
-"""The cells of a CSV or TSV file, whatever its encoding, line ends and separator."""
+"""The cells of a table, whatever its encoding, line ends and separator, and whichever program wrote it."""
 
 import csv
 import io
 import re
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
-from catpref._io.reading import read_bytes
 from catpref.errors import BadInput, shown
-from catpref.sessions.cells import without_quotes
+from catpref.sessions.cells import is_nothing, without_quotes
+from catpref.sessions.file_kinds import (
+    Rows,
+    check_size,
+    is_json,
+    is_workbook,
+    json_rows,
+    read_file,
+    refuse_archives,
+    text_of,
+    workbook_rows,
+)
 
-_LARGEST_FILE = 64 * 2**20  # bytes; a wide CSV of 20,000 trials has about 20 MiB
 _LONGEST_HEADER = 2**16
-_MOST_CELLS = 2**23  # a wide CSV of 20,000 trials and 400 columns
 _SEPARATORS = ",;\t"
+_SEPARATOR_LINE = re.compile(r"""(?i)\s*"?sep=([^\w\s"']|\t)[^\r\n]*""")
 
 SIDES = ("left_image", "right_image")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Named columns of text, and the line of the file on which each row starts."""
+    """Named columns of text, and the line of the file on which each row starts.
+
+    `ragged` has the lines of rows with more or fewer cells than the header, and what is wrong with each.
+    """
 
     path: Path
     columns: list[str]
     rows: list[list[str]]
     lines: list[int]
+    ragged: list[tuple[int, str]] = field(default_factory=list)
 
     def __getitem__(self, column: str) -> list[str]:
         place = self.columns.index(column)
@@ -67,50 +80,56 @@ def free_name(name: str, taken: Collection[str]) -> str:
     return name
 
 
-def read_text(path: Path) -> str:
-    """Read a file of text in UTF-8, or in UTF-16 with a byte-order mark.
-
-    Raises
-    ------
-    BadInput
-        If it is missing, not an ordinary file, larger than 64 MiB, or not such text.
-    """
-    try:
-        data = read_bytes(path, _LARGEST_FILE)
-    except FileNotFoundError as problem:
-        raise BadInput(f"{path}: no such file; check the path") from problem
-    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as problem:
-        before = problem.object[: problem.start].decode(encoding, errors="ignore")
-        line = 1 + len(re.findall("\r\n|\r|\n", before))
-        kind = "UTF-16" if encoding == "utf-16" else "UTF-8"
-        raise BadInput(f"{path}: row {line} is not {kind} text; save it as CSV in UTF-8") from problem
-    if "\0" in text:
-        line = 1 + len(re.findall("\r\n|\r|\n", text[: text.index("\0")]))
-        raise BadInput(f"{path}: row {line} has a NUL byte, so it is no text; save it as CSV in UTF-8")
-    return text
-
-
 def read_table(path: Path, expected: Collection[str]) -> Table:
-    """Read a CSV or TSV file: its first row that is not blank is the header, further blank rows are left out.
+    """Read a CSV or TSV file, a workbook or a list in JSON.
+
+    The first row that is not blank is the header, unless it is a line ``sep=;``, by which Excel tells the separator;
+    further blank rows are left out.
 
     Parameters
     ----------
     path
         The file.
     expected
-        Columns that it may have. They tell the separator, where the header has several of ``,;`` and tab.
+        Columns that it may have. They tell the separator, where the header has several of ``,;`` and tab, and the
+        sheet of a workbook.
 
     Raises
     ------
     BadInput
-        If the file cannot be read as text, is empty or too large, its quotes are broken, or a row has more or
-        fewer cells than the header.
+        If the file is missing, not an ordinary file, larger than 64 MiB, or of another kind; is empty or has too many
+        cells; its quotes are broken; or most rows have more or fewer cells than the header.
     """
-    text = read_text(path)
-    first = re.search(r"[^\r\n]+", text)
+    rows = _rows(path, expected)
+    _, columns = next(rows, (1, []))
+    table = Table(path, [name.strip() for name in columns], [], [], [])
+    for line, cells in rows:
+        check_size(path, len(table.rows) + 1, len(columns))
+        cells = _as_wide_as(table.columns, cells)
+        if len(cells) == len(columns):
+            table.lines.append(line)
+            table.rows.append(cells)
+        else:
+            table.ragged.append((line, f"has {len(cells)} cells, but the header has {len(columns)}"))
+    if len(table.ragged) > len(table.rows):
+        line, wrong = table.ragged[0]
+        raise BadInput(f"{path}: row {line} {wrong}")
+    return _without_copies(table)
+
+
+def _rows(path: Path, expected: Collection[str]) -> Rows:
+    data = read_file(path)
+    refuse_archives(path, data)
+    if is_workbook(data):
+        return workbook_rows(path, data, expected)
+    text = text_of(path, data)
+    return json_rows(path, text) if is_json(path, text) else _csv_rows(path, text, expected)
+
+
+def _csv_rows(path: Path, text: str, expected: Collection[str]) -> Rows:
+    """Return every row that is not blank, the header first, with the line on which it starts."""
+    told = _SEPARATOR_LINE.match(text)
+    first = re.compile(r"[^\r\n]+").search(text, told.end() if told else 0)
     if first is None:
         raise BadInput(f"{path}: is empty; a session has the columns left_image, right_image and choice")
     header = first.group()
@@ -121,42 +140,50 @@ def read_table(path: Path, expected: Collection[str]) -> Table:
         names = [without_quotes(name) for name in header.split(separator)]
         return len(set(expected).intersection(names)), len(names)
 
-    rows = _rows(path, text, max(_SEPARATORS, key=fitness))
-    _, columns = next(rows, (1, []))
-    table = Table(path, [name.strip() for name in columns], [], [])
-    for line, cells in rows:
-        if len(cells) != len(columns):
-            raise BadInput(f"{path}: row {line} has {len(cells)} cells, but the header has {len(columns)}")
-        if (len(table.rows) + 1) * len(columns) > _MOST_CELLS:
-            raise BadInput(f"{path}: has over {_MOST_CELLS} cells; give the CSV of the choices")
-        table.lines.append(line)
-        table.rows.append(cells)
-    return _without_copies(table)
-
-
-def _rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Return every row that is not blank, with the line on which it starts."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    line = 1
+    separator = told[1] if told else max(_SEPARATORS, key=fitness)
+    reader = csv.reader(
+        io.StringIO(text[first.start() :], newline=""),
+        delimiter=separator,
+        skipinitialspace=f"{separator} " in header,
+        strict=True,
+    )
+    before = len(re.findall("\r\n|\r|\n", text[: first.start()]))
+    line = 1 + before
     try:
         for cells in reader:
             if any(cells):
                 yield line, cells
-            line = reader.line_num + 1
+            line = reader.line_num + 1 + before
     except csv.Error as problem:
         raise BadInput(f"{path}: row {line} cannot be read as CSV ({problem}); check its quotes") from problem
 
 
+def _as_wide_as(columns: Sequence[str], cells: list[str]) -> list[str]:
+    """Add or remove empty cells at the end of a row, where the header has no name for them."""
+    width = len(columns)
+    if not any(columns[len(cells) :]):
+        cells = cells + [""] * (width - len(cells))
+    return cells if any(cell.strip() for cell in cells[width:]) else cells[:width]
+
+
 def _without_copies(table: Table) -> Table:
-    """Keep one of the columns that have the same name and the same cells; no two may differ."""
-    places: dict[str, int] = {}
-    keep: list[int] = []
+    """Keep one of the columns that have the same name; no two may differ, unless one has no value at all."""
+    places: dict[str, list[int]] = {}
     for place, name in enumerate(table.columns):
-        if not name or places.setdefault(name, place) == place:
-            keep.append(place)
-        elif any(row[place] != row[places[name]] for row in table.rows):
-            raise BadInput(f"{table.path}: the header has two columns {shown(name)}; rename or remove one")
+        places.setdefault(name or f"unnamed {place}", []).append(place)
+    keep: list[int] = []
+    for same in places.values():
+        if same[1:]:
+            same = [place for place in same if any(not is_nothing(row[place]) for row in table.rows)] or same[
+                :1
+            ]
+        first, *others = same
+        if any(row[place] != row[first] for place in others for row in table.rows):
+            name = shown(table.columns[first])
+            raise BadInput(f"{table.path}: the header has two columns {name}; rename or remove one")
+        keep.append(first)
     if len(keep) == len(table.columns):
         return table
+    keep.sort()
     rows = [[row[place] for place in keep] for row in table.rows]
     return replace(table, columns=[table.columns[place] for place in keep], rows=rows)

@@ -2,7 +2,6 @@
 
 import os
 import posixpath
-from contextlib import suppress
 from pathlib import Path
 
 from catpref.errors import BadInput, shown
@@ -18,11 +17,6 @@ class StimulusFolder:
     ----------
     folder
         The stimulus folder. What changes in it afterwards may not be seen.
-
-    Attributes
-    ----------
-    name : str
-        What the folder is called.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,8 +24,6 @@ class StimulusFolder:
         self._root = os.path.realpath(folder)
         self._inside = self._root.rstrip(os.sep) + os.sep
         self._real: dict[str, str] = {}  # where a folder's name leads
-        self._by_stem: dict[str, dict[str, list[str]]] = {}
-        self.name = Path(self._root).name
 
     def file(self, name: str) -> str:
         """Find a file.
@@ -67,26 +59,6 @@ class StimulusFolder:
         if not os.path.isfile(path):  # noqa: PTH113
             raise BadInput(f"image {shown(repr(name))} is not in {self._folder}")
         return path
-
-    def endings(self, name: str) -> list[str]:
-        """List with which endings, such as ``.png`` or none, a name without one is that of something there."""
-        parent, _, stem = name.rpartition("/")
-        try:
-            folder = self._follow(parent)
-        except ValueError:
-            return []
-        if folder not in self._by_stem:
-            self._by_stem[folder] = self._list(folder)
-        return self._by_stem[folder].get(stem, [])
-
-    def _list(self, folder: str) -> dict[str, list[str]]:
-        by_stem: dict[str, list[str]] = {}
-        if (folder + os.sep).startswith(self._inside):
-            with suppress(OSError):
-                for name in os.listdir(folder):  # noqa: PTH208
-                    stem, ending = posixpath.splitext(name)
-                    by_stem.setdefault(stem, []).append(ending)
-        return by_stem
 
     def _follow(self, name: str) -> str:
         """Follow a name, and all links on its way, from the folder on; what is not there is taken for a folder."""

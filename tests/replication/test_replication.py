@@ -117,6 +117,9 @@ def test_a_persons_session(tmp_path: Path) -> None:
 def test_what_cannot_be_run_is_said(tmp_path: Path) -> None:
     session = small_study(tmp_path)
     assert "either" in refusal(main)
+    odd = session.with_name("odd.csv")
+    odd.write_text(session.read_text().replace(",1,", ",escape,", 1))
+    assert "is not a choice" in refusal(main, odd, "--stimuli", tmp_path / "cats", "--strict")
     assert "either" in refusal(main, session, "--simulate", faces())
     assert "--map-size 20" in refusal(main, session, "--map-size", 20)
     assert "parameters.csv" in refusal(main, "--simulate", tmp_path / "cats", "--out", tmp_path / "out")

@@ -66,12 +66,6 @@ def test_names_are_found_where_the_system_finds_them_or_refused(tree, names):
     """One finder for many names remembers the way, and says the same of each of them."""
     finder, root = StimulusFolder(tree), tree.resolve()
     for name in names:
-        parent = lies_in(root, name.rpartition("/")[0])
-        beside = sorted(parent.iterdir()) if parent and parent.is_dir() else []
-        stems = [(path.stem, path.suffix) for path in beside]
-        assert sorted(finder.endings(name)) == [
-            ending for stem, ending in stems if stem == name.rpartition("/")[2]
-        ]
         path = lies_in(root, name)
         if name.startswith("/") or posixpath.normpath(name).startswith("..") or not (path and path.is_file()):
             with pytest.raises(BadInput):
@@ -87,4 +81,3 @@ def test_a_name_that_no_system_opens_is_refused(tree):
     for name in (dots + "a.png", "nul\0.png"):
         with pytest.raises(BadInput, match="not a usable file name"):
             finder.file(name)
-    assert finder.endings(dots + "./b") == finder.endings("nul\0/b") == []

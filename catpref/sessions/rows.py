@@ -1,0 +1,177 @@
+"""From the rows of a table to trials; what makes one row useless costs that row, and a line that says why."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from catpref.errors import BadInput, shown
+from catpref.sessions import cells
+from catpref.sessions.image_names import ImageNames
+from catpref.sessions.table import SIDES, Table, free_name
+
+log = logging.getLogger(__name__)
+
+Columns = dict[str, list[Any]]
+"""The columns of a table, of the same length; None is an unknown value."""
+
+_LONGEST_MEDIAN = 20  # seconds that half of the answers of a session may take
+_MOST_NAMED = 5  # rows, or reasons, in one line
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "choice": cells.choice, "catch": cells.scrambled_side, "rt": cells.seconds, "onset": cells.seconds,
+    "participant": cells.label, "session": cells.label, "design": cells.label,
+}  # fmt: skip
+
+
+class Fault(NamedTuple):
+    """Why a row cannot be used."""
+
+    line: int
+    column: str | None
+    wrong: str
+    advice: str
+
+
+def read_rows(table: Table, images: ImageNames, names: dict[str, str], strict: bool) -> tuple[Columns, int]:
+    """Check a table and read its columns.
+
+    Parameters
+    ----------
+    table
+        With at least the columns `left_image`, `right_image` and `choice`.
+    images
+        The stimulus folder.
+    names
+        What each image file is called. Added to, so that a file has one name in all tables.
+    strict
+        Whether to refuse a table with a row that cannot be used.
+
+    Returns
+    -------
+    columns
+        Those of the table, and where each row is from, without the rows that cannot be used.
+    left_out
+        The number of these.
+
+    Raises
+    ------
+    BadInput
+        If an image is not found, or if more than half of the rows (with `strict`, one) cannot be used.
+    """
+    table = _without_our_names(table)
+    columns = {name: list(table[name]) for name in table.columns if name}
+    faults: dict[int, Fault] = {}
+    for name, read in _READERS.items():
+        for row, cell in enumerate(columns.get(name, ())):
+            try:
+                columns[name][row] = read(cell)
+            except BadInput as problem:
+                wrong, _, advice = str(problem).partition("; ")
+                faults.setdefault(row, Fault(table.lines[row], name, f"{cell[:40]!r} {wrong}", advice))
+    found = find_images(table, images, faults)
+    left_out = leave_out(table, faults, strict)
+    kept = [row for row in range(len(table.rows)) if row not in faults]
+    trials: Columns = {name: [column[row] for row in kept] for name, column in columns.items()}
+    called = {cell: names.setdefault(file, str(PurePosixPath(name))) for cell, (name, file) in found.items()}
+    for side in SIDES:
+        trials[side] = [called[name] for name in trials[side]]
+    if "rt" in trials:
+        trials["rt"] = _in_seconds(table.path, trials["rt"])
+    trials |= {"source": [str(table.path)] * len(kept), "row": [table.lines[row] for row in kept]}
+    return trials, left_out
+
+
+def find_images(table: Table, images: ImageNames, faults: dict[int, Fault]) -> dict[str, tuple[str, str]]:
+    """Look up every image once: its name in the table -> its name in the stimulus folder, and the file.
+
+    Rows that have a fault are not looked at; those with one image or one image twice get one.
+
+    Raises
+    ------
+    BadInput
+        If an image is not found: that is no property of the row, but of the stimulus folder.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for row, pair in enumerate(zip(table["left_image"], table["right_image"], strict=True)):
+        for side, name in zip(SIDES, pair, strict=True):
+            if row in faults or name in found:
+                continue
+            try:
+                found[name] = images.find(name)
+            except BadInput as problem:
+                if not cells.is_nothing(name):
+                    raise BadInput(f"{table.at(row, side)}: {problem}; check it, or stimuli=") from problem
+                faults[row] = Fault(table.lines[row], side, "the image name is empty", "correct the row")
+        if row not in faults and found[pair[0]][1] == found[pair[1]][1]:
+            wrong = f"{pair[1][:100]!r} is the left image too"
+            faults[row] = Fault(table.lines[row], "right_image", wrong, "correct the row")
+    _say_what_was_found(table.path, {name: called for name, (called, _) in found.items()})
+    return found
+
+
+def _say_what_was_found(path: Path, called: Mapping[str, str]) -> None:
+    """Name examples of images that were found under other names, unless all names start with the same folders."""
+    examples: dict[str, str] = {}
+    for name, own in called.items():
+        if name != own:
+            slashed = name.replace("\\", "/")
+            start = slashed.removesuffix(f"/{own}")
+            examples.setdefault("" if start == slashed else start, f"{shown(name)} is {shown(own)}")
+    if len(examples) > 1 or "" in examples:
+        number = sum(name != own for name, own in called.items())
+        log.info("%s: image names taken for others: %d (%s)", path, number, _some([*examples.values()], ", "))
+
+
+def leave_out(table: Table, faults: Mapping[int, Fault], strict: bool) -> int:
+    """Count the rows that cannot be used and name them in a line, or refuse the table.
+
+    Raises
+    ------
+    BadInput
+        As `read_rows`.
+    """
+    unusable = [
+        *faults.values(),
+        *(Fault(line, None, wrong, "correct the row") for line, wrong in table.ragged),
+    ]
+    if not unusable:
+        return 0
+    unusable.sort(key=lambda fault: fault.line)
+    rows = len(table.rows) + len(table.ragged)
+    if strict or 2 * len(unusable) > rows:
+        line, column, wrong, advice = unusable[0]
+        place = f"row {line}" if column is None else f"row {line}, column {shown(column)}:"
+        others = f" ({len(unusable)} of {rows} rows cannot be used)" if len(unusable) > 1 else ""
+        raise BadInput(f"{table.path}: {place} {wrong}; {advice}{others}")
+    lines: dict[str, list[str]] = {}
+    for fault in unusable:
+        lines.setdefault(fault.wrong, []).append(str(fault.line))
+    reasons = [f"row{'s' * (len(where) > 1)} {_some(where, ', ')}: {wrong}" for wrong, where in lines.items()]
+    log.warning("%s: %s; left out (%d of %d rows)", table.path, _some(reasons, "; "), len(unusable), rows)
+    return len(unusable)
+
+
+def _some(parts: Sequence[str], separator: str) -> str:
+    return separator.join([*parts[:_MOST_NAMED], *["…"] * (len(parts) > _MOST_NAMED)])
+
+
+def _in_seconds(path: Path, times: list[float | None]) -> list[float | None]:
+    """Take times that are too long for seconds for milliseconds, and say so."""
+    known = [time for time in times if time is not None]
+    if not known or np.median(known) <= _LONGEST_MEDIAN:
+        return times
+    log.info("%s: the median of column rt is %g, so it was taken for milliseconds", path, np.median(known))
+    return [None if time is None else time / 1000 for time in times]
+
+
+def _without_our_names(table: Table) -> Table:
+    """Rename columns that are called like those in which trials note where they are from."""
+    for name in {"source", "row"}.intersection(table.columns):
+        renamed = free_name(name, table.columns)
+        log.info("%s: its column %s is called %s from here on", table.path, name, renamed)
+        table = replace(table, columns=[renamed if one == name else one for one in table.columns])
+    return table
