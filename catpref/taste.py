@@ -312,7 +312,11 @@ class Taste:
         analysis = self._known()
         page.write(analysis, folder)
         store.save(self._fitted, folder / "model")
-        analysis.predictions.to_csv(folder / "predictions.csv", index=False)
+        # A file's name may be its participant's, and a path's the experimenter's.
+        files = analysis.session.trials["source"].unique()
+        numbers = {file: f"file-{number}" for number, file in enumerate(files, start=1)}
+        predictions = analysis.predictions.replace({"source": numbers})
+        predictions.to_csv(folder / "predictions.csv", index=False)
         self._write_tables(folder)
         metrics = metrics_of(analysis, self._seconds)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
