@@ -179,6 +179,12 @@ def centre_square(width: int, height: int) -> Box:
     return left, top, left + side, top + side
 
 
+def save_stimulus(photograph: Image.Image, box: Box, path: Path) -> None:
+    """Cut a square out of a photograph and write it as a stimulus."""
+    stimulus = photograph.resize((SIZE, SIZE), Image.Resampling.LANCZOS, box=box)
+    stimulus.save(path, quality=QUALITY, subsampling=0)
+
+
 def _cascades() -> tuple[Any, Any]:
     """Load the two cascades: once for each thread, since a classifier keeps its working memory in itself."""
     if not hasattr(_thread, "cascades"):
@@ -214,8 +220,7 @@ def _make_stimulus(source: Path, folder: Path, crop: bool, job: tuple[str, str])
         return LeftOut(name, f"too small (a square of {side} pixels; {SMALLEST} are needed)")
     path = folder / file
     path.parent.mkdir(parents=True, exist_ok=True)
-    stimulus = photograph.resize((SIZE, SIZE), Image.Resampling.LANCZOS, box=box)
-    stimulus.save(path, quality=QUALITY, subsampling=0)
+    save_stimulus(photograph, box, path)
     # Looked at as written, so that a later check of the set sees the same.
     return Stimulus(file, name, box, look(photograph), look_at(path))
 
