@@ -14,6 +14,7 @@ from catpref._io.files import sha256_of
 from catpref._io.outputs import output_folder
 from catpref._io.parallel import parallel, threads
 from catpref.errors import BadInput
+from catpref.stimuli import contact_sheet
 from catpref.stimuli.duplicates import Look, look, look_at, same_pictures
 from catpref.stimuli.images import find_images, image_path, open_image
 from catpref.stimuli.sets import MANIFEST, MANIFEST_COLUMNS, SIZE, STIMULUS_SET, write_table
@@ -71,7 +72,8 @@ def import_photographs(source: Path, folder: Path, crop: bool = True) -> tuple[i
     source
         The folder of photographs, subfolders included.
     folder
-        Where to; replaced whole if catpref wrote all of it. Gets `MANIFEST` and `LEFT_OUT` (``file, reason``) too.
+        Where to; replaced whole if catpref wrote all of it. Gets `MANIFEST`, `LEFT_OUT` (``file, reason``)
+        and a contact sheet too.
     crop
         False for faces that are aligned already: the largest centred square is taken.
 
@@ -108,6 +110,7 @@ def import_photographs(source: Path, folder: Path, crop: bool = True) -> tuple[i
         rows = [(one.file, sha256_of(building / one.file), one.source, *one.box, SIZE, SIZE) for one in kept]
         write_table(building / MANIFEST, MANIFEST_COLUMNS, rows)
         write_table(building / LEFT_OUT, LeftOut._fields, left_out)
+        contact_sheet.write(building, [one.file for one in kept], source, left_out, outside.name)
     return len(kept), left_out
 
 

@@ -119,7 +119,7 @@ def test_photographs_are_ranked_as_their_own_crops(
     assert photographs.index[-1] == "ears" and list(photographs["face"]) == [1] * 4 + [0]
     pd.testing.assert_frame_equal(photographs.drop(index="ears"), crops, atol=1e-6)
     assert np.abs((whole["utility"] - photographs["utility"]).drop("ears")).min() > 1e-3
-    ears = [float(table["utility"]["ears"]) for table in (whole, photographs)]
+    ears = [table["utility"].to_dict()["ears"] for table in (whole, photographs)]
     assert ears[0] == pytest.approx(ears[1], abs=1e-6), "taken whole"
 
     (tmp_path / "pairs.csv").write_text("left_image,right_image\n0.png,1.png\n")
@@ -131,5 +131,5 @@ def test_photographs_are_ranked_as_their_own_crops(
             ("pairs.csv", tmp_path / "new", ["--no-crop"]),
         )
     ]  # fmt: skip
-    of_photographs, of_crops, of_whole = (table["p_right"][0] for table in p_right)
+    of_photographs, of_crops, of_whole = (table["p_right"].to_list()[0] for table in p_right)
     assert of_photographs == pytest.approx(of_crops, abs=1e-6) and of_photographs != of_whole
