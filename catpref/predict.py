@@ -31,6 +31,10 @@ def main(arguments: Sequence[str]) -> None:
         "--participant", metavar="CODE",
         help="whose taste, of several (default: the column participant of --pairs, else the shared one)",
     )  # fmt: skip
+    parser.add_argument(
+        "--no-crop", dest="crop", action="store_false",
+        help="take photographs as they are, even if the model's stimuli were cropped around the face",
+    )  # fmt: skip
     parser.add_argument("--out", metavar="FILE", help="where to write (default: to the terminal)")
     parser.add_argument(
         "--backbone", type=Path, metavar="FILE",
@@ -57,8 +61,10 @@ def _table(options: argparse.Namespace) -> pd.DataFrame:
     networks = {name: getattr(options, name) for name in ("backbone", "weights", "device", "cache")}
     taste = load(options.model, **networks)
     if options.images:
-        return taste.rank(options.images, options.participant)
-    return taste.predict(options.pairs, options.stimuli, options.participant, strict=options.strict)
+        return taste.rank(options.images, options.participant, options.crop)
+    return taste.predict(
+        options.pairs, options.stimuli, options.participant, strict=options.strict, crop=options.crop
+    )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from catpref.lab.recording import (
     running,
 )
 from catpref.lab.rescue import find_rescued, take_back
-from catpref.sessions.participants import check_new_participant
+from catpref.sessions.participants import check_participant
 from catpref.stimuli.images import image_path, open_image
 
 SESSIONS = Path("sessions")
@@ -130,7 +130,7 @@ def _plan(
     held: ExitStack,
 ) -> Plan:
     """Find out what comes next; `held` lets go of the session at its end."""
-    check_new_participant(participant)
+    check_participant(participant)
     stem = f"{participant}_{design}_"
 
     def at(number: int) -> Path:

@@ -23,13 +23,12 @@ from psychopy.experiment.routines import Routine
 from catpref.lab import layout
 from catpref.lab.layout import BACKGROUND, FAINT, INK, SOFT
 from catpref.lab.texts import Page, Texts
+from catpref.sessions.participants import CODE
 
 _HERE = Path(__file__).parent
 _OURS = re.compile("^from catpref.*\n", re.MULTILINE)
 
 PRACTICE_FILE, TRIALS_FILE = "practice.csv", "trials.csv"
-
-_CODE = "^(?=.*[0-9])[A-Za-z0-9_-]{1,20}$"  # as catpref.participants.check_new_participant has it
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,7 @@ def _set_up(routine: Routine, texts: Texts, plan: WebSession) -> None:
         "practice_file": PRACTICE_FILE,
         "right": texts.keys.right,
         "stop": texts.keys.stop,
-        "code": _CODE,
+        "code": f"^{CODE}$",
         "end_stays": layout.END_STAYS,
         "double_click": layout.DOUBLE_CLICK,
         "layout": layout.WEB._asdict() | {"box": layout.BOX, "gap": layout.GAP},

@@ -16,6 +16,7 @@ import pandas as pd
 
 from catpref._io.outputs import output_folder
 from catpref.errors import BadInput
+from catpref.sessions.participants import without_accounts
 from catpref.sessions.table import Table, free_name
 from catpref.version import __version__
 
@@ -118,6 +119,7 @@ def write(trials: pd.DataFrame, folder: Path, reads: Sequence[Path] = ()) -> lis
         ``_``, which BIDS does not allow in labels, or for upper and lower case; or if `folder` holds something
         else or cannot be written.
     """
+    trials = without_accounts(trials)
     files = list(_files(trials))
     columns = _columns(trials)
     subjects = sorted({name.split("_")[0] for name, _ in files})

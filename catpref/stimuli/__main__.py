@@ -22,6 +22,7 @@ def _render_command(arguments: Sequence[str]) -> None:
 
 
 def _import_command(arguments: Sequence[str]) -> None:
+    from catpref.stimuli.contact_sheet import CONTACT_SHEET
     from catpref.stimuli.photographs import LEFT_OUT, import_photographs, summary
 
     parser = Parser(
@@ -39,6 +40,7 @@ def _import_command(arguments: Sequence[str]) -> None:
     print(
         f"{options.folder}: {kept} stimuli, {MANIFEST}; {len(left_out)} photographs left out, see {LEFT_OUT}"
     )
+    print(f"  look through them: {options.folder / CONTACT_SHEET}")
     for line in summary(left_out):
         print(f"  {line}")
 

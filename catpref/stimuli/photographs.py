@@ -14,6 +14,7 @@ from catpref._io.files import sha256_of
 from catpref._io.outputs import output_folder
 from catpref._io.parallel import parallel, threads
 from catpref.errors import BadInput
+from catpref.stimuli import contact_sheet
 from catpref.stimuli.duplicates import Look, look, look_at, same_pictures
 from catpref.stimuli.images import find_images, image_path, open_image
 from catpref.stimuli.sets import MANIFEST, MANIFEST_COLUMNS, SIZE, STIMULUS_SET, write_table
@@ -71,7 +72,8 @@ def import_photographs(source: Path, folder: Path, crop: bool = True) -> tuple[i
     source
         The folder of photographs, subfolders included.
     folder
-        Where to; replaced whole if catpref wrote all of it. Gets `MANIFEST` and `LEFT_OUT` (``file, reason``) too.
+        Where to; replaced whole if catpref wrote all of it. Gets `MANIFEST`, `LEFT_OUT` (``file, reason``)
+        and a contact sheet too.
     crop
         False for faces that are aligned already: the largest centred square is taken.
 
@@ -108,6 +110,7 @@ def import_photographs(source: Path, folder: Path, crop: bool = True) -> tuple[i
         rows = [(one.file, sha256_of(building / one.file), one.source, *one.box, SIZE, SIZE) for one in kept]
         write_table(building / MANIFEST, MANIFEST_COLUMNS, rows)
         write_table(building / LEFT_OUT, LeftOut._fields, left_out)
+        contact_sheet.write(building, [one.file for one in kept], source, left_out, outside.name)
     return len(kept), left_out
 
 
@@ -179,6 +182,12 @@ def centre_square(width: int, height: int) -> Box:
     return left, top, left + side, top + side
 
 
+def save_stimulus(photograph: Image.Image, box: Box, path: Path) -> None:
+    """Cut a square out of a photograph and write it as a stimulus."""
+    stimulus = photograph.resize((SIZE, SIZE), Image.Resampling.LANCZOS, box=box)
+    stimulus.save(path, quality=QUALITY, subsampling=0)
+
+
 def _cascades() -> tuple[Any, Any]:
     """Load the two cascades: once for each thread, since a classifier keeps its working memory in itself."""
     if not hasattr(_thread, "cascades"):
@@ -214,8 +223,7 @@ def _make_stimulus(source: Path, folder: Path, crop: bool, job: tuple[str, str])
         return LeftOut(name, f"too small (a square of {side} pixels; {SMALLEST} are needed)")
     path = folder / file
     path.parent.mkdir(parents=True, exist_ok=True)
-    stimulus = photograph.resize((SIZE, SIZE), Image.Resampling.LANCZOS, box=box)
-    stimulus.save(path, quality=QUALITY, subsampling=0)
+    save_stimulus(photograph, box, path)
     # Looked at as written, so that a later check of the set sees the same.
     return Stimulus(file, name, box, look(photograph), look_at(path))
 

@@ -99,7 +99,7 @@ def test_what_cannot_be_exported(study: Path) -> None:
     assert "does not say whose it is" in said(nobodys)
     twins = said(study / "p-02_1" / "session.csv", write(study, "p_02", "1"))
     assert "sub-p02" in twins and "rename" in twins
-    assert "letters and digits" in said(write(study, "__", "1"))
+    assert "letters and digits" in said(write(study, "p03", "__"))
     assert "letters and digits" in said(write(study, "p03", "-"))
     assert not (study / "bids").exists()
     mine = study / "bids"
