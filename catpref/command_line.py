@@ -222,7 +222,7 @@ def add_list_options(
     parser: argparse.ArgumentParser | argparse._ArgumentGroup, repeats: str = "0", catch: str = "0"
 ) -> None:
     """Add the options that say what a list has, all None by default; the help names what that stands for."""
-    usual = "default: 1000 for random, all pairs for full"
+    usual = "default: 1000 for random, all pairs for full, of which fewer are a balanced subset"
     for option, least, metavar, what in [
         ("--images", positive, "N", "images to draw (default: 2000 for random, 50 for full)"),
         ("--trials", positive, "N", f"trials, without repeats and catch trials ({usual})"),

@@ -39,6 +39,7 @@ _COLUMNS: dict[str, dict[str, Any]] = {
         "Levels": {
             "random-sampled": "Each image is in one pair (repeats aside).",
             "fully-sampled": "All pairs of a few images.",
+            "balanced-incomplete": "Some of all pairs, with every image in as many of them (±1).",
         },
     },
     "block": {"Description": "Block of trials between two breaks, from 0."},
