@@ -232,7 +232,7 @@ def add_list_options(
             "K",
             f"trials shown again, sides swapped, in addition (default: {repeats})",
         ),
-        ("--catch", non_negative, "K", f"catch trials, one face scrambled, in addition (default: {catch})"),
+        ("--catch", non_negative, "K", f"catch trials, one image scrambled, in addition (default: {catch})"),
         ("--block", positive, "N", f"trials a block (default: {BLOCK})"),
     ]:
         parser.add_argument(option, type=least, metavar=metavar, help=what)

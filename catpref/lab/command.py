@@ -49,10 +49,11 @@ def _run(options: Namespace, design: str, held: ExitStack) -> None:
     check_psychopy()
     from catpref.lab.dialog import ask_participant, ask_to_go_on
     from catpref.lab.monitor import load_monitor
+    from catpref.lab.practice import count_practice
     from catpref.lab.two_afc import Settings, run_session
 
     settings = Settings(
-        practice=options.practice,
+        practice=count_practice(options.practice, options.stimuli, texts.question),
         timeout=options.timeout,
         monitor=load_monitor(options.monitor) if options.monitor else None,
         degrees=options.degrees,

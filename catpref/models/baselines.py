@@ -1,4 +1,4 @@
-"""Baselines that look at no face: the more frequent side, and plain numbers of each image."""
+"""Baselines that look at no picture: the more frequent side, and plain numbers of each image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,4 +52,4 @@ LUMINANCE = _by_number(
 CONTRAST = _by_number(
     "contrast", "contrast", "luminance_and_contrast", lambda data: data.luminance_and_contrast[:, 1]
 )
-CROP_SIZE = _by_number("crop_size", "size of the face's crop", "crop_sizes", lambda data: data.crop_sizes)
+CROP_SIZE = _by_number("crop_size", "size of the crop", "crop_sizes", lambda data: data.crop_sizes)

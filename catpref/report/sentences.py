@@ -124,14 +124,14 @@ def _of_chance(analysis: Analysis) -> list[str]:
         )
     if analysis.contributions is not None and analysis.observers is None:
         found.append(
-            "No ranking by the model and no map of the face are shown, since they would show patterns where nothing "
+            "No ranking by the model and no map of the image are shown, since they would show patterns where nothing "
             "was found."
         )
     return found
 
 
 def of_map(analysis: Analysis) -> str:
-    """Return whether the map of the face can be read: whether two halves of the session agree on it."""
+    """Return whether the map of the image can be read: whether two halves of the session agree on it."""
     if analysis.map_agreement is None:
         return "The session is too short to be halved, which would tell whether a map can be trusted; none is shown."
     halves = "Maps from two halves of the session that share no image"
