@@ -21,8 +21,9 @@ from importlib.resources import files
 import numpy as np
 from scipy.linalg import block_diag, get_blas_funcs, get_lapack_funcs
 from scipy.optimize import minimize
-from scipy.special import expit, log_expit, logsumexp
+from scipy.special import logsumexp
 
+from catpref.models import davidson
 from catpref.models.newton import minimise
 from catpref.perception.embeddings import Blocks
 
@@ -115,7 +116,7 @@ def block_variances(
     incidence
         How each trial's utility difference is made of the items' utilities, shape (trials, items).
     choices
-        0 = left, 1 = right, shape (trials,).
+        0 = left, 1 = right, 0.5 = no preference, shape (trials,).
 
     Returns
     -------
@@ -156,14 +157,16 @@ def log_factors(
 
     logs = found = prior.mean
     weights = np.zeros(items)
+    ties = davidson.tie_parameter(np.zeros(len(choices)), choices)
     bounds = [(-_LIMIT, _LIMIT)] * len(logs)
     step = 0
     while True:
         step += 1
         logs = found
         gram = weighted(prior.variances(logs))
-        weights = _mode(gram, incidence, choices, weights)
-        observed = _observe(incidence, choices, gram @ weights)
+        weights = _mode(gram, incidence, choices, weights, ties)
+        ties = davidson.tie_parameter(incidence @ (gram @ weights), choices)
+        observed = _observe(incidence, choices, gram @ weights, ties)
         options = {"maxiter": _STEPS}
         found = minimize(
             loss, logs, args=(observed,), jac=True, method="L-BFGS-B", bounds=bounds, options=options
@@ -234,33 +237,39 @@ def _cholesky(matrix: np.ndarray) -> np.ndarray:
     return factor
 
 
-def _observe(incidence: np.ndarray, choices: np.ndarray, utilities: np.ndarray) -> _Evidence:
+def _observe(
+    incidence: np.ndarray, choices: np.ndarray, utilities: np.ndarray, ties: float = 0.0
+) -> _Evidence:
     """Expand the log likelihood of the choices to second order around the utilities."""
-    p_right = expit(incidence @ utilities)
-    information = incidence.T @ (incidence * (p_right * (1 - p_right))[:, None])
+    _, pulls, of_trials = davidson.likelihood(incidence @ utilities, choices, ties)
+    information = incidence.T @ (incidence * of_trials[:, None])
     # Nothing is known of the sum of all utilities: the least that makes a Cholesky factor of the information.
     norm = float(np.abs(information).sum(1).max())
     _diagonal(information)[:] += max(_LEAST_INFORMATION * norm, np.finfo(float).tiny)
     root = _cholesky(information)
-    surprise = _trsv(root, incidence.T @ (choices - p_right), lower=1)
+    surprise = _trsv(root, incidence.T @ pulls, lower=1)
     return _Evidence(root, root.T @ utilities + surprise, norm)
 
 
-def _mode(gram: np.ndarray, incidence: np.ndarray, choices: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _mode(
+    gram: np.ndarray, incidence: np.ndarray, choices: np.ndarray, weights: np.ndarray, ties: float
+) -> np.ndarray:
     """Find the weights that, times a prior covariance, are the most probable utilities.
 
     These are Newton's steps of Rasmussen & Williams, algorithm 3.1.
     """
-    signs = np.where(choices == 1, 1.0, -1.0)
 
     def loss(weights: np.ndarray) -> float:
         utilities = gram @ weights
-        return float(weights @ utilities / 2 - log_expit(signs * (incidence @ utilities)).sum())
+        return float(
+            weights @ utilities / 2 - davidson.likelihood(incidence @ utilities, choices, ties)[0].sum()
+        )
 
     def step_at(weights: np.ndarray) -> tuple[np.ndarray, float, None]:
         utilities = gram @ weights
-        step = weights - _observe(incidence, choices, utilities).weights(gram)
-        gradient = gram @ (weights - incidence.T @ (choices - expit(incidence @ utilities)))
+        step = weights - _observe(incidence, choices, utilities, ties).weights(gram)
+        pulls = davidson.likelihood(incidence @ utilities, choices, ties)[1]
+        gradient = gram @ (weights - incidence.T @ pulls)
         return step, float(gradient @ step), None
 
     return minimise(weights, loss, step_at, _ENOUGH)[0]

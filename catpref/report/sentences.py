@@ -9,6 +9,7 @@ from catpref.evaluation.cross_validation import Result
 from catpref.evaluation.reaction_times import ReactionTimes
 from catpref.models.psychometric import PsychometricFit
 from catpref.models.registry import MODELS
+from catpref.sessions.session import Session
 
 BY_WINS = "bradley_terry"
 """The column of the ranking that says what images' wins alone do."""
@@ -188,6 +189,17 @@ def held_out(analysis: Analysis) -> str:
     repeats = analysis.results[0].repeats
     times = f", {repeats} repeats" if repeats > 1 else ""
     return f"{what} ({analysis.options.folds}-fold cross-validation{times})"
+
+
+def no_preference(session: Session) -> str | None:
+    """Return what is done with trials without a preference; None where there are none."""
+    ties = int((~session.has_preference).sum())
+    if not ties:
+        return None
+    return (
+        f"In {ties} of {len(session.trials)} trials there was no preference. Utilities were learned from these, too, "
+        "by Davidson's model of ties (1970); networks, ridge regression and all scores are of the other trials."
+    )
 
 
 def ceiling(analysis: Analysis) -> str:
