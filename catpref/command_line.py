@@ -226,7 +226,7 @@ def add_list_options(
     parser: argparse.ArgumentParser | argparse._ArgumentGroup, repeats: str = "0", catch: str = "0"
 ) -> None:
     """Add the options that say what a list has, all None by default; the help names what that stands for."""
-    usual = "default: 1000 for random, all pairs for full"
+    usual = "default: 1000 for random, all pairs for full, of which fewer are a balanced subset"
     for option, least, metavar, what in [
         ("--images", positive, "N", "images to draw (default: 2000 for random, 50 for full)"),
         ("--trials", positive, "N", f"trials, without repeats and catch trials ({usual})"),
@@ -236,7 +236,7 @@ def add_list_options(
             "K",
             f"trials shown again, sides swapped, in addition (default: {repeats})",
         ),
-        ("--catch", non_negative, "K", f"catch trials, one face scrambled, in addition (default: {catch})"),
+        ("--catch", non_negative, "K", f"catch trials, one image scrambled, in addition (default: {catch})"),
         ("--block", positive, "N", f"trials a block (default: {BLOCK})"),
     ]:
         parser.add_argument(option, type=least, metavar=metavar, help=what)

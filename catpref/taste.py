@@ -366,7 +366,8 @@ class Taste:
         if self.analysis is not None and self.analysis.observers is not None:
             columns = ["participant", *ranking.columns]
             ranking = pd.concat([ranking.assign(participant=""), self.analysis.observers.rankings])[columns]
-            ranking = ranking.astype({"wins": "Int64", "trials": "Int64"})  # of the shared rows alone
+            for name in ("wins", "trials"):  # of the shared rows alone
+                ranking[name] = pd.Series(ranking[name]).convert_dtypes()
         ranking.to_csv(folder / _RANKING, index=False)
         if observers is not None:
             observers.to_csv(folder / _OBSERVERS, index=False)

@@ -5,6 +5,8 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
+from catpref.design.designs import full_or_incomplete
+from catpref.design.trial_list import FULL, INCOMPLETE, read_trial_list
 from catpref.errors import BadInput
 from catpref.lab.options import experiment_parser
 from catpref.lab.planning import Plan, plan_session
@@ -18,9 +20,19 @@ def experiment(design: str, script: str) -> Callable[[Sequence[str]], None]:
         options = experiment_parser(design, script).parse_args(arguments)
         _check(options)
         with ExitStack() as held:
-            _run(options, design, held)
+            _run(options, _design(options, design), held)
 
     return command
+
+
+def _design(options: Namespace, design: str) -> str:
+    """Return the design of the list: the experiment with all pairs shows a balanced subset, too."""
+    if design != FULL:
+        return design
+    if options.trials_file:
+        given = read_trial_list(options.trials_file, options.stimuli)[0].design
+        return given if given == INCOMPLETE else design
+    return full_or_incomplete(options.images, options.trials)
 
 
 def _run(options: Namespace, design: str, held: ExitStack) -> None:
@@ -37,10 +49,11 @@ def _run(options: Namespace, design: str, held: ExitStack) -> None:
     check_psychopy()
     from catpref.lab.dialog import ask_participant, ask_to_go_on
     from catpref.lab.monitor import load_monitor
+    from catpref.lab.practice import count_practice
     from catpref.lab.two_afc import Settings, run_session
 
     settings = Settings(
-        practice=options.practice,
+        practice=count_practice(options.practice, options.stimuli, texts.question),
         timeout=options.timeout,
         monitor=load_monitor(options.monitor) if options.monitor else None,
         degrees=options.degrees,

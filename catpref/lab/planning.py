@@ -105,7 +105,7 @@ def plan_session(
     options
         The command line of an experiment.
     design
-        ``"random-sampled"`` or ``"fully-sampled"``.
+        ``"random-sampled"``, ``"fully-sampled"`` or ``"balanced-incomplete"``.
     question
         What the participant is asked.
     participant, session
@@ -313,7 +313,7 @@ def _new(folder: Path, options: argparse.Namespace, who: dict[str, Any]) -> Plan
         _check_images(trials, options.stimuli)
     else:
         images = count_images(who["design"], options.images, options.trials)
-        pairs = count_pairs(who["design"], images)
+        pairs = count_pairs(who["design"], images, options.trials)
         made = {
             "images": images,
             "trials": pairs,

@@ -84,8 +84,11 @@ class Screens:
         edge = self.box / 2 / height / self._unit
         self._question = self._text(edge + layout.QUESTION_ABOVE, layout.QUESTION, INK)
         self._question.text = texts.question
-        self._hints = [self._text(-edge - layout.HINT_BELOW, layout.HINT, SOFT) for _ in range(2)]
-        for hint, text, side in zip(self._hints, (texts.hints.left, texts.hints.right), (-1, 1), strict=True):
+        hints = [(texts.hints.left, -1), (texts.hints.right, 1)]
+        if texts.hints.no_preference:
+            hints.append((texts.hints.no_preference, 0))
+        self._hints = [self._text(-edge - layout.HINT_BELOW, layout.HINT, SOFT) for _ in hints]
+        for hint, (text, side) in zip(self._hints, hints, strict=True):
             hint.text = text
             hint.pos = (side * self._centre / height, hint.pos[1])
         self._title = self._text(0.0, layout.TITLE, INK)
@@ -130,6 +133,13 @@ class Screens:
             (x, y), (width, height) = stimulus.pos, stimulus.size
             areas.append(Area(x - width / 2, y - height / 2, x + width / 2, y + height / 2))
         return areas[0], areas[1]
+
+    def third_area(self) -> Area:
+        """Return where a click is the third answer: around its hint."""
+        top, reach = -self.box / 2, self._centre / 2
+        return Area(
+            -reach, top - 2 * layout.HINT_BELOW * self._unit * int(self._window.size[1]), reach, top - 1
+        )
 
     def trial(self) -> None:
         """Draw the two placed images, the question and the keys."""

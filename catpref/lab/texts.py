@@ -63,13 +63,15 @@ class Keys(Schema):
     right: _Names
     go_on: _Names
     stop: _Names
+    no_preference: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
 
 
 class Hints(Schema):
-    """What stands below the left and the right image."""
+    """What stands below the left and the right image, and between them where a third answer is offered."""
 
     left: str
     right: str
+    no_preference: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ def load_texts(path: Path = ENGLISH) -> Texts:
         if not font.get_char_index(ord(character)):
             raise BadInput(f"{path}: the font, {FONT}, has no '{character}'; write it otherwise")
     _check_keys(path, texts.keys)
+    if bool(texts.keys.no_preference) != bool(texts.hints.no_preference):
+        raise BadInput(f"{path}: a third answer needs no_preference both in keys and in hints; add the other")
     pages = {name: _page(path, name, table) for name in PAGES}
     return texts.model_copy(update=pages | {"pause": pages["break"]})
 

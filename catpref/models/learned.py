@@ -14,6 +14,7 @@ from scipy.special import expit
 
 from catpref.models import laplace, relevance
 from catpref.models.calibration import fit_gain
+from catpref.models.davidson import where_preferred
 from catpref.models.interface import Data, of_trials
 from catpref.models.kernels import Kernels, directions, incidence_of, right_minus_left, squared_distances
 
@@ -92,7 +93,7 @@ def learn(kernels: Kernels, choices: np.ndarray, train: np.ndarray, seed: int = 
     kernels
         Of the session.
     choices
-        0 = left, 1 = right, of all its trials, shape (trials,).
+        0 = left, 1 = right, 0.5 = no preference, of all its trials, shape (trials,).
     train
         The trials to learn from, as indices.
     seed
@@ -115,7 +116,7 @@ def with_lapses(learned: Learned, choices: np.ndarray, lapse: float) -> Learned:
     learned
         From all trials.
     choices
-        0 = left, 1 = right, shape (trials,).
+        0 = left, 1 = right, 0.5 = no preference, shape (trials,).
     lapse
         The lapse rate.
     """
@@ -128,11 +129,12 @@ def gain_of(held_out: Sequence[tuple[Moments, np.ndarray]], choices: np.ndarray)
     Parameters
     ----------
     held_out
-        What was learned without the images of some trials, and those trials.
+        What was learned without the images of some trials, and those trials; ties among them play no part.
     choices
-        0 = left, 1 = right, of all the session's trials, shape (trials,).
+        0 = left, 1 = right, 0.5 = no preference, of all the session's trials, shape (trials,).
     """
-    if not held_out:
+    held_out = [(learned, where_preferred(test, choices)[0]) for learned, test in held_out]
+    if not sum(len(test) for _, test in held_out):
         return 1.0
     moments = [learned.moments(test) for learned, test in held_out]
     mean, variance = (np.concatenate(part) for part in zip(*moments, strict=True))

@@ -22,9 +22,9 @@ from importlib.resources import files
 import numpy as np
 from scipy.linalg import block_diag, get_blas_funcs, get_lapack_funcs
 from scipy.optimize import minimize
-from scipy.special import expit, logsumexp
+from scipy.special import logsumexp
 
-from catpref.models import expectation_propagation
+from catpref.models import davidson, expectation_propagation
 from catpref.perception.embeddings import Blocks
 
 _trmm, _trsm, _trsv = get_blas_funcs(("trmm", "trsm", "trsv"), dtype=float)
@@ -117,7 +117,7 @@ def block_variances(
     incidence
         How each trial's utility difference is made of the items' utilities, shape (trials, items).
     choices
-        0 = left, 1 = right, shape (trials,).
+        0 = left, 1 = right, 0.5 = no preference, shape (trials,).
 
     Returns
     -------
@@ -157,15 +157,17 @@ def log_factors(
         return np.square(apart).sum() / 2 - value, apart / prior.sd - slope
 
     logs = found = prior.mean
-    signed = incidence * np.where(choices == 1, 1.0, -1.0)[:, None]
     sites = np.zeros((2, len(choices)))
+    ties = davidson.tie_parameter(np.zeros(len(choices)), choices)
     bounds = [(-_LIMIT, _LIMIT)] * len(logs)
     step = 0
     while True:
         step += 1
         logs = found
-        sites = _matched(weighted(prior.variances(logs)), signed, sites)
-        observed = _observe(signed, sites)
+        gram = weighted(prior.variances(logs))
+        sites = _matched(gram, incidence, choices, ties, sites)
+        observed = _observe(incidence, sites)
+        ties = davidson.tie_parameter(observed.moments(gram, incidence)[0], choices) if ties else 0.0
         options = {"maxiter": _STEPS}
         found = minimize(
             loss, logs, args=(observed,), jac=True, method="L-BFGS-B", bounds=bounds, options=options
@@ -240,25 +242,32 @@ def _cholesky(matrix: np.ndarray) -> np.ndarray:
     return factor
 
 
-def _observe(signed: np.ndarray, sites: np.ndarray) -> _Evidence:
-    """Return what Gaussian sites of the trials, whose signed incidence is given, say of the utilities."""
+def _observe(incidence: np.ndarray, sites: np.ndarray) -> _Evidence:
+    """Return what Gaussian sites of the trials' logits say of the utilities."""
     precision, shift = sites
-    information = signed.T @ (signed * precision[:, None])
+    information = incidence.T @ (incidence * precision[:, None])
     # Nothing is known of the sum of all utilities: the least that makes a Cholesky factor of the information.
     norm = float(np.abs(information).sum(1).max())
     _diagonal(information)[:] += max(_LEAST_INFORMATION * norm, np.finfo(float).tiny)
     root = _cholesky(information)
-    return _Evidence(root, _trsv(root, signed.T @ shift, lower=1), norm)
+    return _Evidence(root, _trsv(root, incidence.T @ shift, lower=1), norm)
 
 
-def _matched(gram: np.ndarray, signed: np.ndarray, sites: np.ndarray) -> np.ndarray:
+def _matched(
+    gram: np.ndarray, incidence: np.ndarray, choices: np.ndarray, ties: float, sites: np.ndarray
+) -> np.ndarray:
     """Find the sites that expectation propagation ends with under a prior covariance."""
+
+    def likelihood(logits: np.ndarray) -> np.ndarray:
+        return np.exp(davidson.likelihood(logits, choices[:, None], ties)[0])
+
     if not sites.any():
-        variances = np.einsum("ij,ji->i", signed, gram @ signed.T)
-        sites = expectation_propagation.updated(np.zeros(len(signed)), variances, sites, expit)
+        variances = np.einsum("ij,ji->i", incidence, gram @ incidence.T)
+        sites = expectation_propagation.updated(np.zeros(len(choices)), variances, sites, likelihood)
     for _ in range(_SWEEPS):
         before = sites
-        sites = expectation_propagation.updated(*_observe(signed, sites).moments(gram, signed), sites, expit)
+        moments = _observe(incidence, sites).moments(gram, incidence)
+        sites = expectation_propagation.updated(*moments, sites, likelihood)
         if np.abs(sites - before).max() < _SETTLED:
             break
     return sites

@@ -182,11 +182,13 @@ def _set_up(routine: Routine, texts: Texts, plan: WebSession) -> None:
         "trials_file": TRIALS_FILE,
         "practice_file": PRACTICE_FILE,
         "right": texts.keys.right,
+        "no_preference": texts.keys.no_preference,
         "stop": texts.keys.stop,
         "code": f"^{CODE}$",
         "end_stays": layout.END_STAYS,
         "double_click": layout.DOUBLE_CLICK,
-        "layout": layout.WEB._asdict() | {"box": layout.BOX, "gap": layout.GAP},
+        "layout": layout.WEB._asdict()
+        | {"box": layout.BOX, "gap": layout.GAP, "hint_below": layout.HINT_BELOW},
         "texts": {
             "welcome": texts.instructions.hint,
             "practice_intro": texts.practice.hint,
@@ -269,13 +271,16 @@ def _pair(routine: Routine, texts: Texts, left: str, right: str, record: bool = 
         _rectangle(routine, part, str(size), "(0, 0)", INK, stop=start)
     above = f"view.box / 2 + {layout.QUESTION_ABOVE} * view.unit"
     _text(routine, "question", _literal(texts.question), above, layout.QUESTION, INK, start)
+    y = f"-view.box / 2 - {layout.HINT_BELOW} * view.unit"
     for side, sign, hint in (("left", "-", texts.hints.left), ("right", "", texts.hints.right)):
         image = ImageComponent(routine.exp, name, f"{name}_{side}")
         pos, size = f"$({sign}view.centre, 0)", f"$(view.{side}_size[0], view.{side}_size[1])"
         _add(routine, image, start, image="", size=size, pos=pos)
-        y = f"-view.box / 2 - {layout.HINT_BELOW} * view.unit"
         _text(routine, f"{side}_hint", _literal(hint), y, layout.HINT, SOFT, start, x=f"{sign}view.centre")
-    _keys(routine, texts.keys.left + texts.keys.right, start)
+    if texts.hints.no_preference:
+        third = _literal(texts.hints.no_preference)
+        _text(routine, "third_hint", third, y, layout.HINT, SOFT, start)
+    _keys(routine, texts.keys.left + texts.keys.right + texts.keys.no_preference, start)
     python, javascript = _STOP
     _code(
         routine,

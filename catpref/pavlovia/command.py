@@ -16,7 +16,7 @@ from catpref.command_line import Parser, non_negative, positive
 from catpref.design.trial_list import COLUMNS, Trial, read_trial_list
 from catpref.errors import BadInput
 from catpref.lab.options import PRACTICE
-from catpref.lab.practice import practice_pairs
+from catpref.lab.practice import count_practice, practice_pairs
 from catpref.lab.texts import ENGLISH, Texts, load_texts
 from catpref.stimuli.images import image_path, open_image
 from catpref.stimuli.scrambling import scramble
@@ -61,9 +61,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--practice",
         type=non_negative,
-        default=PRACTICE,
         metavar="K",
-        help=f"practice trials, which show drawn cats (default: {PRACTICE})",
+        help=f"practice trials, which show drawn cats (default: {PRACTICE}, or none where the set does not show "
+        "cat faces)",
     )
     parser.add_argument(
         "--texts",
@@ -80,7 +80,8 @@ def main(arguments: Sequence[str]) -> None:
         trials = read_trial_list(options.trials, options.stimuli)
         texts = load_texts(options.texts)
         check_names(options.trials, trials)
-        export(trials, options.stimuli, folder, texts, options.practice, options.jpeg_quality)
+        practice = count_practice(options.practice, options.stimuli, texts.question)
+        export(trials, options.stimuli, folder, texts, practice, options.jpeg_quality)
     size = sum(path.stat().st_size for path in (options.out / "images").iterdir())
     print(
         f"{options.out}: {len(trials)} trials, {size / 2**20:.1f} MiB of images; see {options.out / 'README.md'}"

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 from psychopy import event
 
-from catpref.lab.layout import DOUBLE_CLICK, END_STAYS, WEB, lay_out  # its text in the copy
+from catpref.lab.layout import DOUBLE_CLICK, END_STAYS, HINT_BELOW, WEB, lay_out  # its text in the copy
 
 PLAN: dict[str, Any] = {}  # the texts, the keys and the numbers of trials, filled in at the end of the copy
 
@@ -85,7 +85,7 @@ def page_frame(t):
 
 
 def pair_frame(clock, shown):
-    """Note the onset of the images; true when one has been clicked."""
+    """Note the onset of the images; true when one, or the third answer, has been clicked."""
     if shown and view.onset is None:
         view.onset = math.inf
         view.win.callOnFlip(note_onset, clock)
@@ -93,6 +93,12 @@ def pair_frame(clock, shown):
         x, y = view.mouse.getPos()
         if abs(abs(x) - view.centre) < view.box / 2 and abs(y) < view.box / 2:
             view.touched = int(x > 0), view.click
+        elif (
+            PLAN["no_preference"]
+            and abs(x) < view.centre / 2
+            and 0 < -y - view.box / 2 < 2 * HINT_BELOW * view.unit
+        ):
+            view.touched = 0.5, view.click
     return view.touched is not None
 
 
@@ -116,7 +122,8 @@ def clicked():
 
 def record_answer(experiment, key, key_time):
     """Record the choice, the reaction time and the onset."""
-    choice, rt = view.touched or (int(key in PLAN["right"]), key_time)
+    of_key = 0.5 if key in PLAN["no_preference"] else int(key in PLAN["right"])
+    choice, rt = view.touched or (of_key, key_time)
     experiment.addData("choice", choice)
     experiment.addData("rt", rt)
     experiment.addData("onset", view.onset)

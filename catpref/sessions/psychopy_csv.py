@@ -19,7 +19,7 @@ from itertools import compress
 from pathlib import PurePosixPath
 
 from catpref.errors import BadInput, shown
-from catpref.sessions.cells import is_nothing, number, without_quotes
+from catpref.sessions.cells import NO_PREFERENCE, is_nothing, number, without_quotes
 from catpref.sessions.table import SIDES, Table
 from catpref.stimuli.images import SUFFIXES
 
@@ -77,7 +77,7 @@ def with_choices(table: Table) -> Table:
     for row in range(len(table.rows)):
         given = {column: sides[row] for column, sides in answers.items() if sides[row]}
         named = set().union(*given.values())
-        unknown = named - {0, 1}
+        unknown = named - {0, 1, NO_PREFERENCE}
         if unknown:
             column = next(column for column, sides in given.items() if sides & unknown)
             raise BadInput(
@@ -125,8 +125,8 @@ def _looks_like_image(cell: str) -> bool:
     return PurePosixPath(cell.strip()).suffix.lower() in SUFFIXES
 
 
-Named = frozenset[int | str]
-"""The sides that an answer names, 0 = left and 1 = right, and whatever in it is none."""
+Named = frozenset[float | str]
+"""The sides that an answer names, 0 = left and 1 = right, no preference, and whatever in it is none of these."""
 
 
 def _answers(table: Table) -> dict[str, list[Named]]:
@@ -178,9 +178,9 @@ def _side_of_click(item: str, pair: tuple[str, str]) -> int | None:
     return None if found is None else int(found.group().lower().startswith("r"))
 
 
-def _meaning_of_keys(seen: set[str], digits_only: bool) -> dict[str, int]:
+def _meaning_of_keys(seen: set[str], digits_only: bool) -> dict[str, float]:
     """Return which side each of the keys stands for that were used in one column."""
-    meaning = {"left": 0, "f": 0, "right": 1, "j": 1}
+    meaning: dict[str, float] = {"left": 0, "f": 0, "right": 1, "j": 1}
     numbers = {item: number(item) for item in seen}
     if 2 in numbers.values():
         low, high = 1, 2
@@ -191,6 +191,8 @@ def _meaning_of_keys(seen: set[str], digits_only: bool) -> dict[str, int]:
     for item, value in numbers.items():
         if value is not None and value in (low, high):
             meaning[item] = int(value == high)
+        elif digits_only and value == NO_PREFERENCE:
+            meaning[item] = NO_PREFERENCE
     if not seen & meaning.keys():
         left, right = (seen & hand for hand in _HANDS)
         if len(left) == len(right) == 1:

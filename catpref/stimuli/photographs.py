@@ -17,9 +17,12 @@ from catpref.errors import BadInput
 from catpref.stimuli import contact_sheet
 from catpref.stimuli.duplicates import Look, look, look_at, same_pictures
 from catpref.stimuli.images import find_images, image_path, open_image
-from catpref.stimuli.sets import MANIFEST, MANIFEST_COLUMNS, SIZE, STIMULUS_SET, write_table
+from catpref.stimuli.sets import CAT_FACE, MANIFEST, MANIFEST_COLUMNS, SIZE, STIMULUS_SET, write_table
 
 LEFT_OUT = "left_out.csv"
+
+OTHERWISE = "import looks for cat faces; for other stimuli, or faces cropped already, add --no-crop"
+_NO_FACE = "no cat's face found"
 
 SMALLEST = 128
 """Least side in pixels of a square that becomes a stimulus: enlarged over four times it is only a blur."""
@@ -75,7 +78,8 @@ def import_photographs(source: Path, folder: Path, crop: bool = True) -> tuple[i
         Where to; replaced whole if catpref wrote all of it. Gets `MANIFEST`, `LEFT_OUT` (``file, reason``)
         and a contact sheet too.
     crop
-        False for faces that are aligned already: the largest centred square is taken.
+        False for other stimuli than cats, and for faces that are aligned already: the largest centred square
+        is taken.
 
     Returns
     -------
@@ -106,12 +110,22 @@ def import_photographs(source: Path, folder: Path, crop: bool = True) -> tuple[i
         left_out.sort()
         if not kept:
             reasons = "; ".join(summary(left_out))
-            raise BadInput(f"{source}: none of {len(names)} photographs can be used: {reasons}")
-        rows = [(one.file, sha256_of(building / one.file), one.source, *one.box, SIZE, SIZE) for one in kept]
+            instead = f"; {OTHERWISE}" if few_faces(left_out, 0) else ""
+            raise BadInput(f"{source}: none of {len(names)} photographs can be used: {reasons}{instead}")
+        shows = CAT_FACE if crop else ""
+        rows = [
+            (one.file, sha256_of(building / one.file), one.source, *one.box, SIZE, SIZE, shows)
+            for one in kept
+        ]
         write_table(building / MANIFEST, MANIFEST_COLUMNS, rows)
         write_table(building / LEFT_OUT, LeftOut._fields, left_out)
         contact_sheet.write(building, [one.file for one in kept], source, left_out, outside.name)
     return len(kept), left_out
+
+
+def few_faces(left_out: Sequence[LeftOut], kept: int) -> bool:
+    """Return whether in most photographs no cat's face was found, as where they show something else."""
+    return sum(one.reason == _NO_FACE for one in left_out) > kept
 
 
 def summary(left_out: Sequence[LeftOut]) -> list[str]:
@@ -214,7 +228,7 @@ def _make_stimulus(source: Path, folder: Path, crop: bool, job: tuple[str, str])
     if crop:
         face = find_face(photograph)
         if face is None:
-            return LeftOut(name, "no cat's face found")
+            return LeftOut(name, _NO_FACE)
         box = square_around(face, *photograph.size)
     else:
         box = centre_square(*photograph.size)

@@ -37,6 +37,8 @@ def test_another_language_and_another_question(tmp_path):
     ("old", "new", "complaint"),
     [
         ('right = ["right", "j"]', "", "has no keys.right; take it from"),
+        ('# no_preference = ["down"]', 'no_preference = ["down"]', "needs no_preference both in keys and in hints"),
+        ('# no_preference = ["down"]', 'no_preference = ["f"]', "the key f is named twice"),
         ("[end]", "[ende]", "has no end; take it from"),
         ("[hints]", "[hints]\nmiddle = ''", "hints.middle means nothing; take it from"),
         ("[keys]", "quesion = ''\n[keys]", "quesion means nothing; take it from"),

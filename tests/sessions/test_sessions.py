@@ -584,7 +584,7 @@ def test_pairs_are_checked_as_a_session_is(write: Write) -> None:
         ((HEADER + "a.png,b.png,0\n\0,b.png,1\n"), ["row 3", "NUL"]),
         (HEADER + "a.png,b.png,0\nb.png,c.png,2\n", ["row 3, column choice", "'2'"]),
         (HEADER + "\na.png,b.png,left\n", ["row 3, column choice", "'left'"]),
-        (HEADER + "a.png,b.png,0.5\n", ["row 2, column choice", "'0.5'"]),
+        (HEADER + "a.png,b.png,0.4\n", ["row 2, column choice", "'0.4'"]),
         (HEADER + "a.png,b.png,nan\n", ["row 2, column choice", "'nan'"]),
         (HEADER + "a.png,b.png,10\n", ["row 2, column choice", "'10'"]),
         (HEADER + "a.png,b.png,-0\n", ["row 2, column choice", "'-0'"]),

@@ -21,7 +21,7 @@ from catpref.stimuli.__main__ import main
 from catpref.stimuli.catface import draw, sample_parameters
 from catpref.stimuli.duplicates import look, near_duplicates, same_pictures
 from catpref.stimuli.images import MAX_PIXELS, find_images, image_path, open_image
-from catpref.stimuli.sets import render
+from catpref.stimuli.sets import render, shows_cat_faces
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -247,8 +247,20 @@ def test_render_writes_faces_parameters_and_a_manifest(drawn):
     manifest, parameters = table(drawn / "manifest.csv"), table(drawn / "parameters.csv")
     assert [row["file"] for row in manifest] == [row["file"] for row in parameters] == find_images(drawn)
     assert list(manifest[0]) == [
-        *("file", "sha256", "source", "crop_left", "crop_top", "crop_right", "crop_bottom", "width", "height")
+        *(
+            "file",
+            "sha256",
+            "source",
+            "crop_left",
+            "crop_top",
+            "crop_right",
+            "crop_bottom",
+            "width",
+            "height",
+        ),
+        "shows",
     ]
+    assert shows_cat_faces(drawn)
     assert all(row["sha256"] == sha256_of(drawn / row["file"]) for row in manifest)
     values = {name: float(value) for name, value in parameters[2].items() if name != "file"}
     assert np.array_equal(np.asarray(draw(values)), np.asarray(open_image(drawn / "cat_0003.png")))
