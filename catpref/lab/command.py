@@ -36,6 +36,7 @@ def _run(options: Namespace, design: str, held: ExitStack) -> None:
 
     check_psychopy()
     from catpref.lab.dialog import ask_participant, ask_to_go_on
+    from catpref.lab.fonts import check_fonts
     from catpref.lab.monitor import load_monitor
     from catpref.lab.two_afc import Settings, run_session
 
@@ -56,6 +57,7 @@ def _run(options: Namespace, design: str, held: ExitStack) -> None:
         if plan.answered and not (options.resume or ask_to_go_on(_offer(plan))):
             print("cancelled; nothing was changed")
             return
+    check_fonts(options.texts, texts)  # after the dialogs: it starts Qt without a window
     answered = run_session(plan, texts, settings)
     total = len(plan.trials)
     stopped = "" if answered == total else "stopped, "
@@ -94,6 +96,8 @@ def _may_go_on(plan: Plan, options: Namespace) -> bool:
 def check_psychopy() -> None:
     """Raise BadInput where PsychoPy is not installed, or finds no display when imported."""
     try:
+        # Qt comes first, or takes PsychoPy's FreeType, which draws no emoji.
+        import PyQt6.QtGui  # noqa: F401, I001
         import psychopy.visual  # noqa: F401
     except ModuleNotFoundError as problem:
         raise BadInput(f"{problem.name} is not installed; pip install 'catpref[experiment]'") from problem

@@ -32,9 +32,11 @@ def main(arguments: Sequence[str]) -> None:
     first, last = (open_image(image_path(options.stimuli, name)) for name in (names[0], names[-1]))
 
     check_psychopy()
+    from catpref.lab.fonts import check_fonts
     from catpref.lab.screens import Draw, Screens
     from catpref.lab.stage import Stage
 
+    check_fonts(options.texts, texts)
     stage = Stage(texts.keys.stop, options.windowed)
     screens = Screens(stage.window, texts, photodiode=options.photodiode)
 
