@@ -83,7 +83,7 @@ def build(texts: Texts, plan: WebSession) -> Experiment:
     for routine in experiment.routines.values():
         for component in routine:
             if isinstance(component, TextComponent):
-                component.params["font"].val = fonts(texts, "Arial")  # browsers have it, or one like it
+                component.params["font"].val = fonts(texts, "Arial, DejaVu Sans")
     return experiment
 
 

@@ -327,8 +327,15 @@ window.addEventListener("pointerdown", (event) => {
 
 // ---- texts --------------------------------------------------------------------------------------------------
 
-// Scripts without spaces between words, and their punctuation.
-const UNSPACED = /[\p{scx=Han}\p{scx=Hira}\p{scx=Kana}\p{scx=Thai}\p{scx=Laoo}\p{scx=Khmr}\p{scx=Mymr}\uff00-\uffef]/u;
+// Kinds of characters, in words, since Builder's check of JavaScript does not know them.
+const kind = (characters, flags = "u") => new RegExp(characters, flags);
+const LETTERS = kind("\\p{L}", "gu");
+const LEFTWARDS = kind("[\\u0590-\\u08ff\\ufb1d-\\ufdff\\ufe70-\\ufefc]", "gu"); // Hebrew, Arabic and the like
+const OPENING = kind("[\\p{Ps}\\p{Pi}]$");
+const BEGINNING = kind("^[\\p{L}\\p{N}\\p{S}\\p{Ps}\\p{Pi}]");
+const UNSPACED = kind( // without spaces between words
+  "[\\p{scx=Han}\\p{scx=Hira}\\p{scx=Kana}\\p{scx=Thai}\\p{scx=Laoo}\\p{scx=Khmr}\\p{scx=Mymr}\\uff00-\\uffef]",
+);
 
 // What begins a line neither there nor elsewhere: small Kana and signs that repeat or prolong.
 const BOUND = /^[ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮー々]/;
@@ -343,7 +350,7 @@ function pieces(line) {
     const before = parts[parts.length - 1];
     const afterSpace = /\S\s+$/.test(before) && /^\S/.test(word);
     const unspaced = UNSPACED.test(before.slice(-1)) && UNSPACED.test(word) && !BOUND.test(word);
-    const begins = /^[\p{L}\p{N}\p{S}\p{Ps}\p{Pi}]/u.test(word) && !/[\p{Ps}\p{Pi}]$/u.test(before);
+    const begins = BEGINNING.test(word) && !OPENING.test(before);
     if (afterSpace || (unspaced && begins)) {
       parts.push(word);
     } else {
@@ -366,11 +373,16 @@ function lines(line, width, length) {
     }
   }
   const count = (letters) => (line.match(letters) || []).length;
-  const leftwards = count(/[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/gu) > count(/\p{L}/gu) / 2;
+  const leftwards = count(LEFTWARDS) > count(LETTERS) / 2;
   return broken.map((part) => leftwards ? `\u2067${part.trim()}\u2069` : part.trim());
 }
 
-// PsychoJS would break lines at spaces alone, and begin each at the left.
+// PsychoJS would give lines the height of Latin letters, break them at spaces alone, and begin each at the left.
+const style = visual.TextStim.prototype._getTextStyle;
+visual.TextStim.prototype._getTextStyle = function getTextStyle() {
+  const made = style.call(this);
+  return Object.assign(made, { lineHeight: 1.25 * made.fontSize, padding: made.fontSize / 2 });
+};
 const update = visual.TextStim.prototype._updateIfNeeded;
 visual.TextStim.prototype._updateIfNeeded = function updateIfNeeded() {
   if (!this._needUpdate) {
