@@ -35,6 +35,9 @@ def set_up(win, experiment, participant):
         win.close()
         sys.exit(PLAN["texts"]["code"])
     view.win = win
+    win.depthTest = (
+        False  # as TextStim does; or, with PsychoPy's frame buffer, the first frame hides all others
+    )
     view.mouse = event.Mouse(win=win)
     measure()
 
