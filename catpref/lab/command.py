@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
+from catpref.command_line import warn_on_terminal
 from catpref.errors import BadInput
 from catpref.lab.options import experiment_parser
 from catpref.lab.planning import Plan, plan_session
@@ -25,6 +26,7 @@ def experiment(design: str, script: str) -> Callable[[Sequence[str]], None]:
 
 def _run(options: Namespace, design: str, held: ExitStack) -> None:
     """Run a session; `held` lets go of it at the end."""
+    warn_on_terminal()
     texts = load_texts(options.texts)
     plan = None
     if options.participant is not None:

@@ -23,7 +23,7 @@ def check_fonts(path: Path, texts: Texts) -> None:
     if texts.font and not any(family.strip().casefold() in known for family in texts.font.split(",")):
         raise BadInput(f"{path}: font '{texts.font}' is not on this computer; install it, or name another")
     font = qt_font(fonts(texts, BASE).split(", "), height=40)
-    for sign in sorted(set(shown(texts))):
+    for sign in sorted(set(shown(texts)), key=lambda sign: (not sign.isalpha(), sign)):  # letters say most
         if sign.isprintable() and not has(font, sign):
             raise BadInput(
                 f"{path}: no font on this computer has '{sign}' ({unicodedata.name(sign, ascii(sign))}); install "
@@ -45,6 +45,6 @@ def has(font: QtGui.QFont, text: str) -> bool:
 
 
 def _package(sign: str) -> str:
-    if unicodedata.category(sign) == "So":
+    if unicodedata.category(sign)[0] == "S":
         return "fonts-noto-color-emoji"
     return "fonts-noto-cjk" if unicodedata.east_asian_width(sign) in "WF" else "fonts-noto-core"

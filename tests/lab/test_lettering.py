@@ -92,7 +92,7 @@ def test_what_no_font_has_is_named_with_what_to_install(tmp_path, monkeypatch):
     for sign, named in {
         "い": "'い' (HIRAGANA LETTER I); install one (on Debian fonts-noto-cjk,",
         "अ": "'अ' (DEVANAGARI LETTER A); install one (on Debian fonts-noto-core,",
-        "🐱": "'🐱' (CAT FACE); install one (on Debian fonts-noto-color-emoji,",
+        "🏽": "'🏽' (EMOJI MODIFIER FITZPATRICK TYPE-4); install one (on Debian fonts-noto-color-emoji,",
     }.items():
         monkeypatch.setattr(lab_fonts, "has", lambda _, character, lacking=sign: character != lacking)
         with pytest.raises(BadInput, match=re.escape(named)):
