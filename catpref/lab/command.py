@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
+from catpref.command_line import warn_on_terminal
 from catpref.design.designs import full_or_incomplete
 from catpref.design.trial_list import FULL, INCOMPLETE, read_trial_list
 from catpref.errors import BadInput
@@ -37,6 +38,7 @@ def _design(options: Namespace, design: str) -> str:
 
 def _run(options: Namespace, design: str, held: ExitStack) -> None:
     """Run a session; `held` lets go of it at the end."""
+    warn_on_terminal()
     texts = load_texts(options.texts)
     plan = None
     if options.participant is not None:
@@ -48,6 +50,7 @@ def _run(options: Namespace, design: str, held: ExitStack) -> None:
 
     check_psychopy()
     from catpref.lab.dialog import ask_participant, ask_to_go_on
+    from catpref.lab.fonts import check_fonts
     from catpref.lab.monitor import load_monitor
     from catpref.lab.practice import count_practice
     from catpref.lab.two_afc import Settings, run_session
@@ -69,6 +72,7 @@ def _run(options: Namespace, design: str, held: ExitStack) -> None:
         if plan.answered and not (options.resume or ask_to_go_on(_offer(plan))):
             print("cancelled; nothing was changed")
             return
+    check_fonts(options.texts, texts)  # after the dialogs: it starts Qt without a window
     answered = run_session(plan, texts, settings)
     total = len(plan.trials)
     stopped = "" if answered == total else "stopped, "
@@ -107,6 +111,8 @@ def _may_go_on(plan: Plan, options: Namespace) -> bool:
 def check_psychopy() -> None:
     """Raise BadInput where PsychoPy is not installed, or finds no display when imported."""
     try:
+        # Qt comes first, or takes PsychoPy's FreeType, which draws no emoji.
+        import PyQt6.QtGui  # noqa: F401, I001
         import psychopy.visual  # noqa: F401
     except ModuleNotFoundError as problem:
         raise BadInput(f"{problem.name} is not installed; pip install 'catpref[experiment]'") from problem

@@ -22,10 +22,11 @@ from psychopy.experiment.routines import Routine
 
 from catpref.lab import layout
 from catpref.lab.layout import BACKGROUND, FAINT, INK, SOFT
-from catpref.lab.texts import Page, Texts
+from catpref.lab.texts import Page, Texts, fonts
 from catpref.sessions.participants import CODE
 
-_HERE = Path(__file__).parent
+_HERE, _LAB = Path(__file__).parent, Path(layout.__file__).parent
+_IN_PYTHON = [_LAB / "layout.py", _LAB / "lettering.py", _LAB / "text_image.py", _HERE / "in_psychopy.py"]
 _OURS = re.compile("^from catpref.*\n", re.MULTILINE)
 
 PRACTICE_FILE, TRIALS_FILE = "practice.csv", "trials.csv"
@@ -78,6 +79,10 @@ def build(texts: Texts, plan: WebSession) -> Experiment:
     _pair(_routine(experiment, "pair"), texts, "left_file", "right_file", record=True)
     _loop(experiment, 2, "trials", TRIALS_FILE, repeats="$view.repeats", rows="$view.rows")
     _page(_routine(experiment, "end"), texts.end, [], "beginEnd();", "begin_end()", body="$view.body")
+    for routine in experiment.routines.values():
+        for component in routine:
+            if isinstance(component, TextComponent):
+                component.params["font"].val = fonts(texts, "Arial, DejaVu Sans")
     return experiment
 
 
@@ -120,7 +125,6 @@ def _text(
     component = TextComponent(routine.exp, routine.name, f"{routine.name}_{name}")
     values = {
         "text": text,
-        "font": "Arial",  # browsers have it, or one that looks like it
         "pos": f"$({x}, {y})",
         "letterHeight": f"{height} * view.unit",
         "wrapWidth": "view.wrap",
@@ -206,15 +210,16 @@ def _set_up(routine: Routine, texts: Texts, plan: WebSession) -> None:
         },
     }
     literal = json.dumps(known, indent=2, ensure_ascii=False)  # the same in both languages
-    shared, python, javascript = (
-        path.read_text(encoding="utf-8")
-        for path in (Path(layout.__file__), _HERE / "in_psychopy.py", _HERE / "in_browser.js")
-    )
+    python = "\n".join(path.read_text(encoding="utf-8") for path in _IN_PYTHON)
     python = _OURS.sub("", python)  # where the script runs, there is no catpref
+    javascript = (_HERE / "in_browser.js").read_text(encoding="utf-8")
     _code(
         routine,
         "setup",
-        before=(f"{shared}\n{python}\nPLAN.update({literal})", f"const PLAN = {literal};\n\n{javascript}"),
+        before=(
+            f"{python}\nPLAN.update({literal})",
+            f"const PLAN = {literal};\n\n{javascript}",
+        ),
         set_up=('set_up(win, thisExp, expInfo["participant"])', "setUp();"),
         finally_=("", "if (isCompleted && !uploads()) {\n  answers.forget();\n}"),
     )

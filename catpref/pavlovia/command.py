@@ -12,7 +12,7 @@ from PIL import Image
 from catpref._io.files import sha256_of
 from catpref._io.outputs import output_folder
 from catpref._io.parallel import parallel, threads
-from catpref.command_line import Parser, non_negative, positive
+from catpref.command_line import Parser, non_negative, positive, warn_on_terminal
 from catpref.design.trial_list import COLUMNS, Trial, read_trial_list
 from catpref.errors import BadInput
 from catpref.lab.options import PRACTICE
@@ -75,6 +75,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     if options.jpeg_quality and options.jpeg_quality > 95:
         raise BadInput(f"--jpeg-quality {options.jpeg_quality}: must be from 1 to 95")
+    warn_on_terminal()
     # Pavlovia adds .git to the folder, and participants data: neither was written here, so neither is replaced.
     with output_folder(options.out, "Pavlovia export", reads=[options.trials, options.stimuli]) as folder:
         trials = read_trial_list(options.trials, options.stimuli)

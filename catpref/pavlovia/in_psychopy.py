@@ -10,9 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from PIL import Image
-from psychopy import event
+from psychopy import event, visual
 
 from catpref.lab.layout import DOUBLE_CLICK, END_STAYS, HINT_BELOW, WEB, lay_out  # its text in the copy
+from catpref.lab.text_image import TextImage  # likewise
+
+visual.TextStim = TextImage
 
 PLAN: dict[str, Any] = {}  # the texts, the keys and the numbers of trials, filled in at the end of the copy
 
@@ -32,6 +35,9 @@ def set_up(win, experiment, participant):
         win.close()
         sys.exit(PLAN["texts"]["code"])
     view.win = win
+    win.depthTest = (
+        False  # as TextStim does; or, with PsychoPy's frame buffer, the first frame hides all others
+    )
     view.mouse = event.Mouse(win=win)
     measure()
 
