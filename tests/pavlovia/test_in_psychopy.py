@@ -2,7 +2,6 @@
 
 import csv
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -10,34 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageGrab
+from PIL import ImageGrab
 from sessions_support import held
+from test_pavlovia import PAVLOVIA
 
-from catpref.design.designs import make_trials
-from catpref.design.trial_list import RANDOM, write_trial_list
 from catpref.lab.layout import WEB, lay_out
-from catpref.pavlovia.command import main
 from catpref.sessions.session import read_sessions
-from tests.support import call
 
-PAIRS = 8
 SCREEN = 1280, 1024
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Path:
-    """cats/ and web/, the export of `PAIRS` pairs of them."""
-    folder = tmp_path_factory.mktemp("study")
-    (folder / "cats").mkdir()
-    names = [f"{number:02d}.png" for number in range(2 * PAIRS)]
-    for number, name in enumerate(names):
-        Image.new("RGB", (200, 200), (number, 0, 255)).save(folder / "cats" / name)
-    write_trial_list(folder / "trials.csv", make_trials(RANDOM, names, block=PAIRS))
-    done = call(
-        main, folder / "trials.csv", "--stimuli", folder / "cats", "--out", folder / "web", "--practice", "0"
-    )
-    assert done.code == 0, done.err
-    return folder
 
 
 class Script:
@@ -53,12 +32,13 @@ class Script:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def begin(self) -> None:
+        """Go on to the first pair."""
         self.until(lambda: not self.xdotool("search", "--onlyvisible", "--name", "two_afc"))
         time.sleep(0.5)
         self.xdotool("key", "Return")  # a code has been drawn
-        while not self.sees_pair():
-            self.xdotool("key", "space")
-            time.sleep(0.3)
+        self.until(lambda: self.xdotool("key", "space") or time.sleep(0.3) or self.sees_pair())
 
     def until(self, done: Callable[[], bool], seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
@@ -83,7 +63,7 @@ class Script:
 
     def until_answered(self, number: int) -> None:
         """Wait until so many answers are on the disk, and the last pair has left the screen."""
-        self.until(lambda: self.answers() == number, 5)
+        self.until(lambda: self.answers() == number)
         self.until(lambda: not self.sees_pair())
 
     def files(self) -> list[Path]:
@@ -96,15 +76,19 @@ class Script:
 
 
 @pytest.fixture
-def script(study, display, tmp_path) -> Iterator[Script]:
-    shutil.copytree(study / "web", tmp_path / "web")
-    running = Script(display, tmp_path / "web")
-    yield running
-    running.process.kill()
-    running.process.communicate()
+def script(eight_pairs, display) -> Iterator[Script]:
+    export = [sys.executable, PAVLOVIA, "trials.csv", "--stimuli", "cats", "--out", "web", "--practice", "0"]
+    subprocess.run(export, cwd=eight_pairs, check=True)
+    running = Script(display, eight_pairs / "web")
+    try:
+        running.begin()
+        yield running
+    finally:
+        running.process.kill()
+        running.process.communicate()
 
 
-def test_short_and_long_presses_are_one_answer_each_and_a_kill_loses_none(study, script):
+def test_short_and_long_presses_are_one_answer_each_and_a_kill_loses_none(eight_pairs, script):
     for number, seconds in enumerate([0.001, 0.01, 0.001, 0.01, 0.001]):
         script.wait_for_pair()
         with held(script.display, "fj"[number % 2]):
@@ -118,6 +102,6 @@ def test_short_and_long_presses_are_one_answer_each_and_a_kill_loses_none(study,
     assert script.answers() == 6
     script.process.kill()
     script.process.wait()
-    trials = read_sessions(script.files(), study / "cats").trials
+    trials = read_sessions(script.files(), eight_pairs / "cats").trials
     assert list(trials["choice"]) == [0, 1, 0, 1, 0, 1]
-    assert trials["rt"].between(0.1, 2).all()
+    assert (trials["rt"] > 0.1).all()
