@@ -6,13 +6,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageGrab
+from Xlib import XK, X
 from Xlib.display import Display
+from Xlib.ext import xtest
 from Xlib.protocol.event import ClientMessage
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -39,6 +41,19 @@ def close_window(display: str, window: str) -> None:
     assert delete in target.get_wm_protocols()
     message = ClientMessage(window=target, client_type=protocols, data=(32, [delete, 0, 0, 0, 0]))
     target.send_event(message)
+    connection.sync()
+    connection.close()
+
+
+@contextmanager
+def held(display: str, key: str) -> Iterator[None]:
+    """Hold a key down; no process has to be started to let it go, so that a press can be as short as a box's."""
+    connection = Display(display)
+    code = connection.keysym_to_keycode(XK.string_to_keysym(key))
+    xtest.fake_input(connection, X.KeyPress, code)
+    connection.sync()
+    yield
+    xtest.fake_input(connection, X.KeyRelease, code)
     connection.sync()
     connection.close()
 

@@ -55,6 +55,7 @@ def build(texts: Texts, plan: WebSession) -> Experiment:
         "Enable Escape": False,  # texts.toml says which keys stop a session
         "Save log file": False,
         "Save psydat file": False,
+        "Save wide csv file": False,  # `save` does, after each answer
         "HTML path": "",
         "End Message": _literal(f"{texts.end.title} {texts.end.body}"),
     }.items():
@@ -171,7 +172,7 @@ def _literal(text: str) -> str:
 # ---- screens -----------------------------------------------------------------------------------------------
 
 _STOP = (
-    'if deviceManager.getDevice("defaultKeyboard").getKeys(keyList=PLAN["stop"]):\n    thisExp.status = FINISHED',
+    "if stopped():\n    thisExp.status = FINISHED",
     "if (stopped()) {\n  quitPsychoJS(stoppedText(), false);\n}",
 )
 

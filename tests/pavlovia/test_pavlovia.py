@@ -330,8 +330,8 @@ KINDS = {
 class Internet:
     """The exported folder, PsychoJS, its libraries, and Pavlovia as far as a session needs it."""
 
-    def __init__(self, web: Path, psychojs: Path, libraries: Path) -> None:
-        self.web, self.psychojs, self.libraries = web, psychojs, libraries
+    def __init__(self, web: Path, psychojs: Path) -> None:
+        self.web, self.psychojs = web, psychojs
         self.connected = True
         self.lost: set[str] = set()  # files that do not arrive
         self.asked: list[str] = []
@@ -345,7 +345,7 @@ class Internet:
         if path.startswith("https://pavlovia.org/api/"):
             return self._api(method, path, body)
         if path.startswith("https://cdn.jsdelivr.net/"):
-            file = self.libraries / Path(path).name
+            file = self.psychojs / Path(path).name
             return Reply(file.read_bytes() if file.exists() else b"", KINDS[file.suffix])
         if path == f"{SITE}config.json":
             return Reply(json.dumps(CONFIGURATION).encode())
@@ -373,38 +373,14 @@ class Internet:
         return Reply(b"{}")
 
 
-@pytest.fixture(scope="module")
-def libraries(tmp_path_factory) -> tuple[Path, Path]:
-    """PsychoJS, and the library with which it downloads."""
-    named = os.environ.get("PSYCHOJS_DIR")
-    if not named:
-        pytest.skip(
-            "PSYCHOJS_DIR is not set: build PsychoJS (github.com/psychopy/psychojs, npm install, npm run build:js, "
-            "npm run build:css) and name its folder with psychojs-*.js and psychojs-*.css"
-        )
-    folder = tmp_path_factory.mktemp("libraries")
-    there = sorted(Path(named).glob("preloadjs*.js"))
-    if not there:
-        subprocess.run(
-            ["npm", "pack", "--silent", "preloadjs@1.0.1"], cwd=folder, check=True, capture_output=True
-        )
-        shutil.unpack_archive(next(folder.glob("*.tgz")), folder)
-        there = [folder / "package" / "lib" / "preloadjs.min.js"]
-    shutil.copy(there[0], folder / "preloadjs.min.js")
-    return Path(named), folder
+@pytest.fixture
+def internet(study, psychojs) -> Internet:
+    return Internet(study / "web", psychojs)
 
 
 @pytest.fixture
-def internet(study, libraries) -> Internet:
-    return Internet(study / "web", *libraries)
-
-
-@pytest.fixture
-def browser(internet, tmp_path) -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not program:
-        pytest.fail("Chromium is missing: sudo apt install chromium")
-    with chromium(program, tmp_path, internet) as page:
+def browser(internet, chromium_program, tmp_path) -> Iterator[Browser]:
+    with chromium(chromium_program, tmp_path, internet) as page:
         yield page
 
 
