@@ -312,7 +312,7 @@ class Taste:
         analysis = self._known()
         page.write(analysis, folder)
         store.save(self._fitted, folder / "model")
-        analysis.predictions.to_csv(folder / "predictions.csv", index=False)
+        analysis.predictions.to_csv(folder / "predictions.csv", index=False, lineterminator="\n")
         self._write_tables(folder)
         metrics = metrics_of(analysis, self._seconds)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
@@ -333,7 +333,7 @@ class Taste:
         """
         with output_folder(Path(folder), _KIND) as building:
             store.save(self._fitted, building)
-            self.scores.to_csv(building / _SCORES, index=False)
+            self.scores.to_csv(building / _SCORES, index=False, lineterminator="\n")
             self._write_tables(building)
 
     def _write_tables(self, folder: Path) -> None:
@@ -343,9 +343,9 @@ class Taste:
             columns = ["participant", *ranking.columns]
             ranking = pd.concat([ranking.assign(participant=""), self.analysis.observers.rankings])[columns]
             ranking = ranking.astype({"wins": "Int64", "trials": "Int64"})  # of the shared rows alone
-        ranking.to_csv(folder / _RANKING, index=False)
+        ranking.to_csv(folder / _RANKING, index=False, lineterminator="\n")
         if observers is not None:
-            observers.to_csv(folder / _OBSERVERS, index=False)
+            observers.to_csv(folder / _OBSERVERS, index=False, lineterminator="\n")
 
     def __str__(self) -> str:
         """Return the scores as text, as the command prints them."""

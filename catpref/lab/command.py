@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from catpref.errors import BadInput
+from catpref.errors import BadInput, not_installed
 from catpref.lab.options import experiment_parser
 from catpref.lab.planning import Plan, plan_session
 from catpref.lab.texts import load_texts
@@ -96,6 +96,6 @@ def check_psychopy() -> None:
     try:
         import psychopy.visual  # noqa: F401
     except ModuleNotFoundError as problem:
-        raise BadInput(f"{problem.name} is not installed; pip install 'catpref[experiment]'") from problem
+        raise BadInput(not_installed(problem, "experiment")) from problem
     except Exception as problem:  # whatever pyglet raises
         raise BadInput(f"no window can be opened: {problem}") from problem
