@@ -58,9 +58,9 @@ class Parser(argparse.ArgumentParser):
         _options.add(action.dest)
         return action
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+    def parse_known_args(self, *arguments: Any, **keywords: Any) -> tuple[Any, list[str]]:
         """Parse as argparse does; then find what ``~`` and ``*`` stand for, which not every shell does."""
-        options, rest = super().parse_known_args(args, namespace)
+        options, rest = super().parse_known_args(*arguments, **keywords)
         for action in self._actions:
             named = getattr(options, action.dest, None)
             if action.type is Path and isinstance(named, list):
