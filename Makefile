@@ -41,7 +41,7 @@ $(VENV)/created:
 	touch $@
 
 $(VENV)/demo-installed: pyproject.toml | $(VENV)/created
-	$(RUN) -m pip install -q -e .
+	$(RUN) -m pip install -q -e '.[fit]'
 	touch $@
 
 $(VENV)/test-installed: pyproject.toml | $(VENV)/created

@@ -50,10 +50,12 @@ def main(arguments: Sequence[str]) -> None:
 
     warn_on_terminal()
     if options.out is None:
-        print(_table(options).to_csv(index=False), end="")
+        print(_table(options).to_csv(index=False, lineterminator="\n"), end="")
         return
     with output_file(options.out, "table of predictions") as file:
-        file.write_text(_table(options).to_csv(index=False), encoding="utf-8")
+        file.write_text(
+            _table(options).to_csv(index=False, lineterminator="\n"), encoding="utf-8", newline="\n"
+        )
     print(options.out)
 
 

@@ -336,7 +336,7 @@ class Taste:
         files = analysis.session.trials["source"].unique()
         numbers = {file: f"file-{number}" for number, file in enumerate(files, start=1)}
         predictions = analysis.predictions.replace({"source": numbers})
-        predictions.to_csv(folder / "predictions.csv", index=False)
+        predictions.to_csv(folder / "predictions.csv", index=False, lineterminator="\n")
         self._write_tables(folder)
         metrics = metrics_of(analysis, self._seconds)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
@@ -357,7 +357,7 @@ class Taste:
         """
         with output_folder(Path(folder), _KIND) as building:
             store.save(self._fitted, building)
-            self.scores.to_csv(building / _SCORES, index=False)
+            self.scores.to_csv(building / _SCORES, index=False, lineterminator="\n")
             self._write_tables(building)
 
     def _write_tables(self, folder: Path) -> None:
@@ -368,9 +368,9 @@ class Taste:
             ranking = pd.concat([ranking.assign(participant=""), self.analysis.observers.rankings])[columns]
             for name in ("wins", "trials"):  # of the shared rows alone
                 ranking[name] = pd.Series(ranking[name]).convert_dtypes()
-        ranking.to_csv(folder / _RANKING, index=False)
+        ranking.to_csv(folder / _RANKING, index=False, lineterminator="\n")
         if observers is not None:
-            observers.to_csv(folder / _OBSERVERS, index=False)
+            observers.to_csv(folder / _OBSERVERS, index=False, lineterminator="\n")
 
     def __str__(self) -> str:
         """Return the scores as text, as the command prints them."""

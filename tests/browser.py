@@ -49,7 +49,7 @@ class Browser:
         """Give a command of the debugging protocol, and wait for the result."""
         number = self._post(method, **parameters)
         while True:
-            message = json.loads(self._socket.recv(timeout=60))
+            message = json.loads(self._socket.recv(timeout=200))
             if message.get("id") == number:
                 assert "error" not in message, (method, message)
                 return message["result"]
@@ -102,11 +102,11 @@ class Browser:
         answer = self.send("Runtime.evaluate", expression=script, returnByValue=True)
         return None if "exceptionDetails" in answer else answer["result"].get("value")
 
-    def wait(self, condition: str, seconds: float = 60) -> Any:
+    def wait(self, condition: str, seconds: float = 200) -> Any:
         """Wait for a JavaScript expression to become true; gives its value."""
         return self.until(lambda: self.run(condition), condition, seconds)
 
-    def until(self, done: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+    def until(self, done: Callable[[], Any], what: str, seconds: float = 200) -> Any:
         deadline = time.monotonic() + seconds
         while not (value := done()):
             assert time.monotonic() < deadline, (what, self.errors[-3:])

@@ -80,7 +80,7 @@ class Session:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.until(lambda: self.sittings() > sittings, seconds=120)
+        self.until(lambda: self.sittings() > sittings, seconds=200)
         self.window = self.xdotool("search", "--onlyvisible", "--name", "PsychoPy").split()[0]
         self.xdotool("windowfocus", "--sync", self.window)
         time.sleep(0.3)
@@ -108,7 +108,7 @@ class Session:
 
     def leave(self, key: str = "space") -> tuple[int, str, str]:
         """Press a key until the last page is left, and say how the process ended."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while self.process.poll() is None and time.monotonic() < deadline:
             self.press(key)
             with suppress(subprocess.TimeoutExpired):
@@ -140,7 +140,7 @@ class Session:
     def description(self) -> dict:
         return json.loads((self.out / "session.json").read_text(encoding="utf-8"))
 
-    def until(self, done: Callable[[], bool], seconds: float = 30) -> None:
+    def until(self, done: Callable[[], bool], seconds: float = 200) -> None:
         deadline = time.monotonic() + seconds
         while not done():
             assert self.process.poll() is None, self.process.communicate()
@@ -149,5 +149,5 @@ class Session:
             time.sleep(0.02)
 
     def end(self) -> tuple[int, str, str]:
-        said, complained = self.process.communicate(timeout=60)
+        said, complained = self.process.communicate(timeout=200)
         return self.process.returncode, said, complained

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from catpref.command_line import warn_on_terminal
 from catpref.design.designs import full_or_incomplete
 from catpref.design.trial_list import FULL, INCOMPLETE, read_trial_list
-from catpref.errors import BadInput
+from catpref.errors import BadInput, not_installed
 from catpref.lab.options import experiment_parser
 from catpref.lab.planning import Plan, plan_session
 from catpref.lab.texts import load_texts
@@ -115,6 +115,6 @@ def check_psychopy() -> None:
         import PyQt6.QtGui  # noqa: F401, I001
         import psychopy.visual  # noqa: F401
     except ModuleNotFoundError as problem:
-        raise BadInput(f"{problem.name} is not installed; pip install 'catpref[experiment]'") from problem
+        raise BadInput(not_installed(problem, "experiment")) from problem
     except Exception as problem:  # whatever pyglet raises
         raise BadInput(f"no window can be opened: {problem}") from problem

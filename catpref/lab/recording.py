@@ -18,7 +18,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from catpref._io.files import force_to_disk
+from catpref._io.files import force_to_disk, make_folder, put_in_place
 from catpref._io.locks import locked
 from catpref._io.reading import read_bytes
 from catpref.design.trial_list import Trial, write_trial_list
@@ -104,7 +104,7 @@ def made_whole(folder: Path) -> Iterator[Path]:
             if all(entry.name.lstrip(".").startswith(("session.", "trials.")) for entry in left.iterdir()):
                 shutil.rmtree(left, ignore_errors=True)
         try:
-            building = Path(tempfile.mkdtemp(prefix=f".{folder.name}{_BUILDING}", dir=folder.parent))
+            building = make_folder(folder.parent, f".{folder.name}{_BUILDING}")
         except OSError as problem:
             raise BadInput(f"{folder}: cannot be written ({problem.strerror})") from problem
         try:
@@ -369,7 +369,7 @@ def replace_content(path: Path, content: bytes) -> None:
             temporary.write_bytes(content)
             temporary.chmod(0o644)
             force_to_disk(temporary)
-            temporary.replace(path)
+            put_in_place(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
         force_to_disk(path.parent)

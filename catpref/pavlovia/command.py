@@ -14,7 +14,7 @@ from catpref._io.outputs import output_folder
 from catpref._io.parallel import parallel, threads
 from catpref.command_line import Parser, log_to_terminal, non_negative, positive
 from catpref.design.trial_list import COLUMNS, Trial, read_trial_list
-from catpref.errors import BadInput
+from catpref.errors import BadInput, not_installed
 from catpref.lab.options import PRACTICE
 from catpref.lab.practice import count_practice, practice_pairs
 from catpref.lab.texts import ENGLISH, Texts, load_texts
@@ -153,7 +153,7 @@ def export(
 
         from catpref.pavlovia.builder import PRACTICE_FILE, TRIALS_FILE, WebSession, build
     except ModuleNotFoundError as problem:
-        raise BadInput(f"{problem.name} is not installed; pip install 'catpref[experiment]'") from problem
+        raise BadInput(not_installed(problem, "experiment")) from problem
     logging.console.setLevel(logging.CRITICAL)
 
     folder = folder.resolve()

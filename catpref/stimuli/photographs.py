@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from catpref._io.files import sha256_of
+from catpref._io.files import portable_name, sha256_of
 from catpref._io.outputs import output_folder
 from catpref._io.parallel import parallel, threads
 from catpref.errors import BadInput
@@ -262,10 +262,10 @@ def _part_copies(made: Sequence[Stimulus]) -> tuple[list[Stimulus], list[tuple[S
 
 
 def _file_names(sources: Sequence[str]) -> list[str]:
-    """Return stimulus names after the photographs, each once even where upper and lower case are the same."""
+    """Return stimulus names after the photographs, each once whatever a system takes for equal, and usable on all."""
     files: dict[str, str] = {}
     for source in sources:
-        stem = PurePosixPath(source).with_suffix("")
+        stem = PurePosixPath(*map(portable_name, PurePosixPath(source).with_suffix("").parts))
         file, count = f"{stem}.jpg", 1
         while file.casefold() in files:
             count += 1

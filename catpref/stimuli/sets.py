@@ -23,6 +23,8 @@ SIZE = 512
 STIMULUS_SET = "stimulus set"
 """What the folders that `render` and `import` write are, for `catpref._io.outputs`."""
 
+_MOST_PROCESSES = 61  # that Windows can wait for
+
 MANIFEST = "manifest.csv"
 MANIFEST_COLUMNS = (
     *("file", "sha256", "source"),
@@ -77,7 +79,9 @@ def render(folder: Path, n: int, seed: int) -> None:
     with output_folder(folder, STIMULUS_SET) as building:
         # Fresh processes: a forked copy of one in which OpenCV or torch has started threads can hang.
         pool = ProcessPoolExecutor(
-            os.cpu_count(), mp_context=multiprocessing.get_context("spawn"), initializer=_start_drawing
+            min(os.cpu_count() or 1, _MOST_PROCESSES),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start_drawing,
         )
         hashes = parallel(pool, partial(_draw_face, building), faces, "drawing faces")
         rows = [

@@ -224,7 +224,7 @@ def test_repeats_are_drawn_from_all_trials_and_spread():
 def test_the_study_lists_are_made_at_once(design, images, repeats):
     start = time.process_time()
     trials = make_trials(design, names(images), repeats, seed=1)
-    assert time.process_time() - start < 0.8
+    assert time.process_time() - start < 8  # takes 0.04
     check_list(trials, 100)
 
 

@@ -41,14 +41,16 @@ def test_images_come_in_order_and_only_a_few_are_held(stimuli):
 
 
 def test_whoever_stops_early_does_not_wait_for_the_rest(stimuli):
+    begun = []
+
     def load() -> tuple[Image.Image, Image.Image]:
-        time.sleep(0.2)
+        begun.append(1)
+        time.sleep(0.01)
         return Image.new("RGB", (1, 1)), Image.new("RGB", (1, 1))
 
-    began = time.monotonic()
     with loaded_ahead([load] * 100) as pairs:
         next(pairs)
-    assert time.monotonic() - began < 10, "all of them take 20"
+    assert len(begun) <= 3
 
 
 def test_of_a_catch_trial_one_side_is_scrambled(stimuli):

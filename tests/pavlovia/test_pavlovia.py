@@ -205,7 +205,7 @@ def test_builders_script_runs_in_psychopy_and_its_answers_are_read(study, displa
         subprocess.run(["xdotool", "key", key], env=environment, check=True)
 
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         title = ["xdotool", "search", "--onlyvisible", "--name", "two_afc"]
         while subprocess.run(title, env=environment, capture_output=True).returncode:
             assert time.monotonic() < deadline and process.poll() is None
@@ -410,7 +410,7 @@ class Participant:
             or "[]"
         )
 
-    def answer(self, number: int, seconds: float = 60) -> None:
+    def answer(self, number: int, seconds: float = 200) -> None:
         """Go on, choosing one side and then the other, until so many answers are given."""
         end = time.monotonic() + seconds
         while (given := len(self.answers())) < number:

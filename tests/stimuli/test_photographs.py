@@ -134,7 +134,7 @@ def imported(faces, tmp_path_factory) -> tuple[Path, Path, subprocess.CompletedP
     photograph(faces[0]).save(folder.parent / "secret.jpg")
     (source / "out.jpg").symlink_to(folder.parent / "secret.jpg")
     line = [sys.executable, "-m", "catpref.stimuli", "import", str(source), str(folder)]
-    return source, folder, subprocess.run(line, capture_output=True, text=True, timeout=100)
+    return source, folder, subprocess.run(line, capture_output=True, text=True, timeout=400)
 
 
 def test_usable_photographs_become_stimuli_under_their_own_names(imported):
