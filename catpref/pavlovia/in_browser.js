@@ -178,7 +178,7 @@ function layOut() {
 function beginWelcome() {
   if (!new RegExp(PLAN.code).test(expInfo.participant)) { // it could be a name or an address
     psychoJS.config.experiment.saveIncompleteResults = false;
-    quitPsychoJS(PLAN.texts.code, false);
+    quitPsychoJS(ordered(PLAN.texts.code), false);
   }
   beginPage("welcome", PLAN.practice > 0 ? [] : firstFiles());
 }
@@ -255,7 +255,7 @@ function stopped() {
 }
 
 function stoppedText() {
-  return PLAN.texts.stopped.replace("{done}", answers.rows.length);
+  return ordered(PLAN.texts.stopped.replace("{done}", answers.rows.length));
 }
 
 // ---- pairs --------------------------------------------------------------------------------------------------
@@ -375,6 +375,11 @@ function lines(line, width, length) {
   const count = (letters) => (line.match(letters) || []).length;
   const leftwards = count(LEFTWARDS) > count(LETTERS) / 2;
   return broken.map((part) => leftwards ? `\u2067${part.trim()}\u2069` : part.trim());
+}
+
+// A text for PsychoJS's dialog, which breaks lines itself.
+function ordered(text) {
+  return [].concat(...text.split("\n").map((line) => lines(line, Infinity, () => 0))).join("\n");
 }
 
 // PsychoJS would give lines the height of Latin letters, break them at spaces alone, and begin each at the left.
