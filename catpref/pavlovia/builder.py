@@ -1,7 +1,7 @@
 """The session as a PsychoPy Builder experiment: the screens of the lab, for a browser.
 
 Builder's components draw the screens and read the keys. What they cannot do is in code components, in Python for
-PsychoPy and in JavaScript for PsychoJS (``in_browser.js`` and the snippets here). Both keep in `view` what the
+PsychoPy and in JavaScript for PsychoJS (``*in_browser.js`` and the snippets here). Both keep in `view` what the
 components show: lengths in window heights, and what changes from trial to trial.
 """
 
@@ -27,6 +27,7 @@ from catpref.sessions.participants import CODE
 
 _HERE, _LAB = Path(__file__).parent, Path(layout.__file__).parent
 _IN_PYTHON = [_LAB / "layout.py", _LAB / "lettering.py", _LAB / "text_image.py", _HERE / "in_psychopy.py"]
+_IN_JAVASCRIPT = [_HERE / "in_browser.js", _HERE / "texts_in_browser.js"]
 _OURS = re.compile("^from catpref.*\n", re.MULTILINE)
 
 PRACTICE_FILE, TRIALS_FILE = "practice.csv", "trials.csv"
@@ -213,7 +214,7 @@ def _set_up(routine: Routine, texts: Texts, plan: WebSession) -> None:
     literal = json.dumps(known, indent=2, ensure_ascii=False)  # the same in both languages
     python = "\n".join(path.read_text(encoding="utf-8") for path in _IN_PYTHON)
     python = _OURS.sub("", python)  # where the script runs, there is no catpref
-    javascript = (_HERE / "in_browser.js").read_text(encoding="utf-8")
+    javascript = "\n".join(path.read_text(encoding="utf-8") for path in _IN_JAVASCRIPT)
     _code(
         routine,
         "setup",

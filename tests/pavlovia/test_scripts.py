@@ -69,6 +69,16 @@ def test_lines_are_broken_where_the_script_allows_it(export):
     )
 
 
+def test_psychojs_dialog_is_written_in_order(export, libraries, tmp_path):  # noqa: F811
+    language, web = export
+    with chromium("chromium", tmp_path, Internet(web, *libraries)) as browser:
+        Participant(browser, phone=False).begin(f"{ELSEWHERE}?participant=Anna&session=1")
+        code = load_texts(TEXTS / f"{language}.toml").web.code
+        expected = f"{RIGHT_TO_LEFT}{code}{END}" if language == "arabic" else code
+        browser.wait(f"document.body.innerText.includes({json.dumps(expected)})")
+        assert not browser.errors
+
+
 def test_psychopys_script_shows_the_question_as_the_lab_does(export, display, tmp_path):
     language, web = export
     shutil.copytree(web, tmp_path / "web")
