@@ -15,7 +15,7 @@ from catpref.sessions.cells import is_nothing
 
 _PEOPLE = (
     "participant|subject|subj|sub|observer|person|user|patient|proband|versuchsperson|vp|respondent|recipient|"
-    "worker|pid"
+    "worker|pid|experimenter|interviewer|versuchsleiter(in)?|rater"
 )
 _SAYS_WHO = re.compile(rf"({_PEOPLE})( ?(id|code|label|nr|no|number|nummer))?")
 
