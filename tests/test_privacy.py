@@ -1,5 +1,7 @@
 """Whatever tells who took part is in no file, folder or line that a fit and an export leave behind."""
 
+import logging
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -34,7 +36,10 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         path = home / f"{person}_2024.csv"
         pd.read_csv(session).assign(participant=person, session=1, **PLANTED).to_csv(path, index=False)
         files.append(path)
-    said = ""
+    said, lines = "", StringIO()  # the terminal's lines go to the stream of whichever test came first
+    log, handler = logging.getLogger("catpref"), logging.StreamHandler(lines)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
     with pytest.MonkeyPatch.context() as monkeypatch:
         use_own_cache(monkeypatch)
         monkeypatch.setattr("catpref.evaluation.analysis._MOST_REPEATS", 1)
@@ -50,7 +55,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
             done = call(command, *arguments)
             assert done.code == 0, done
             said += done.out + done.err
-    return folder / "out", said
+    log.removeHandler(handler)
+    return folder / "out", said + lines.getvalue()
 
 
 def test_no_file_that_is_written_tells_who_took_part(told: tuple[Path, str]) -> None:

@@ -15,7 +15,7 @@ from catpref.sessions.cells import is_nothing
 
 _PEOPLE = (
     "participant|subject|subj|sub|observer|person|user|patient|proband|versuchsperson|vp|respondent|recipient|"
-    "worker|pid"
+    "worker|pid|experimenter|interviewer|versuchsleiter(in)?|rater"
 )
 _SAYS_WHO = re.compile(rf"({_PEOPLE})( ?(id|code|label|nr|no|number|nummer))?")
 
@@ -46,20 +46,32 @@ _NAME = re.compile(
 )
 _OF_THE_EXPERIMENT = re.compile(r"\b(exp|experiment|study|task|condition|group|block|design|loop)\b")
 
-_LOOKS_PRIVATE = re.compile(
-    r"[^\s@]@[^\s@]+\.[A-Za-z]"  # an e-mail address
-    r"|(?<![\w.])((25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(25[0-5]|2[0-4]\d|1?\d?\d)(?![\w.])"  # an IP number
-    r"|^\s*\+\d[\d ()/-]{7,20}\s*$|^\s*\(?0(?=(\D{0,3}\d){8})\d{1,5}[ )/-][\d ()/-]{5,20}$"  # telephones
-    r"|^\s*\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}\s*$"
-    r"|(?i:(?<!\w)(home|users)[/\\][^/\\]+[/\\])"  # somebody's folder
-    r"|(?i:\w(straße|strasse|str\.|gasse|allee|weg|platz)\s+\d)"  # postal addresses
-    r"|(?i:\b\d{1,5}\s+(\w++\s+){1,3}(street|st|road|rd|avenue|ave|lane|drive)\b)"
-    r"|(?i:\b(rue|calle|via|rua|avenida)\s+\w++.{0,40}\d)"
-    r"|(?<![^\W\d_])([^\W\d_]++[.,;:!?]?\s++){4}[^\W\d_]"  # five words or more
-    r"|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{10}"
+_HELD = tuple(
+    (sign, re.compile(pattern))
+    for sign, pattern in (
+        ("@", r"[^\s@]@[^\s@]+\.[A-Za-z]"),
+        (
+            ".",
+            r"(?<![\w.])((25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(25[0-5]|2[0-4]\d|1?\d?\d)(?![\w.])",
+        ),  # an IP number
+        ("/", r"(?i)(?<!\w)(home|users)/[^/]+/"),
+        ("\\", r"(?i)(?<!\w)users\\[^\\]+\\"),
+        (" ", r"(?i)\w(straße|strasse|str\.|gasse|allee|weg|platz)\s+\d"),
+        (" ", r"(?i)\b\d{1,5}\s+(\w++\s+){1,3}(street|st|road|rd|avenue|ave|lane|drive)\b"),
+        (" ", r"(?i)\b(rue|calle|via|rua|avenida)\s+\w++.{0,40}\d"),
+        (" ", r"(?<![^\W\d_])([^\W\d_]++[.,;:!?]?\s++){4}[^\W\d_]"),  # five words
+    )
 )
+"""What a cell may hold, each with a character that it is never without: to look for that is quick."""
+
+_TELEPHONE = re.compile(
+    r"\s*(\+\d[\d ()/-]{7,20}|\(?0(?=(\D{0,3}\d){8})\d{1,5}[ )/-][\d ()/-]{5,20}|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4})\s*"
+)
+_SENTENCE = re.compile(
+    r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{10}"
+)  # of a script without spaces between words
+_NUMBERS = re.compile(r"\[(\s*+-?\d++(\.\d++)?([eE][+-]?\d++)?\s*+(,|\]$))++")
 _BORN = re.compile(r"(19\d\d|200\d)([-./])\d\d?\2\d\d?|\d\d?([-./])\d\d?\3(19\d\d|200\d)")
-_OF_PARTS = re.compile(r"[@:/\\ +(-]")  # and what else has none of the above, such as most numbers
 _WORD = re.compile(r"[^\W\d_]{3,}")
 
 
@@ -105,12 +117,23 @@ def _header(name: str) -> str:
 
 
 def _tells(text: str, known: frozenset[str]) -> bool:
-    if known and not known.isdisjoint(_WORD.findall(text.casefold())):
-        return True
-    may_have = text.count(".") > 2 or _OF_PARTS.search(text) is not None or not text.isascii()
-    return may_have and (
-        _LOOKS_PRIVATE.search(text) is not None or any(map(_is_ipv6, re.split(r"[\s,;]+", text)))
+    if _is_number(text) or _NUMBERS.fullmatch(text):
+        return False
+    return (
+        (bool(known) and not known.isdisjoint(_WORD.findall(text.casefold())))
+        or any(sign in text and pattern.search(text) is not None for sign, pattern in _HELD)
+        or _TELEPHONE.fullmatch(text) is not None
+        or (text.count(":") > 1 and any(map(_is_ipv6, re.split(r"[\s,;]+", text))))
+        or (not text.isascii() and _SENTENCE.search(text) is not None)
     )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_ipv6(text: str) -> bool:

@@ -105,7 +105,7 @@ def _manifest(folder: Path) -> list[dict[str, str]]:
 def _is_as_imported(path: Path) -> bool:
     """Return whether an image has the size and the encoding that an import gives to its stimuli."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=("JPEG",)) as image:
             return (
                 isinstance(image, JpegImagePlugin.JpegImageFile)
                 and image.size == (SIZE, SIZE)

@@ -61,13 +61,13 @@ def test_what_tells_participants_apart_as_names_do() -> None:
 def test_names_become_the_same_code_throughout(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "catpref")
     people = ["Anna", "p1", "unnamed-1", "Mu\u0308ller", "Müller", None, "5f3c9a1b2c3d4e5f60718293"]
-    columns = {"file": ["data/anna_01.csv", *[""] * 6], "observer": ["A", "B", "B", "Cleo", "", "", ""]}
+    columns = {"file": ["data/anna_01.csv", *[""] * 6], "experimenter": ["A", "B", "B", "Cleo", "", "", ""]}
     same = {"mood": ["fine"] * 7, "subject": ["1", "2", "3", "", "", "", ""]}
     kept = without_names({"participant": people, "source": ["x.csv"] * 7, **columns, **same})
     codes = ["unnamed-2", "p1", "unnamed-1", "unnamed-3", "unnamed-3", None, people[-1]]
     assert kept == {"participant": codes, "source": ["x.csv"] * 7, **same}, "unnamed-1 is another's already"
     assert [record.getMessage()[:14] for record in caplog.records] == ["participants w", "left out, sinc"]
-    assert caplog.records[1].getMessage().endswith(": file, observer")
+    assert caplog.records[1].getMessage().endswith(": file, experimenter")
 
 
 def test_accounts_by_which_people_are_found_are_not_shared(caplog: pytest.LogCaptureFixture) -> None:
