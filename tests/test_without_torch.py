@@ -5,16 +5,17 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from sessions_support import Session
 from support import Finished, small_study
 
 ROOT = Path(__file__).parents[1]
-OF_FITS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
-    "optional-dependencies"
-]["fit"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+OF_FITS = PROJECT["optional-dependencies"]["fit"]
 ABSENT = """
 import sys
 class Absent:
@@ -51,6 +52,18 @@ def test_what_only_fits_need_is_absent_here(place: Path) -> None:
     assert {"torch", "torchvision", "lpips", "sklearn", "ndf"} <= set(modules(OF_FITS))
     for name in modules(OF_FITS):
         assert python(place, "-c", f"import {name}").code == 1
+
+
+def test_what_sessions_install_asks_for_no_torch() -> None:
+    """Neither by itself nor by way of what it installs."""
+    asked, seen = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["experiment"]], set()
+    while asked:
+        required = Requirement(asked.pop())
+        if required.name not in seen and (required.marker is None or required.marker.evaluate({"extra": ""})):
+            seen.add(required.name)
+            asked += requires(required.name) or []
+    assert "psychopy" in seen and len(seen) > 50
+    assert not {"torch", "torchvision", "lpips", "scikit-learn"} & seen
 
 
 def test_sets_lists_simulations_and_exports_need_no_torch(place: Path) -> None:
