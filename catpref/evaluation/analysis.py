@@ -32,7 +32,7 @@ from catpref.evaluation.utilities_of_wins import image_table, with_wins
 from catpref.models import psychometric, registry, study_cnn
 from catpref.models.davidson import where_preferred
 from catpref.models.interface import Data, Images, Model, map_name
-from catpref.models.learned import learned_from, with_lapses
+from catpref.models.learned import learned_from, of_known_images
 from catpref.models.psychometric import PsychometricFit
 from catpref.models.registry import MODELS
 from catpref.models.utility import UTILITY, Utility, project
@@ -211,7 +211,7 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
         curve = learn_from_fewer(UTILITY, data, splits[:_CURVE_REPEATS], of_utility)
         contributions = attribution.contributions(predictors[UTILITY.name], data.embeddings, images.layout)
         agreement = attribution.agreement(data)
-        predictors[UTILITY.name] = _attentive(predictors[UTILITY.name], data, observer.lapse)
+        predictors[UTILITY.name] = _with_known(predictors[UTILITY.name], data, observer.lapse)
     alone = image_table(pairs, data.choices, len(session.images))
     ranking = with_wins(rank(session.images, images, predictors), alone, session.images)
     return Analysis(
@@ -261,9 +261,9 @@ def _data(session: Session, backbone: Backbone, options: Options) -> tuple[Data,
     return data, splits
 
 
-def _attentive(model: Utility, data: Data, lapse: float) -> Utility:
-    """Take lapses into account in known utilities, which they make look smaller; new images have their gain."""
-    learned = with_lapses(learned_from(data, np.arange(len(data.pairs))), data.choices, lapse)
+def _with_known(model: Utility, data: Data, lapse: float) -> Utility:
+    """Take the known utilities from what is learned for them; new images have their gain."""
+    learned = of_known_images(learned_from(data, np.arange(len(data.pairs))), data.choices, lapse)
     return replace(model, known_utilities=project(learned, data.embeddings).known_utilities)
 
 
