@@ -562,7 +562,7 @@ def test_bad_input_in_a_fresh_process(prepared: Path) -> None:
     assert (done.code, done.out) == (2, "")
     assert done.err == (
         "catpref: session.csv: row 5, column choice: '2' is not a choice;"
-        " use 0 (left), 1 (right), empty (no answer)\n"
+        " use 0 (left), 1 (right), empty (no answer), 0.5 (no preference)\n"
     )
     assert listing(prepared.parent) == before
 

@@ -121,7 +121,7 @@ def check(session: Session) -> None:
     back = taste.p_right(embeddings, pairs[:, ::-1], side_bias=False)
     np.testing.assert_allclose(there + back, 1, atol=1e-6)
 
-    observer = psychometric.fit(learned.differences, learned.squares, pairs, choices)
+    observer = psychometric.fit(pairs, choices)
     for middle, (low, high) in (
         (observer.side_bias, observer.side_bias_ci95),
         (observer.lapse, observer.lapse_ci95),

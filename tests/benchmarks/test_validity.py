@@ -23,7 +23,7 @@ def made_up(gain: float = 1.0, **changes: Any) -> dict[str, Any]:
     intervals |= {key: [0.0, -1.0, 1.0] for key in ("difference", "slope", "side_bias", "log_loss")}
     new = {"accuracy": 0.7, "best": 0.8, "bins": [p_right, expit(logits / gain), np.ones(BINS)]}
     session = {"p_value": 0.5, "better_than_chance": False, "ceiling": [0.75, 0.7, 0.8], "true_ceiling": 0.76}
-    session |= {"ceiling_is_told": True, "lapse": [0.01, 0.003, 0.05], "utility_covered": 0.9, "new": new}
+    session |= {"ceiling_is_told": True, "lapse": [0.01, 0.0, 0.05], "utility_covered": 0.9, "new": new}
     return intervals | session | changes
 
 

@@ -22,7 +22,7 @@ from catpref.lab.texts import fonts, load_texts
 from catpref.pavlovia.command import main
 from catpref.stimuli.images import find_images
 from tests.browser import chromium
-from tests.pavlovia.test_pavlovia import ELSEWHERE, Internet, Participant, libraries, node  # noqa: F401
+from tests.pavlovia.test_pavlovia import ELSEWHERE, Internet, Participant, node
 
 TEXTS = Path(__file__).parents[1] / "lab" / "texts"
 

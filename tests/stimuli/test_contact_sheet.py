@@ -48,7 +48,7 @@ def test_the_page_shows_what_was_kept_and_left_out_and_why(tmp_path: Path) -> No
     assert "<h1>Süße &lt;b&gt;cats: 2 of 6 photographs kept</h1>" in page
     parts = sections(page)
     assert {title: names(part) for title, part in parts.items()} == {
-        "Kept (2)": ["sub/<i>1&.jpg", "sub/<i>2&.jpg"],
+        "Kept (2)": ["sub/_i_1&.jpg", "sub/_i_2&.jpg"],
         "Left out: damaged or not an image (1)": ["broken.png"],
         "Left out: near-duplicate (1)": ["copy.jpg"],
         "Left out: not a file inside the folder (1)": ["out.png"],
