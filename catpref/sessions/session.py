@@ -1,8 +1,8 @@
 """session.csv in all its dialects, read into one validated table.
 
 A session is a CSV with a header and one row a trial: `left_image`, `right_image`, `choice` (0 = left,
-1 = right, empty = no answer) and any further column. `catpref.sessions.psychopy_csv` makes one of the wide CSVs that
-PsychoPy and Pavlovia write, `catpref.sessions.bids` of a file that it has exported.
+1 = right, empty = no answer) and any further column. `catpref.sessions.dialects` makes one of what other programs
+write.
 """
 
 import logging
@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from catpref.errors import BadInput, shown
-from catpref.sessions import bids, cells, psychopy_csv
+from catpref.errors import BadInput
+from catpref.sessions import cells, jspsych, psychopy_csv
+from catpref.sessions.columns import NOTHING, Asked
 from catpref.sessions.description import pooled_noise_ceiling, stimulus_folder
+from catpref.sessions.dialects import as_session, check_images
 from catpref.sessions.participants import without_names
 from catpref.sessions.table import SIDES, Table, free_name, read_table, table_of
 from catpref.stimuli.folder import StimulusFolder
@@ -81,7 +83,9 @@ class Session:
         return len(codes) if all(isinstance(code, str) for code in codes) else None
 
 
-def read_sessions(sources: Sequence[Path | pd.DataFrame], stimuli: Path | None = None) -> Session:
+def read_sessions(
+    sources: Sequence[Path | pd.DataFrame], stimuli: Path | None = None, asked: Asked = NOTHING
+) -> Session:
     """Read one or more session files, of one participant or several, into one table.
 
     A trial that stands in the files twice, since PsychoPy wrote a partial and a full file or since a session went
@@ -101,6 +105,8 @@ def read_sessions(sources: Sequence[Path | pd.DataFrame], stimuli: Path | None =
         The stimulus folder. By default each file's own: the one that the JSON beside it names under
         ``"stimuli"`` (`NAME.json` for `NAME.csv`, else `session.json`; relative to the JSON's folder), else
         the folder of the CSV.
+    asked
+        What the user said of the files' columns and values (`catpref.sessions.columns.asked`).
 
     Raises
     ------
@@ -109,7 +115,7 @@ def read_sessions(sources: Sequence[Path | pd.DataFrame], stimuli: Path | None =
         outside the stimulus folder; if a trial shows one image on both sides; if no trial is answered; or if
         the files do not share one stimulus folder.
     """
-    shown, folder = _read(sources, stimuli)
+    shown, folder = _read(sources, stimuli, asked)
     scrambled = shown.pop("catch", [None] * len(shown["row"]))
     answered = [row for row, choice in enumerate(shown["choice"]) if choice is not None]
     real = [row for row in answered if not scrambled[row]]
@@ -127,7 +133,9 @@ def read_sessions(sources: Sequence[Path | pd.DataFrame], stimuli: Path | None =
     )
 
 
-def read_trials(paths: Sequence[Path], stimuli: Path | None = None) -> tuple[pd.DataFrame, Path]:
+def read_trials(
+    paths: Sequence[Path], stimuli: Path | None = None, asked: Asked = NOTHING
+) -> tuple[pd.DataFrame, Path]:
     """Read every trial of some session files, those without an answer and catch trials too.
 
     Returns
@@ -143,11 +151,13 @@ def read_trials(paths: Sequence[Path], stimuli: Path | None = None) -> tuple[pd.
     BadInput
         As `read_sessions`, but for files without an answer.
     """
-    trials, folder = _read(paths, stimuli)
+    trials, folder = _read(paths, stimuli, asked)
     return _frame(trials), folder
 
 
-def read_pairs(source: Path | pd.DataFrame, stimuli: Path | None = None) -> tuple[pd.DataFrame, Path]:
+def read_pairs(
+    source: Path | pd.DataFrame, stimuli: Path | None = None, asked: Asked = NOTHING
+) -> tuple[pd.DataFrame, Path]:
     """Read a list of pairs, answered or not, to predict the choices.
 
     Parameters
@@ -156,6 +166,8 @@ def read_pairs(source: Path | pd.DataFrame, stimuli: Path | None = None) -> tupl
         A CSV, or a table, with at least the columns `left_image` and `right_image`, in any dialect of a session.
     stimuli
         The stimulus folder; by default found as in `read_sessions`.
+    asked
+        What the user said of the file's columns.
 
     Returns
     -------
@@ -170,10 +182,10 @@ def read_pairs(source: Path | pd.DataFrame, stimuli: Path | None = None) -> tupl
     BadInput
         As `read_sessions`, except that a choice is neither needed nor looked at.
     """
-    table = _read_table(source, answered=False)
+    table = _read_table(source, asked, answered=False)
     folder = stimulus_folder([source] if isinstance(source, Path) else [], stimuli)
     if not table.rows:
-        _require(table, *SIDES)
+        check_images(table)
         raise BadInput(f"{table.path}: has a header but no trials")
     found = _find_images(table, folder)
     pairs = table.frame()
@@ -205,12 +217,12 @@ Columns = dict[str, list[Any]]
 _WHOLE = {"block", "trial", "repeat_of"}
 
 
-def _read(sources: Sequence[Path | pd.DataFrame], stimuli: Path | None) -> tuple[Columns, Path]:
-    tables = [_read_table(source) for source in sources]
+def _read(sources: Sequence[Path | pd.DataFrame], stimuli: Path | None, asked: Asked) -> tuple[Columns, Path]:
+    tables = [_read_table(source, asked) for source in sources]
     folder = stimulus_folder([source for source in sources if isinstance(source, Path)], stimuli)
     filled = [table for table in tables if table.rows]
     if not filled:
-        _require(tables[0], *SIDES)
+        check_images(tables[0])
         raise BadInput(f"{', '.join(str(table.path) for table in tables)}: has a header but no trials")
     for table in tables:
         if not table.rows:
@@ -240,23 +252,12 @@ def _frame(trials: Columns) -> pd.DataFrame:
 # ---- from a file to a table --------------------------------------------------------------------------------
 
 
-def _read_table(source: Path | pd.DataFrame, answered: bool = True) -> Table:
+def _read_table(source: Path | pd.DataFrame, asked: Asked, answered: bool = True) -> Table:
     """Read a file of any dialect as a table with `left_image`, `right_image` and, where `answered`, `choice`."""
-    table = table_of(source) if isinstance(source, pd.DataFrame) else read_table(source, SIDES)
-    if bids.is_beh(table.path):
-        table = bids.with_own_names(table)
-    elif psychopy_csv.is_wide(table):
-        table = psychopy_csv.pairs(table)
-        return psychopy_csv.with_choices(table) if answered and table.rows else table
-    _require(table, *SIDES, *["choice"] * answered)
-    return table
-
-
-def _require(table: Table, *columns: str) -> None:
-    for column in columns:
-        if column not in table.columns:
-            found = shown(", ".join(filter(None, table.columns)), 300) or "no names"
-            raise BadInput(f"{table.path}: the header has no column {column}; it has: {found}")
+    if isinstance(source, pd.DataFrame):
+        return as_session(table_of(source), asked, answered)
+    is_json = source.suffix.lower() == ".json"
+    return as_session(jspsych.read_json(source) if is_json else read_table(source, SIDES), asked, answered)
 
 
 # ---- from a table to trials --------------------------------------------------------------------------------
