@@ -27,6 +27,10 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--pairs", type=Path, metavar="pairs.csv", help="columns left_image, right_image")
     parser.add_argument("--stimuli", help="folder that the paths in --pairs start from")
     parser.add_argument(
+        "--columns", metavar="left=COL,right=COL|FILE.toml",
+        help="what the columns of --pairs are (default: as recognised)",
+    )  # fmt: skip
+    parser.add_argument(
         "--participant", metavar="CODE",
         help="whose taste, of several (default: the column participant of --pairs, else the shared one)",
     )  # fmt: skip
@@ -42,6 +46,8 @@ def main(arguments: Sequence[str]) -> None:
         parser.error("give either images to rank or --pairs")
     if options.stimuli is not None and options.pairs is None:
         parser.error("--stimuli goes with --pairs")
+    if options.columns is not None and options.pairs is None:
+        parser.error("--columns goes with --pairs")
 
     warn_on_terminal()
     if options.out is None:
@@ -57,7 +63,7 @@ def _table(options: argparse.Namespace) -> pd.DataFrame:
     taste = load(options.model, **networks)
     if options.images:
         return taste.rank(options.images, options.participant)
-    return taste.predict(options.pairs, options.stimuli, options.participant)
+    return taste.predict(options.pairs, options.stimuli, options.participant, options.columns)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from catpref.models.registry import MODELS
 from catpref.models.store import FittedModels
 from catpref.report import page
 from catpref.report.metrics import metrics_of
+from catpref.sessions.columns import AsPython, asked
 from catpref.sessions.participants import check_participant
 from catpref.sessions.session import SIDES, Session, read_pairs, read_sessions
 from catpref.stimuli.images import image_path, images_in
@@ -150,6 +151,7 @@ class Taste:
         pairs: AnyPath | pd.DataFrame,
         stimuli: AnyPath | None = None,
         participant: str | None = None,
+        columns: AsPython | None = None,
     ) -> pd.DataFrame:
         """Predict the choice between pairs of images, known or new.
 
@@ -162,6 +164,8 @@ class Taste:
         participant
             Whose choices, where several participants were learned from; None takes the column participant of the
             pairs. Who is not known is predicted from the shared taste.
+        columns
+            What the columns of the pairs are, as in `read_session`.
 
         Returns
         -------
@@ -177,7 +181,7 @@ class Taste:
         if stimuli is None and isinstance(pairs, pd.DataFrame) and self.analysis is not None:
             stimuli = self.analysis.session.stimuli
         source = pairs if isinstance(pairs, pd.DataFrame) else Path(pairs)
-        table, folder = read_pairs(source, _path(stimuli))
+        table, folder = read_pairs(source, _path(stimuli), asked(columns, None))
         names, indices = np.unique(table[list(SIDES)].to_numpy(), return_inverse=True)
         images = self._fitted.images([image_path(folder, name) for name in names], self._cache)
         name, predictor = next(iter(self._fitted.predictors.items()))

@@ -137,6 +137,9 @@ def meaning_of(
         side = side_of([token]) if len(token) > 1 or (is_word and kind != "keys") else of_letters.get(token)
         if side is not None:
             meaning[item] = side
+    letters = {token for token in bare.values() if len(token) == 1 and token.isalpha()}
+    if kind == "values" and not letters <= of_letters.keys():  # f may be female, or false
+        meaning = {item: side for item, side in meaning.items() if bare.get(item) not in of_letters}
     meaning |= _pad(seen)
     if any(bare.get(item) not in of_letters for item in meaning):
         return meaning

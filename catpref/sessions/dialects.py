@@ -25,7 +25,7 @@ _SLOWEST = 20  # seconds; of a program that notes milliseconds, a greater median
 _QUALTRICS = ({"StartDate", "EndDate", "ResponseId"}, {"Start Date", "End Date", "Response ID"})
 _PHASES = word_set("phase task part block section stage display")
 _PHASES_BESIDE = word_set("test type trial name label session spreadsheet experiment")
-_CHECKS = word_set("attention check is catch trial attn")
+_CHECKS = word_set("attention check is catch trial attn practice")
 _BY_IMAGE = "the image that was chosen"
 _YES = {"1", "1.0", "true", "yes"}
 
@@ -50,6 +50,10 @@ def as_session(table: Table, asked: Asked = NOTHING, answered: bool = True) -> T
     BadInput
         If it cannot be told which columns hold the images and the choice, or what the choices stand for.
     """
+    if not answered:
+        asked = Asked(
+            {what: name for what, name in asked.columns.items() if what not in ("choice", "rt")}, None
+        )
     if bids.is_beh(table.path):
         table = bids.with_own_names(table)
     called = asked.renamed(table)
@@ -155,10 +159,12 @@ def _answered(table: Table, taken: dict[str, str], asked: Asked) -> Table:
             winners.of_counts(table, counts), taken, SIDES, f"wins = {counts[0]} and {counts[1]}"
         )
     if not sources and not [*tidy.answer_columns(table), *psychopy_csv.answer_columns(table)]:
+        in_file = replace(table, columns=[taken.get(name, name) for name in table.columns])
         raise BadInput(
-            f"{table.path}: the header has no column choice, and none of keys or clicks; {has(table)}; name it: "
+            f"{table.path}: the header has no column choice, and none of keys or clicks; {has(in_file)}; name it: "
             f"{option('columns', choice=None)}"
         )
+    in_milliseconds = jspsych.is_jspsych(table) or gorilla.is_gorilla(table)
     said = [f"choice = {shown(source.column)}{_coding(table, source)}" for source in sources]
     time = tidy.time_column(table, sources[0].column if sources else None)
     table = answers.with_choices(table, sources)
@@ -167,7 +173,7 @@ def _answered(table: Table, taken: dict[str, str], asked: Asked) -> Table:
     if time is not None and "rt" not in table.columns:
         said.append(f"rt = {shown(time)}")
         table = replace(table, columns=["rt" if name == time else name for name in table.columns])
-    if time is not None and (jspsych.is_jspsych(table) or gorilla.is_gorilla(table) or "ms" in words(time)):
+    if time is not None and (in_milliseconds or "ms" in words(time)):
         table = _in_seconds(table)
     return _finished(table, taken, SIDES, *said)
 
@@ -227,7 +233,7 @@ def _without_practice(table: Table) -> Table:
             continue
         if any(keep) and not all(keep):
             rows = keep.count(False)
-            log.info("%s: %d rows are practice by column %s; left out", table.path, rows, shown(column))
+            log.info("%s: rows left out as practice by column %s: %d", table.path, shown(column), rows)
             table = _kept(table, keep)
     return table
 
@@ -243,7 +249,7 @@ def _finished(table: Table, taken: dict[str, str], spoken: Sequence[str], *said:
         log.info("%s: %s", table.path, ", ".join([*parts, *said]))
     for column in table.columns:
         checked = set(words(column))
-        if column != "catch" and checked & {"attention", "catch", "attn"} and checked <= _CHECKS:
+        if column != "catch" and checked & {"attention", "catch", "attn", "practice"} and checked <= _CHECKS:
             marked = sum(cell.strip().lower() in _YES for cell in table[column])
             if marked:
                 log.info(

@@ -55,7 +55,7 @@ def without_practice(table: Table) -> Table:
         keep = [all(map(is_nothing, row)) for row in cells]
         if not all(keep):
             log.info(
-                "%s: %d rows of loop %s are practice; left out", table.path, keep.count(False), shown(loop)
+                "%s: rows left out as practice of loop %s: %d", table.path, shown(loop), keep.count(False)
             )
         rows, lines = (list(compress(listed, keep)) for listed in (table.rows, table.lines))
         table = replace(table, rows=rows, lines=lines)

@@ -17,12 +17,15 @@ from catpref.sessions.words import IMAGE, KINDS, LEFT, RIGHT, side_of, word_set,
 
 _CHOSEN = word_set("chose choose chosen selected select picked pick preferred prefer")
 _ANSWER = _CHOSEN | word_set(
-    "choice response resp answer ans selection decision preference judgment judgement key keypress button"
+    "choice response resp answer ans selection decision preference judgment judgement key keypress button "
+    "antwort wahl auswahl réponse respuesta elección risposta scelta"
 )
 _BESIDE = IMAGE | word_set("side keyboard mouse pressed press user player participant subject trial afc")
-_TIME = ({"rt"}, {"reaction", "time"}, {"response", "time"}, {"resp", "time"}, {"latency"})
+_TIME = ({"rt"}, {"reaction", "time"}, {"response", "time"}, {"resp", "time"}, {"latency"}, {"reaktionszeit"})
 _UNITS = word_set("ms msec msecs millisecond milliseconds s sec secs seconds in")
-_WHO = word_set("participant subject subj sub ppt pid observer worker respondent rater judge prolific")
+_WHO = word_set(
+    "participant subject subj sub ppt pid observer worker respondent rater judge prolific vp proband"
+)
 _CODE = word_set("id ids nr no number num code private public")
 _SWAPS = word_set("swap swapped flip flipped mirrored reversed switched counterbalance counterbalanced")
 

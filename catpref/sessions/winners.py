@@ -8,6 +8,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pandas as pd
+
 from catpref.errors import BadInput, shown
 from catpref.sessions.cells import is_nothing, number
 from catpref.sessions.table import SIDES, Table
@@ -31,6 +33,11 @@ _COUNTS = (
     {"times", "chosen"},
 )
 _REPEATED = ({"count"}, {"n"}, {"times"}, {"freq"}, {"frequency"}, {"wins"}, {"n", "wins"})
+
+
+def sides_known(trials: pd.DataFrame) -> bool:
+    """Return whether it is known of every trial on which side its images were."""
+    return SIDES_KNOWN not in trials or not (trials[SIDES_KNOWN] == "no").any()
 
 
 def winner_columns(table: Table) -> tuple[str, str] | None:

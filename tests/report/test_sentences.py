@@ -39,6 +39,7 @@ def fitted(
         better_than_chance=better,
         noise_ceiling=SimpleNamespace(accuracy=ceiling, ci95=ceiling_ci95, method="one model of all trials"),
         observers=None,
+        sides_known=True,
         observer=SimpleNamespace(side_bias=side_bias, side_bias_ci95=(side_bias - 0.3, side_bias + 0.3)),
         pictures=SimpleNamespace(sentence=""),
         choice_model=list(checks),
