@@ -83,12 +83,21 @@ def named(
         meaning, none = {one: side_of(words(one)) for one in seen if not looks_like_image(one)}, None
     else:
         meaning, none = meaning_of(seen, kind, images, lone), None
+    cells = list(zip(table[column], *(table[side] for side in SIDES), strict=True))
+    numbers = {item for item in seen if item.isdigit()}
+    are_images = kind == "values" and all(
+        chosen_image(item, pair) is not None
+        for cell, *pair in cells
+        for item in numbers.intersection(items[cell])
+    )
     found: list[Named] = []
-    for row, (cell, *pair) in enumerate(zip(table[column], *(table[side] for side in SIDES), strict=True)):
+    for row, (cell, *pair) in enumerate(cells):
         sides: list[int | str | None] = []
         for item in items[cell]:
             side = meaning.get(item)
             by_image = chosen_image(item, pair) if item and kind != "keys" and coding is None else None
+            if item in numbers and not (are_images and (side is not None or not numbers <= {"0", "1", "2"})):
+                by_image = None  # of images called 1 and 2, the number may be that of a side
             if None not in (by_image, side) and by_image != side and item not in pair:
                 raise BadInput(
                     f"{table.at(row, column)}: {shown(repr(item), 60)} is the image on one side and may stand for "
@@ -148,7 +157,7 @@ def meaning_of(
         if tokens & left and tokens & right:
             return {item: int(token in right) for item, token in bare.items() if token in left | right}
     hands = [tokens & hand for hand in _HANDS]
-    if all(len(hand) == 1 for hand in hands) and tokens not in _NO_HANDS:
+    if all(len(hand) == 1 for hand in hands) and letters not in _NO_HANDS:
         return {item: int(token in hands[1]) for item, token in bare.items() if token in hands[0] | hands[1]}
     return meaning or _digits(bare, lone)
 

@@ -122,7 +122,7 @@ def _without_images(table: Table, taken: dict[str, str], answered: bool) -> Tabl
             *map(shown, pair),
         )
         return _finished(winners.of_winners(table, pair), taken, [])
-    if psychopy_csv.is_wide(table):  # left before the first trial
+    if psychopy_csv.is_wide(table) and len(_of_images(table)) < 2:  # left before the first trial
         return replace(
             table, columns=table.columns if table.rows else [*table.columns, *SIDES], rows=[], lines=[]
         )
@@ -140,13 +140,16 @@ def check_images(table: Table) -> None:
     """
     for side in SIDES:
         if side not in table.columns:
-            of_images = [name for name in table.columns if any(map(looks_like_image, table[name]))]
-            left, right = (*of_images[:2], None, None)[:2]
+            left, right, *_ = (*_of_images(table), None, None)
             choice = next(iter(tidy.answer_columns(table)), None)
             raise BadInput(
                 f"{table.path}: the header has no column {side}; {has(table)}; name what is meant: "
                 f"{option('columns', left=left, right=right, choice=choice)}"
             )
+
+
+def _of_images(table: Table) -> list[str]:
+    return [name for name in table.columns if any(map(looks_like_image, table[name]))]
 
 
 def _answered(table: Table, taken: dict[str, str], asked: Asked) -> Table:
@@ -171,7 +174,7 @@ def _answered(table: Table, taken: dict[str, str], asked: Asked) -> Table:
     if psychopy_csv.is_wide(table) and "trial" not in table.columns:
         table = table.with_columns(trial=[str(row) for row in range(len(table.rows))])
     if time is not None and "rt" not in table.columns:
-        said.append(f"rt = {shown(time)}")
+        taken = taken | {"rt": time}
         table = replace(table, columns=["rt" if name == time else name for name in table.columns])
     if time is not None and (in_milliseconds or "ms" in words(time)):
         table = _in_seconds(table)
@@ -242,11 +245,12 @@ def _finished(table: Table, taken: dict[str, str], spoken: Sequence[str], *said:
     """Return the table with `participant`, after lines on what was taken for what and on checks not read."""
     who = tidy.participant_column(table)
     if who is not None and who != "participant":
-        said = (*said, f"participant = {shown(who)}")
+        taken = taken | {"participant": who}
         table = replace(table, columns=["participant" if name == who else name for name in table.columns])
     parts = [f"{side.removesuffix('_image')} = {shown(taken[side])}" for side in spoken]
-    if said:
-        log.info("%s: %s", table.path, ", ".join([*parts, *said]))
+    others = [f"{own} = {shown(taken[own])}" for own in ("rt", "participant") if taken.get(own, own) != own]
+    if said or others:
+        log.info("%s: %s", table.path, ", ".join([*parts, *said, *others]))
     for column in table.columns:
         checked = set(words(column))
         if column != "catch" and checked & {"attention", "catch", "attn", "practice"} and checked <= _CHECKS:

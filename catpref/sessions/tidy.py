@@ -87,7 +87,7 @@ def _may_name_images(table: Table, pair: tuple[str, str]) -> bool:
     return called and not (cells and all(number(cell) is not None for cell in cells))
 
 
-def source(table: Table, images: tuple[str, str], asked: Asked, lone: bool = False) -> Source | None:
+def source(table: Table, images: tuple[str, str], asked: Asked) -> Source | None:
     """Find the answers in a table with `left_image` and `right_image`; None where no column has any.
 
     Parameters
@@ -98,8 +98,6 @@ def source(table: Table, images: tuple[str, str], asked: Asked, lone: bool = Fal
         What the file calls the two columns.
     asked
         What the user said.
-    lone
-        Whether 1 is known to be the right, although no other number occurs.
 
     Raises
     ------
@@ -107,7 +105,7 @@ def source(table: Table, images: tuple[str, str], asked: Asked, lone: bool = Fal
         If two columns disagree, or no value is known.
     """
     names = [asked.columns["choice"]] if "choice" in asked.columns else answer_columns(table)
-    found = {name: _of(table, name, images, asked, lone or name == "choice") for name in names}
+    found = {name: _of(table, name, images, asked, name == "choice" and images == SIDES) for name in names}
     known = {name: cells for name, cells in found.items() if cells is not None}
     for one, other in combinations(known, 2):
         if any(a != b for a, b in zip(known[one], known[other], strict=True) if a and b):
@@ -138,7 +136,7 @@ def _may_be_answer(name: str) -> bool:
 
 
 def _of(table: Table, name: str, images: tuple[str, str], asked: Asked, lone: bool) -> list[Named] | None:
-    """Return what a column's cells name, if at least half of those with a value name a side."""
+    """Return what a column's cells name, if at least half of the values, or any that was told, is a side."""
     side = side_of(words(name)) if asked.choices is None else None
     if side is None and asked.choices is None and not {"a", "b"}.isdisjoint(words(name)):
         side = int("b" in words(name))
@@ -151,7 +149,8 @@ def _of(table: Table, name: str, images: tuple[str, str], asked: Asked, lone: bo
         cells = named(table, name, "values", images, asked.choices, lone)
     given = [cell for cell in cells if any(item is not None for item in cell)]
     understood = sum(any(isinstance(item, int) for item in cell) for cell in given)
-    return cells if understood and 2 * understood >= len(given) else None
+    is_told = asked.choices is not None or 2 * understood >= len(given)
+    return cells if understood and is_told else None
 
 
 def _unknown(table: Table, name: str) -> BadInput:

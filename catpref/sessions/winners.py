@@ -37,7 +37,7 @@ _REPEATED = ({"count"}, {"n"}, {"times"}, {"freq"}, {"frequency"}, {"wins"}, {"n
 
 def sides_known(trials: pd.DataFrame) -> bool:
     """Return whether it is known of every trial on which side its images were."""
-    return SIDES_KNOWN not in trials or not (trials[SIDES_KNOWN] == "no").any()
+    return SIDES_KNOWN not in trials or "no" not in set(trials[SIDES_KNOWN])
 
 
 def winner_columns(table: Table) -> tuple[str, str] | None:

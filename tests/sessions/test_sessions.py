@@ -296,7 +296,9 @@ def test_the_images_of_other_experiments(write: Write, columns: str) -> None:
 def test_several_pairs_of_columns_with_images_are_refused(write: Write) -> None:
     path = write("cueLeft,cueRight,faceLeft,faceRight,key_resp.keys\na.png,b.png,c.png,d.png,left\n")
     message = complaint(path)
-    assert all(name in message for name in ("cueLeft and cueRight", "faceLeft and faceRight", "columns=left=cueLeft"))
+    assert all(
+        name in message for name in ("cueLeft and cueRight", "faceLeft and faceRight", "columns=left=cueLeft")
+    )
 
 
 def test_practice_is_left_out(write: Write) -> None:
