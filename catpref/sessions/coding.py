@@ -14,13 +14,11 @@ from urllib.parse import unquote
 from catpref.errors import BadInput, shown
 from catpref.sessions.cells import is_nothing, number, without_quotes
 from catpref.sessions.table import SIDES, Table
-from catpref.sessions.words import IMAGE, KINDS, side_of, words
+from catpref.sessions.words import IMAGE, KINDS, side_of, word_set, words
 from catpref.stimuli.images import SUFFIXES
 
 _HANDS = ({*"qwertasdfgzxcv", "lshift", "lctrl", "lalt"}, {*"yuiophjklnm", "rshift", "rctrl", "ralt"})
-_AROUND = frozenset(
-    {*IMAGE, "arrow", "button", "btn", "key", "side", "digit", "the", "choice", "chose", "chosen"}
-)
+_AROUND = IMAGE | word_set("arrow button btn key side digit shift ctrl control alt the choice chose chosen")
 _PAD = re.compile(r"(?:num|numpad|kp|np)_?(\d)")
 _NO_HANDS = ({"l", "r"}, {"f", "m"})  # more likely the initials of left and right, female and male
 _PAD_PAIRS = ({"4", "6"}, {"1", "3"}, {"7", "9"})
@@ -99,15 +97,19 @@ def named(
             if item in numbers and not (are_images and (side is not None or not numbers <= {"0", "1", "2"})):
                 by_image = None  # of images called 1 and 2, the number may be that of a side
             if None not in (by_image, side) and by_image != side and item not in pair:
-                raise BadInput(
-                    f"{table.at(row, column)}: {shown(repr(item), 60)} is the image on one side and may stand for "
-                    "the other; name what it means with choices=left=VALUE,right=VALUE"
-                )
+                raise _ambiguous(table.at(row, column), item)
             side = side if by_image is None else by_image
             unknown = None if not item or kind == "clicks" or _bare(item) == none else item
             sides.append(unknown if side is None else side)
         found.append(tuple(sides))
     return found
+
+
+def _ambiguous(place: str, item: str) -> BadInput:
+    return BadInput(
+        f"{place}: {shown(repr(item), 60)} is the image on one side and may stand for the other; name what it means "
+        "with choices=left=VALUE,right=VALUE"
+    )
 
 
 def chosen_image(item: str, pair: Sequence[str]) -> int | None:
@@ -173,15 +175,15 @@ def _pad(seen: set[str]) -> dict[str, int]:
 
 def _digits(bare: Mapping[str, str], lone: bool) -> dict[str, int]:
     """Return the sides of 0 and 1, or of 1 and 2; none where there are others, or a 1 alone may be either."""
-    plain = {item: number(token) for item, token in bare.items() if re.match(r"[\d.,]", token)}
-    values = {*plain.values()} - {None}
+    numbers = {item: value for item, token in bare.items() if (value := number(token)) is not None}
+    values = {*numbers.values()}
     if values and values <= {1, 2} and 2 in values:
         first = 1
     elif values and values <= {0, 1} and (0 in values or lone):
         first = 0
     else:
         return {}
-    return {item: int(value != first) for item, value in plain.items() if value is not None}
+    return {item: int(value != first) for item, value in numbers.items() if item.strip()[0] not in "+-"}
 
 
 @lru_cache(2**16)

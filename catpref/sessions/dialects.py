@@ -78,6 +78,7 @@ def as_session(table: Table, asked: Asked = NOTHING, answered: bool = True) -> T
     own = dict(zip(images, SIDES, strict=True))
     taken |= {side: taken.get(name, name) for name, side in own.items()}
     table = replace(table, columns=[own.get(name, name) for name in table.columns])
+    table = _with_answers_below(table)
     table = _kept(table, [not all(map(is_nothing, pair)) for pair in _pairs(table)])
     table = _without_practice(table)
     if not answered or not table.rows:
@@ -141,6 +142,11 @@ def check_images(table: Table) -> None:
     for side in SIDES:
         if side not in table.columns:
             left, right, *_ = (*_of_images(table), None, None)
+            if left is not None and right is None:
+                raise BadInput(
+                    f"{table.path}: the header has no column {side}, and one column of images, {shown(left)}; "
+                    "write one row a trial, with both images, in columns left_image and right_image"
+                )
             choice = next(iter(tidy.answer_columns(table)), None)
             raise BadInput(
                 f"{table.path}: the header has no column {side}; {has(table)}; name what is meant: "
@@ -221,6 +227,27 @@ def _in_seconds(table: Table) -> Table:
     log.info("%s: reaction times are in milliseconds; read as seconds", table.path)
     pairs = zip(times, table["rt"], strict=True)
     return table.with_columns(rt=[cell if time is None else f"{time / 1000:.10g}" for time, cell in pairs])
+
+
+def _with_answers_below(table: Table) -> Table:
+    """Join each row with images and the next, where answers stand only there: an experiment began a row too many."""
+    columns = [*tidy.answer_columns(table), *psychopy_csv.answer_columns(table)]
+    answers_in = [table.columns.index(name) for name in columns]
+    answered = [any(not is_nothing(row[place]) for place in answers_in) for row in table.rows]
+    shows = [not all(map(is_nothing, pair)) for pair in _pairs(table)]
+    below = [
+        row + 1 for row in range(len(shows) - 1) if shows[row] and not shows[row + 1] and answered[row + 1]
+    ]
+    if any(map(all, zip(shows, answered, strict=True))) or 2 * len(below) < sum(shows) or not below:
+        return table
+    log.info(
+        "%s: answers stand in the row after that of the images; trials joined: %d", table.path, len(below)
+    )
+    rows = list(table.rows)
+    for row in below:
+        pairs = zip(rows[row - 1], rows[row], strict=True)
+        rows[row - 1] = [above if is_nothing(cell) else cell for above, cell in pairs]
+    return replace(table, rows=rows)
 
 
 def _without_practice(table: Table) -> Table:

@@ -15,12 +15,14 @@ from catpref.sessions.columns import Asked, option
 from catpref.sessions.table import SIDES, Table
 from catpref.sessions.words import IMAGE, KINDS, LEFT, RIGHT, side_of, word_set, words
 
-_CHOSEN = word_set("chose choose chosen selected select picked pick preferred prefer")
+_CHOSEN = word_set("chose choose chosen selected select picked pick preferred prefer prefers")
 _ANSWER = _CHOSEN | word_set(
-    "choice response resp answer ans selection decision preference judgment judgement key keypress button "
+    "choice winner response resp answer ans selection decision preference judgment judgement key keypress button "
     "antwort wahl auswahl réponse respuesta elección risposta scelta"
 )
-_BESIDE = IMAGE | word_set("side keyboard mouse pressed press user player participant subject trial afc")
+_BESIDE = IMAGE | word_set(
+    "side keyboard mouse pressed press user player participant subject trial afc human rater observer final"
+)
 _TIME = ({"rt"}, {"reaction", "time"}, {"response", "time"}, {"resp", "time"}, {"latency"}, {"reaktionszeit"})
 _UNITS = word_set("ms msec msecs millisecond milliseconds s sec secs seconds in")
 _WHO = word_set(
@@ -52,7 +54,7 @@ def image_columns(table: Table) -> tuple[str, str] | None:
     }
     if len(different) > 1:
         shown_pairs = shown(" or ".join(" and ".join(pair) for pair in of_images[:4]), 300)
-        left, right = of_images[0]
+        left, right = min(of_images, key=lambda pair: side_of(words(pair[0])) is None)
         raise BadInput(
             f"{table.path}: the images may be in {shown_pairs}; name the right two: "
             f"{option('columns', left=left, right=right)}"
@@ -157,7 +159,7 @@ def _unknown(table: Table, name: str) -> BadInput:
     """Return a complaint that names a column's values, and how to say what they stand for."""
     values = sorted({cell.strip() for cell in table[name] if not is_nothing(cell)})
     row = next(row for row, cell in enumerate(table[name]) if cell.strip() == values[-1])
-    none = {"none": values[0]} if len(values) == 3 and number(values[0]) == 0 else {}
+    none = {"none": values[0]} if len(values) == 3 and number(values[0]) in (0, -1) else {}
     sides = values[-2:] if len(values) in (2, 2 + len(none)) else ["VALUE", "VALUE"]
     said = shown(", ".join(map(repr, values)), 80)
     return BadInput(

@@ -267,6 +267,7 @@ def test_a_plain_session_is_taken_as_it_is(caplog: pytest.LogCaptureFixture) -> 
     ("header", "row", "said"),
     [
         ("L,R,resp", lambda a, b, c: (a, b, str(2 * c - 1)), "choices=left=-1,right=1"),
+        ("L,R,preference", lambda a, b, c: (a, b, "-02"[c * 2 :]), "choices=left=-02,right=2"),
         ("L,R,resp", lambda a, b, c: (a, b, str(c + 3)), "choices=left=3,right=4"),
         ("L,R,resp", lambda a, b, c: (a, b, "1"), "choices=left=VALUE,right=VALUE"),
         ("L,R,resp", lambda a, b, c: (a, b, "fm"[c]), "choices=left=f,right=m"),
@@ -306,6 +307,19 @@ def test_rows_of_practice_by_a_column(caplog: pytest.LogCaptureFixture) -> None:
     ]
     assert as_session(table("phase,img1,img2,choice", *rows))["choice"] == ["1", "0"]
     assert "practice by column phase: 1" in caplog.text
+
+
+@pytest.mark.parametrize("answer", ["response", "key_resp.keys", "mouse.clicked_name"])
+def test_answers_in_the_row_after_that_of_the_images(caplog: pytest.LogCaptureFixture, answer: str) -> None:
+    caplog.set_level("INFO", "catpref")
+    rows = [("", "", "0.5", "")]
+    for left, right, choice in TRIALS:
+        rows += [(left, right, "1", ""), ("", "", "", ("left", "right")[choice]), ("", "", "2", "")]
+    assert read(table(f"left_image,right_image,x.started,{answer}", *rows))[0] == CHOICES
+    assert "answers stand in the row after that of the images; trials joined: 4" in caplog.text
+    rows[1] = (*rows[1][:3], "right")
+    kept = as_session(table(f"left_image,right_image,x.started,{answer}", *rows))
+    assert kept["choice"] == ["1", "", "", ""], "an answer beside the images is theirs"
 
 
 # ---- jsPsych and Gorilla -----------------------------------------------------------------------------------
