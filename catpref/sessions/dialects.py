@@ -11,7 +11,7 @@ from itertools import compress
 from statistics import median
 
 from catpref.errors import BadInput, shown
-from catpref.sessions import answers, bids, gorilla, jspsych, psychopy_csv, tidy, winners
+from catpref.sessions import answers, bids, gorilla, jspsych, psychopy_csv, tidy, two_rows, winners
 from catpref.sessions.answers import Source
 from catpref.sessions.cells import is_nothing, number
 from catpref.sessions.coding import chosen_image, items_of, looks_like_image, meaning_of
@@ -114,7 +114,13 @@ def _of_other_programs(table: Table) -> Table:
 
 
 def _without_images(table: Table, taken: dict[str, str], answered: bool) -> Table:
-    """Read a table of winners; any other shows no pair of images."""
+    """Read a table of winners, or of two rows a trial; any other shows no pair of images."""
+    long = two_rows.joined(table) if answered else None
+    if long is not None:
+        table = long
+        log.info("%s: two rows a trial, one an image; joined: %d", table.path, len(table.rows))
+        if {*SIDES} <= {*table.columns}:
+            return _answered(table, taken | {side: side for side in SIDES}, NOTHING)
     pair = winners.winner_columns(table) if answered else None
     if pair is not None:
         log.info(

@@ -322,6 +322,28 @@ def test_answers_in_the_row_after_that_of_the_images(caplog: pytest.LogCaptureFi
     assert kept["choice"] == ["1", "", "", ""], "an answer beside the images is theirs"
 
 
+@pytest.mark.parametrize("chosen", [str, lambda won: ("FALSE", "TRUE")[won]])
+def test_two_rows_a_trial(chosen: Callable[[int], str], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "catpref")
+    rows = []
+    for number, (left, right, choice) in enumerate(TRIALS):
+        of_trial = [(left, "left", chosen(1 - choice)), (right, "right", chosen(choice))]
+        rows += [("s1", str(number), *row, RT[number]) for row in of_trial[:: 1 - 2 * (number % 2)]]
+    header = "subject,trial_number,image,position,chosen,RT"
+    one = table(header, *rows)
+    assert read(one) == (CHOICES, RT) and as_session(one)["participant"] == ["s1"] * 4
+    assert "two rows a trial, one an image; joined: 4" in caplog.text
+    without_sides = as_session(
+        table(header.replace(",position", ""), *((*row[:3], *row[4:]) for row in rows))
+    )
+    assert winners_of(without_sides) == [(a, b) if choice == 0 else (b, a) for a, b, choice in TRIALS]
+    assert set(without_sides["sides_known"]) == {"no"}
+    unanswered = [(*row[:4], chosen(0), row[5]) if row[1] == "1" else row for row in rows]
+    assert as_session(table(header, *unanswered))["choice"] == ["0", "", "1", "0"]
+    for broken in (rows[:-1], [*rows, *rows[:2]], rows[1:] + rows[:1]):
+        assert "one column of images, image" in complaint(table(header, *broken))
+
+
 # ---- jsPsych and Gorilla -----------------------------------------------------------------------------------
 
 
