@@ -58,7 +58,7 @@ def with_choices(table: Table, sources: Sequence[Source]) -> Table:
         choices.append("left+right" if sides else "+".join(strays))
         times.append("")
     if doubled:
-        log.info("%s: %d trials have answers of both sides; the first counts", table.path, doubled)
+        log.info("%s: trials with answers of both sides, of which the first counts: %d", table.path, doubled)
     with_rt = "rt" not in table.columns and any(times)
     return table.with_columns(choice=choices, **({"rt": times} if with_rt else {}))
 

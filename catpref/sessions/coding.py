@@ -7,7 +7,6 @@ one under each hand. What names no side is kept as it is written, so that it can
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import PurePosixPath
 from typing import Literal
 from urllib.parse import unquote
 
@@ -39,7 +38,7 @@ def items_of(cell: str) -> list[str]:
 
 def looks_like_image(cell: str) -> bool:
     """Return whether a cell is the name of an image file."""
-    return PurePosixPath(cell.strip()).suffix.lower() in SUFFIXES
+    return cell.strip().lower().endswith(tuple(SUFFIXES))
 
 
 def named(

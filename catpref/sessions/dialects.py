@@ -16,7 +16,7 @@ from catpref.sessions.answers import Source
 from catpref.sessions.cells import is_nothing, number
 from catpref.sessions.coding import chosen_image, items_of, looks_like_image, meaning_of
 from catpref.sessions.columns import NAMES, NOTHING, Asked, has, option
-from catpref.sessions.table import SIDES, Table
+from catpref.sessions.table import SIDES, Table, free_name
 from catpref.sessions.words import is_practice, word_set, words
 
 log = logging.getLogger(__name__)
@@ -182,6 +182,9 @@ def _answered(table: Table, taken: dict[str, str], asked: Asked) -> Table:
     in_milliseconds = jspsych.is_jspsych(table) or gorilla.is_gorilla(table)
     said = [f"choice = {shown(source.column)}{_coding(table, source)}" for source in sources]
     time = tidy.time_column(table, sources[0].column if sources else None)
+    if asked.columns.get("choice", "choice") != "choice":  # what is called so is something else
+        other = free_name("choice", table.columns)
+        table = replace(table, columns=[other if name == "choice" else name for name in table.columns])
     table = answers.with_choices(table, sources)
     if psychopy_csv.is_wide(table) and "trial" not in table.columns:
         table = table.with_columns(trial=[str(row) for row in range(len(table.rows))])

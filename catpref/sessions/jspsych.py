@@ -19,8 +19,9 @@ from catpref.sessions.cells import is_nothing
 from catpref.sessions.coding import looks_like_image
 from catpref.sessions.table import SIDES, Table, read_text
 
-_IMAGE = re.compile(r"<img\b[^>]*?\bsrc\s*=\s*[\\\"']*([^\\\"'>]+)", re.IGNORECASE)
+_IMAGE = re.compile(r"<img\b[^<>]*?\bsrc\s*=\s*[\\\"']*([^\\\"'>]+)", re.IGNORECASE)
 _KEY_CODES = {"37": "left", "39": "right", **{str(code): chr(code).lower() for code in range(48, 91)}}
+_MOST_CELLS = 2**23
 _SHOWN_IN = ("choices", "stimulus", "stimuli", "images")
 
 
@@ -49,6 +50,8 @@ def read_json(path: Path) -> Table:
     if not trials:
         raise BadInput(f"{path}: holds no list of trials, as jsPsych writes it; give the CSV of the choices")
     columns = list(dict.fromkeys(name for trial in trials for name in trial))
+    if len(columns) * len(trials) > _MOST_CELLS:
+        raise BadInput(f"{path}: has over {_MOST_CELLS} cells; give the CSV of the choices")
     rows = [[_cell(trial.get(name)) for name in columns] for trial in trials]
     return Table(path, columns, rows, list(range(1, len(rows) + 1)))
 

@@ -78,7 +78,8 @@ def _pairs(table: Table) -> list[tuple[str, str]]:
             if word in {"3", "c", "third", "center", "centre", "middle"}:
                 thirds.add(stem)
     pairs = [(pair[0], pair[1]) for stem, pair in stems.items() if len(pair) == 2 and stem[2:] not in thirds]
-    return sorted({*pairs}, key=lambda pair: table.columns.index(pair[0]))
+    order = {name: place for place, name in enumerate(table.columns)}
+    return sorted({*pairs}, key=lambda pair: order[pair[0]])
 
 
 def _may_name_images(table: Table, pair: tuple[str, str]) -> bool:

@@ -32,7 +32,7 @@ _COUNTS = (
     {"n", "chosen"},
     {"times", "chosen"},
 )
-_REPEATED = ({"count"}, {"n"}, {"times"}, {"freq"}, {"frequency"}, {"wins"}, {"n", "wins"})
+_REPEATED = ({"count"}, {"freq"}, {"frequency"}, {"wins"}, {"n", "wins"})
 
 
 def sides_known(trials: pd.DataFrame) -> bool:

@@ -32,6 +32,7 @@ def check(session: catpref.Session) -> None:
     trials = session.trials
     assert list(trials["choice"]) == [0, 1] and session.excluded == 1
     assert list(trials["left_image"]) == ["a.png", "b.png"]
+    assert list(trials["choice_in_file"]) == ["x", "y"], "a column of that name is kept"
     assert list(trials["rt"]) == [0.5, 1.5] and list(trials["participant"]) == ["p1", "p1"]
 
 

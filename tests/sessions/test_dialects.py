@@ -129,7 +129,7 @@ def test_first_of_two_keys_where_all_are_noted(caplog: pytest.LogCaptureFixture)
     )
     session = as_session(noted)
     assert (session["choice"], session["rt"]) == (["0", "1"], ["0.5", "0.4"])
-    assert "1 trials have answers of both sides; the first counts" in caplog.text
+    assert "trials with answers of both sides, of which the first counts: 1" in caplog.text
     pressed = table(
         header, ("a.png", "b.png", "left", "0.5"), ("a.png", "b.png", "['left', 'right']", "[0.4, 0.9]")
     )
@@ -396,7 +396,15 @@ def test_json_keeps_its_lists(tmp_path: Path) -> None:
     path = tmp_path / "data.json"
     path.write_text("\n".join(json.dumps([trial]) for trial in trials))
     assert read(read_json(path)) == (CHOICES, RT)
-    for content in ("{", "[]", "3", '"a"', "[1, 2]", "[" * 100_000):
+    for content in (
+        "{",
+        "[]",
+        "3",
+        '"a"',
+        "[1, 2]",
+        "[" * 100_000,
+        json.dumps([{str(number): 1} for number in range(4000)]),
+    ):
         path.write_text(content)
         with pytest.raises(BadInput, match="give the CSV"):
             read_json(path)
@@ -473,6 +481,9 @@ def test_counts_of_wins() -> None:
     assert (
         winners_of(as_session(table("winner,loser,count", ("a.png", "b.png", "2"))))
         == [("a.png", "b.png")] * 2
+    )
+    assert len(as_session(table("n,winner,loser", ("7", "a.png", "b.png"))).rows) == 1, (
+        "n may number the trials"
     )
     assert "row 2, column wins_b" in complaint(
         table("imageA,imageB,wins_a,wins_b", ("a.png", "b.png", "3", "0.5"))
