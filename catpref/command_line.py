@@ -27,7 +27,7 @@ def as_typed(message: str) -> str:
         name, value = found.groups()
         return f"--{name.replace('_', '-')}{' ' if value else ''}{value}" if name in _options else found[0]
 
-    return re.sub(r"(?<![\w./])([a-z_]+)=([\w./~-]?)", spelt, message)
+    return re.sub(r"(?<![\w./,])([a-z_]+)=([\w./~'\"-]?)", spelt, message)
 
 
 class Parser(argparse.ArgumentParser):
@@ -203,6 +203,18 @@ COMMON: dict[str, dict[str, Any]] = {
     "--json": {"action": "store_true", "help": "print JSON instead of a table"},
 }
 """Arguments that several commands have, and how they are declared unless a command does so otherwise."""
+
+
+def add_column_options(parser: Parser) -> None:
+    """Add the options that say what the columns and values of files from elsewhere are."""
+    parser.add_argument(
+        "--columns", metavar="left=COL,right=COL,choice=COL|FILE.toml",
+        help="what the columns of files from elsewhere are, also rt and participant (default: as recognised)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--choices", metavar="left=VALUE,right=VALUE[,none=VALUE]",
+        help="what stands for each side there, and for no answer (default: as recognised)",
+    )  # fmt: skip
 
 
 def add_network_options(parser: Parser) -> None:

@@ -80,7 +80,7 @@ def read_rows(table: Table, images: ImageNames, names: dict[str, str], strict: b
     for side in SIDES:
         trials[side] = [called[name] for name in trials[side]]
     if "rt" in trials:
-        trials["rt"] = _in_seconds(table.path, trials["rt"])
+        trials["rt"] = in_seconds(table.path, trials["rt"])
     trials |= {"source": [str(table.path)] * len(kept), "row": [table.lines[row] for row in kept]}
     return trials, left_out
 
@@ -159,7 +159,7 @@ def _some(parts: Sequence[str], separator: str) -> str:
     return separator.join([*parts[:_MOST_NAMED], *["…"] * (len(parts) > _MOST_NAMED)])
 
 
-def _in_seconds(path: Path, times: list[float | None]) -> list[float | None]:
+def in_seconds(path: Path, times: list[float | None]) -> list[float | None]:
     """Take times that are too long for seconds for milliseconds, and say so."""
     known = [time for time in times if time is not None]
     if not known or np.median(known) <= _LONGEST_MEDIAN:
