@@ -18,7 +18,7 @@ from catpref.errors import BadInput
 from catpref.sessions import cells, jspsych, psychopy_csv
 from catpref.sessions.columns import NOTHING, Asked
 from catpref.sessions.description import pooled_noise_ceiling, stimulus_folder
-from catpref.sessions.dialects import as_session, check_images
+from catpref.sessions.dialects import as_session, check_codings, check_images
 from catpref.sessions.participants import without_names
 from catpref.sessions.table import SIDES, Table, free_name, read_table, table_of
 from catpref.stimuli.folder import StimulusFolder
@@ -172,7 +172,7 @@ def read_pairs(
     Returns
     -------
     pairs
-        The file's rows and columns as text, so that they can be written back as they were. (Of a wide CSV:
+        The file's rows and columns as text, so that they can be written back as they were. (Of other programs' files:
         the rows that show a pair, with image names relative to the stimulus folder.)
     folder
         The stimulus folder.
@@ -182,7 +182,7 @@ def read_pairs(
     BadInput
         As `read_sessions`, except that a choice is neither needed nor looked at.
     """
-    table = _read_table(source, asked, answered=False)
+    table = as_session(_cells(source), asked, answered=False)
     folder = stimulus_folder([source] if isinstance(source, Path) else [], stimuli)
     if not table.rows:
         check_images(table)
@@ -218,7 +218,10 @@ _WHOLE = {"block", "trial", "repeat_of"}
 
 
 def _read(sources: Sequence[Path | pd.DataFrame], stimuli: Path | None, asked: Asked) -> tuple[Columns, Path]:
-    tables = [_read_table(source, asked) for source in sources]
+    in_files = [_cells(source) for source in sources]
+    if asked.choices is None:
+        check_codings(in_files)
+    tables = [as_session(table, asked) for table in in_files]
     folder = stimulus_folder([source for source in sources if isinstance(source, Path)], stimuli)
     filled = [table for table in tables if table.rows]
     if not filled:
@@ -252,12 +255,10 @@ def _frame(trials: Columns) -> pd.DataFrame:
 # ---- from a file to a table --------------------------------------------------------------------------------
 
 
-def _read_table(source: Path | pd.DataFrame, asked: Asked, answered: bool = True) -> Table:
-    """Read a file of any dialect as a table with `left_image`, `right_image` and, where `answered`, `choice`."""
+def _cells(source: Path | pd.DataFrame) -> Table:
     if isinstance(source, pd.DataFrame):
-        return as_session(table_of(source), asked, answered)
-    is_json = source.suffix.lower() == ".json"
-    return as_session(jspsych.read_json(source) if is_json else read_table(source, SIDES), asked, answered)
+        return table_of(source)
+    return jspsych.read_json(source) if source.suffix.lower() == ".json" else read_table(source, SIDES)
 
 
 # ---- from a table to trials --------------------------------------------------------------------------------
