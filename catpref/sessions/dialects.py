@@ -86,6 +86,25 @@ def as_session(table: Table, asked: Asked = NOTHING, answered: bool = True) -> T
     return _answered(table, taken, asked)
 
 
+def check_codings(tables: Sequence[Table]) -> None:
+    """Refuse a file that has only 1 in its column `choice`, the right, beside one with 1 and 2, where it is the left.
+
+    Raises
+    ------
+    BadInput
+        With both files, and the argument that would tell.
+    """
+    coded = [table for table in tables if "choice" in table.columns]
+    seen = [(table.path, {number(cell) for cell in table["choice"]} - {None}) for table in coded]
+    of_two = next((path for path, values in seen if 2 in values and values <= {1, 2}), None)
+    for path, values in seen:
+        if of_two is not None and values == {1}:
+            raise BadInput(
+                f"{path}: its column choice has no number but 1, which is the left in {of_two} and the right where "
+                f"it is alone; name what it means: {option('choices', left='1', right='2')}"
+            )
+
+
 def _is_plain(table: Table, answered: bool) -> bool:
     """Return whether a table has the columns of a session.csv, and, where `answered`, no choice of another coding."""
     if not {*SIDES, *["choice"] * answered} <= {*table.columns} or _is_of_program(table):

@@ -19,7 +19,7 @@ from catpref.errors import BadInput
 from catpref.sessions import cells
 from catpref.sessions.columns import NOTHING, Asked
 from catpref.sessions.description import pooled_noise_ceiling, stimulus_folder
-from catpref.sessions.dialects import as_session, check_images
+from catpref.sessions.dialects import as_session, check_codings, check_images
 from catpref.sessions.image_names import ImageNames
 from catpref.sessions.participants import without_names
 from catpref.sessions.rows import Columns, Fault, find_images, leave_out, read_rows
@@ -185,7 +185,7 @@ def read_pairs(
     -------
     pairs
         The file's rows and columns as text, so that they can be written back as they were, but image names are
-        relative to the stimulus folder. (Of a wide CSV: the rows that show a pair.)
+        relative to the stimulus folder. (Of other programs' files: the rows that show a pair.)
     folder
         The stimulus folder.
 
@@ -232,7 +232,10 @@ def _read(
     sources: Sequence[Path | pd.DataFrame], stimuli: Path | None, asked: Asked, strict: bool
 ) -> tuple[Columns, Path, int]:
     """Return the trials, the stimulus folder, and how many rows could not be used."""
-    tables = [as_session(_table(source), asked) for source in sources]
+    in_files = [_table(source) for source in sources]
+    if asked.choices is None:
+        check_codings(in_files)
+    tables = [as_session(table, asked) for table in in_files]
     folder = stimulus_folder([source for source in sources if isinstance(source, Path)], stimuli)
     filled = [table for table in tables if table.rows]
     if not filled:

@@ -109,21 +109,20 @@ def source(table: Table, images: tuple[str, str], asked: Asked) -> Source | None
     """
     names = [asked.columns["choice"]] if "choice" in asked.columns else answer_columns(table)
     found = {name: _of(table, name, images, asked, name == "choice" and images == SIDES) for name in names}
-    known = {name: cells for name, cells in found.items() if cells is not None}
+    known = [Source(name, cells, [[]] * len(cells)) for name, cells in found.items() if cells is not None]
     for one, other in combinations(known, 2):
-        if any(a != b for a, b in zip(known[one], known[other], strict=True) if a and b):
+        if any(a and b and a != b for a, b in zip(one.sides, other.sides, strict=True)):
             raise BadInput(
-                f"{table.path}: the columns {shown(one)} and {shown(other)} may both be the choice, and differ; name "
-                f"the one that counts: {option('columns', choice=one)}"
+                f"{table.path}: the columns {shown(one.column)} and {shown(other.column)} may both be the "
+                f"choice, and differ; name the one that counts: {option('columns', choice=one.column)}"
             )
     if not known:
         for name in names:
             if any(not is_nothing(cell) for cell in table[name]):
                 raise _unknown(table, name)
         return None
-    (first, cells), *_ = sorted(known.items(), key=lambda each: -sum(map(bool, each[1])))
-    _check_order(table, images, [*known])
-    return Source(first, cells, [[]] * len(table.rows))
+    _check_order(table, images, [each.column for each in known])
+    return max(known, key=lambda each: sum(map(bool, each.sides)))
 
 
 def answer_columns(table: Table) -> list[str]:

@@ -144,3 +144,18 @@ def test_export_by_the_command(file: Path, tmp_path: Path, caplog: pytest.LogCap
 def test_columns_go_with_pairs(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="2"):
         predict.main([str(tmp_path), "image.png", "--columns", "left=a,right=b"])
+
+
+def test_a_file_with_one_number_beside_one_with_others(file: Path, tmp_path: Path) -> None:
+    header = "left_image,right_image,choice\n"
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    one.write_text(header + "a.png,b.png,1\n")
+    other.write_text(header + "a.png,b.png,1\nb.png,c.png,2\n")
+    with pytest.raises(
+        BadInput, match=r"one.csv: its column choice has no number but 1.*choices=left=1,right=2"
+    ):
+        catpref.read_session([other, one], tmp_path)
+    told = catpref.read_session([other, one], tmp_path, choices="left=1,right=2")
+    assert list(told.trials["choice"]) == [0, 1, 0]
+    other.write_text(header + "a.png,b.png,1\nb.png,c.png,0\n")
+    assert list(catpref.read_session([other, one], tmp_path).trials["choice"]) == [1, 0, 1]

@@ -245,6 +245,16 @@ def test_whether_one_side_was_chosen(column: str, cell: Callable[[int], str]) ->
     assert read(dressed(f"left_face,right_face,{column}", lambda a, b, c, rt: (a, b, cell(c))))[0] == CHOICES
 
 
+def test_of_two_columns_that_agree_the_fuller_counts() -> None:
+    rows = [
+        ("a.png", "b.png", "", "left"),
+        ("b.png", "a.png", "2", "right"),
+        ("a.png", "c.png", "timeout", ""),
+    ]
+    rows += [("a.png", "b.png", "1", "left"), ("a.png", "c.png", "", "right")]
+    assert as_session(table("img1,img2,resp,chosen", *rows))["choice"] == ["0", "1", "", "0", "1"]
+
+
 def test_one_line_says_what_was_taken_for_what(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "catpref")
     header = "img1,img2,choice,reaction_time_ms,subject_id"
