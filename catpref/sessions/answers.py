@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from catpref.sessions.cells import is_nothing
@@ -60,7 +60,8 @@ def with_choices(table: Table, sources: Sequence[Source]) -> Table:
     if doubled:
         log.info("%s: trials with answers of both sides, of which the first counts: %d", table.path, doubled)
     with_rt = "rt" not in table.columns and any(times)
-    return table.with_columns(choice=choices, **({"rt": times} if with_rt else {}))
+    called = {**table.called, "choice": " and ".join(source.column for source in sources) or "choice"}
+    return replace(table.with_columns(choice=choices, **({"rt": times} if with_rt else {})), called=called)
 
 
 def _time(source: Source, row: int, side: int) -> str:

@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from catpref.errors import BadInput, shown
@@ -34,16 +34,12 @@ class Asked:
         BadInput
             If there is no such column.
         """
-        names = list(table.columns)
         for what, column in self.columns.items():
             if column not in table.columns:
                 raise BadInput(f"{table.path}: columns={what}={shown(column)}: no such column; {has(table)}")
-        for what, column in self.columns.items():
-            own = NAMES[what]
-            if column != own and what != "choice":
-                names = [free_name(own, names) if name == own else name for name in names]
-                names[table.columns.index(column)] = own
-        return replace(table, columns=names)
+        own = {column: NAMES[what] for what, column in self.columns.items() if what != "choice"}
+        others = {name: free_name(name, table.columns) for name in {*own.values()} - {*own}}
+        return table.renamed({**others, **own})
 
 
 NOTHING = Asked({}, None)
@@ -109,7 +105,9 @@ def _entries(argument: str, said: object, known: tuple[str, ...]) -> dict[str, s
 
 def has(table: Table) -> str:
     """Return which columns a table has, for a complaint."""
-    return "it has: " + (shown(", ".join(filter(None, table.columns)), 300) or "no names")
+    return "it has: " + (
+        shown(", ".join(filter(None, map(table.name_in_file, table.columns))), 300) or "no names"
+    )
 
 
 def option(argument: str, **named: str | None) -> str:

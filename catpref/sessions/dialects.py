@@ -14,7 +14,7 @@ from catpref.sessions import answers, bids, gorilla, jspsych, psychopy_csv, tidy
 from catpref.sessions.answers import Source
 from catpref.sessions.cells import is_nothing, number
 from catpref.sessions.coding import chosen_image, items_of, looks_like_image, meaning_of
-from catpref.sessions.columns import NAMES, NOTHING, Asked, has, option
+from catpref.sessions.columns import NOTHING, Asked, has, option
 from catpref.sessions.table import SIDES, Table, free_name
 from catpref.sessions.words import is_practice, word_set, words
 
@@ -56,34 +56,24 @@ def as_session(table: Table, asked: Asked = NOTHING, answered: bool = True) -> T
         )
     if bids.is_beh(table.path):
         table = bids.with_own_names(table)
-    called = asked.renamed(table)
-    taken = {
-        own: name for own, name in zip(called.columns, table.columns, strict=True) if own in NAMES.values()
-    }
-    if "choice" not in asked.columns and asked.choices is None and _is_plain(called, answered):
-        return _finished(called, taken, [])
-    if any(marks <= {*called.columns} for marks in _QUALTRICS):
+    table = asked.renamed(table)
+    if "choice" not in asked.columns and asked.choices is None and _is_plain(table, answered):
+        return _finished(table, [])
+    if any(marks <= {*table.columns} for marks in _QUALTRICS):
         raise BadInput(
             f"{table.path}: is a Qualtrics export, with one row a participant; write one row a trial, with columns "
             "such as participant, left_image, right_image and choice"
         )
-    table = _of_other_programs(called)
-    if SIDES[0] not in called.columns and SIDES[0] in table.columns:
-        taken |= {
-            side: f"the {place} image shown" for side, place in zip(SIDES, ("first", "second"), strict=True)
-        }
+    table = _of_other_programs(table)
     images = tidy.image_columns(table)
     if images is None:
-        return _without_images(table, taken, answered)
-    own = dict(zip(images, SIDES, strict=True))
-    taken |= {side: taken.get(name, name) for name, side in own.items()}
-    table = replace(table, columns=[own.get(name, name) for name in table.columns])
-    table = _with_answers_below(table)
+        return _without_images(table, answered)
+    table = _with_answers_below(table.renamed(dict(zip(images, SIDES, strict=True))))
     table = _kept(table, [not all(map(is_nothing, pair)) for pair in _pairs(table)])
     table = _without_practice(table)
     if not answered or not table.rows:
-        return _finished(table, taken, SIDES)
-    return _answered(table, taken, asked)
+        return _finished(table, SIDES)
+    return _answered(table, asked)
 
 
 def check_codings(tables: Sequence[Table]) -> None:
@@ -132,12 +122,11 @@ def _of_other_programs(table: Table) -> Table:
     return gorilla.answers(table) if gorilla.is_gorilla(table) else table
 
 
-def _without_images(table: Table, taken: dict[str, str], answered: bool) -> Table:
+def _without_images(table: Table, answered: bool) -> Table:
     """Read a table of winners, or of two rows a trial; any other shows no pair of images."""
     joined = two_rows.joined(table)
     if joined is not None and {*SIDES} <= {*joined.columns}:
-        taken |= {side: side for side in SIDES}
-        return _answered(joined, taken, NOTHING) if answered else _finished(joined, taken, [])
+        return _answered(joined, NOTHING) if answered else _finished(joined, [])
     table = table if joined is None else joined
     pair = winners.winner_columns(table) if answered else None
     if pair is not None:
@@ -146,7 +135,7 @@ def _without_images(table: Table, taken: dict[str, str], answered: bool) -> Tabl
             table.path,
             *map(shown, pair),
         )
-        return _finished(winners.of_winners(table, pair), taken, [])
+        return _finished(winners.of_winners(table, pair), [])
     if psychopy_csv.is_wide(table) and len(_of_images(table)) < 2:  # left before the first trial
         return replace(table, rows=[], lines=[])
     check_images(table)
@@ -180,33 +169,28 @@ def _of_images(table: Table) -> list[str]:
     return [name for name in table.columns if any(map(looks_like_image, table[name]))]
 
 
-def _answered(table: Table, taken: dict[str, str], asked: Asked) -> Table:
+def _answered(table: Table, asked: Asked) -> Table:
     """Find the answers of trials with images, and their times."""
-    images = taken[SIDES[0]], taken[SIDES[1]]
+    images = table.name_in_file(SIDES[0]), table.name_in_file(SIDES[1])
     sources = _sources(table, images, asked)
     counts = winners.count_columns(table) if not sources else None
     if counts is not None:
-        return _finished(
-            winners.of_counts(table, counts), taken, SIDES, f"wins = {counts[0]} and {counts[1]}"
-        )
+        return _finished(winners.of_counts(table, counts), SIDES, f"wins = {counts[0]} and {counts[1]}")
     if not sources and not [*tidy.answer_columns(table), *psychopy_csv.answer_columns(table)]:
-        in_file = replace(table, columns=[taken.get(name, name) for name in table.columns])
         raise BadInput(
-            f"{table.path}: the header has no column choice, and none of keys or clicks; {has(in_file)}; name it: "
+            f"{table.path}: the header has no column choice, and none of keys or clicks; {has(table)}; name it: "
             f"{option('columns', choice=None)}"
         )
     said = [f"choice = {shown(source.column)}{_coding(table, source)}" for source in sources]
     time = tidy.time_column(table, sources[0].column if sources else None)
     if asked.columns.get("choice", "choice") != "choice":  # what is called so is something else
-        other = free_name("choice", table.columns)
-        table = replace(table, columns=[other if name == "choice" else name for name in table.columns])
+        table = table.renamed({"choice": free_name("choice", table.columns)})
     table = answers.with_choices(table, sources)
     if psychopy_csv.is_wide(table) and "trial" not in table.columns:
         table = table.with_columns(trial=[str(row) for row in range(len(table.rows))])
     if time is not None and "rt" not in table.columns:
-        taken = taken | {"rt": time}
-        table = replace(table, columns=["rt" if name == time else name for name in table.columns])
-    return _finished(table, taken, SIDES, *said)
+        table = table.renamed({time: "rt"})
+    return _finished(table, SIDES, *said)
 
 
 def _sources(table: Table, images: tuple[str, str], asked: Asked) -> list[Source]:
@@ -279,14 +263,15 @@ def _without_practice(table: Table) -> Table:
     return table
 
 
-def _finished(table: Table, taken: dict[str, str], spoken: Sequence[str], *said: str) -> Table:
+def _finished(table: Table, spoken: Sequence[str], *said: str) -> Table:
     """Return the table with `participant`, after lines on what was taken for what and on checks not read."""
     who = tidy.participant_column(table)
     if who is not None and who != "participant":
-        taken = taken | {"participant": who}
-        table = replace(table, columns=["participant" if name == who else name for name in table.columns])
-    parts = [f"{side.removesuffix('_image')} = {shown(taken[side])}" for side in spoken]
-    others = [f"{own} = {shown(taken[own])}" for own in ("rt", "participant") if taken.get(own, own) != own]
+        table = table.renamed({who: "participant"})
+    parts = [f"{side.removesuffix('_image')} = {shown(table.name_in_file(side))}" for side in spoken]
+    others = [
+        f"{own} = {shown(name)}" for own in ("rt", "participant") if (name := table.name_in_file(own)) != own
+    ]
     if said or others:
         log.info("%s: %s", table.path, ", ".join([*parts, *said, *others]))
     for column in table.columns:
@@ -307,4 +292,4 @@ def _pairs(table: Table) -> list[tuple[str, str]]:
 
 
 def _kept(table: Table, keep: Sequence[bool]) -> Table:
-    return replace(table, rows=list(compress(table.rows, keep)), lines=list(compress(table.lines, keep)))
+    return table.rows_at(compress(range(len(keep)), keep))

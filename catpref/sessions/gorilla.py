@@ -33,5 +33,4 @@ def answers(table: Table) -> Table:
         if not is_nothing(row[response])
         and all(is_nothing(row[kind]) or row[kind].lower().startswith("response") for kind in kinds)
     ]
-    rows, lines = ([listed[place] for place in keep] for listed in (table.rows, table.lines))
-    return replace(table, columns=columns, rows=rows, lines=lines)
+    return replace(table.rows_at(keep), columns=columns)

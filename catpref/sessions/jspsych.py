@@ -18,6 +18,7 @@ from catpref.sessions.table import SIDES, Table
 
 _IMAGE = re.compile(r"<img\b[^<>]*?\bsrc\s*=\s*[\\\"']*([^\\\"'>]+)", re.IGNORECASE)
 _KEY_CODES = {"37": "left", "39": "right", **{str(code): chr(code).lower() for code in range(48, 91)}}
+_CALLED = dict(zip(SIDES, ("the first image shown", "the second image shown"), strict=True))
 _SHOWN_IN = ("choices", "stimulus", "stimuli", "images")
 
 
@@ -38,17 +39,11 @@ def with_items(table: Table, have_images: bool) -> Table:
         lists = [_images(row.get(name, "")) for name in _SHOWN_IN]
         images.append(next((pair for pair in lists if len(pair) == 2), ["", ""]))
         responses.append(_response(row, images[-1][0] != ""))
-    answered = table.with_columns(response=responses)
-    if not have_images and any(left for left, _ in images):
-        answered = answered.with_columns(
-            **{side: [pair[at] for pair in images] for at, side in enumerate(SIDES)}
-        )
-    gone = [place for place, name in enumerate(answered.columns) if name in ("key_press", "button_pressed")]
-    columns, *rows = (
-        [cell for place, cell in enumerate(cells) if place not in gone]
-        for cells in (answered.columns, *answered.rows)
-    )
-    return replace(answered, columns=columns, rows=rows)
+    table = table.with_columns(response=responses).without(("key_press", "button_pressed"))
+    if have_images or not any(left for left, _ in images):
+        return table
+    columns = {side: [pair[at] for pair in images] for at, side in enumerate(SIDES)}
+    return replace(table.with_columns(**columns), called={**table.called, **_CALLED})
 
 
 def _images(cell: str) -> list[str]:

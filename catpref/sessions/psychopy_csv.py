@@ -15,7 +15,6 @@ what makes a trial has to be found:
 
 import logging
 import re
-from dataclasses import replace
 from itertools import combinations, compress
 
 from catpref.errors import BadInput, shown
@@ -51,8 +50,7 @@ def without_practice(table: Table) -> Table:
             log.info(
                 "%s: rows left out as practice of loop %s: %d", table.path, shown(loop), keep.count(False)
             )
-        rows, lines = (list(compress(listed, keep)) for listed in (table.rows, table.lines))
-        table = replace(table, rows=rows, lines=lines)
+        table = table.rows_at(compress(range(len(keep)), keep))
     return table
 
 

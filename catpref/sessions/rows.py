@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -80,7 +79,7 @@ def read_rows(table: Table, images: ImageNames, names: dict[str, str], strict: b
     for side in SIDES:
         trials[side] = [called[name] for name in trials[side]]
     if "rt" in trials:
-        trials["rt"] = in_seconds(table.path, trials["rt"])
+        trials["rt"] = in_seconds(table, trials["rt"])
     trials |= {"source": [str(table.path)] * len(kept), "row": [table.lines[row] for row in kept]}
     return trials, left_out
 
@@ -144,7 +143,9 @@ def leave_out(table: Table, faults: Mapping[int, Fault], strict: bool) -> int:
     rows = len(table.rows) + len(table.ragged)
     if strict or 2 * len(unusable) > rows:
         line, column, wrong, advice = unusable[0]
-        place = f"row {line}" if column is None else f"row {line}, column {shown(column)}:"
+        place = (
+            f"row {line}" if column is None else f"row {line}, column {shown(table.name_in_file(column))}:"
+        )
         others = f" ({len(unusable)} of {rows} rows cannot be used)" if len(unusable) > 1 else ""
         raise BadInput(f"{table.path}: {place} {wrong}; {advice}{others}")
     lines: dict[str, list[str]] = {}
@@ -159,12 +160,18 @@ def _some(parts: Sequence[str], separator: str) -> str:
     return separator.join([*parts[:_MOST_NAMED], *["…"] * (len(parts) > _MOST_NAMED)])
 
 
-def in_seconds(path: Path, times: list[float | None]) -> list[float | None]:
+def in_seconds(table: Table, times: list[float | None]) -> list[float | None]:
     """Take times that are too long for seconds for milliseconds, and say so."""
     known = [time for time in times if time is not None]
     if not known or np.median(known) <= _LONGEST_MEDIAN:
         return times
-    log.info("%s: the median of column rt is %g, so it was taken for milliseconds", path, np.median(known))
+    column = shown(table.name_in_file("rt"))
+    log.info(
+        "%s: the median of column %s is %g, so it was taken for milliseconds",
+        table.path,
+        column,
+        np.median(known),
+    )
     return [None if time is None else time / 1000 for time in times]
 
 
@@ -173,5 +180,5 @@ def _without_our_names(table: Table) -> Table:
     for name in {"source", "row"}.intersection(table.columns):
         renamed = free_name(name, table.columns)
         log.info("%s: its column %s is called %s from here on", table.path, name, renamed)
-        table = replace(table, columns=[renamed if one == name else one for one in table.columns])
+        table = table.renamed({name: renamed})
     return table

@@ -62,7 +62,7 @@ def joined(table: Table) -> Table | None:
     ]
     lines = [table.lines[min(pair)] for pair in pairs]
     joint = replace(table, rows=rows, lines=lines, ragged=[*table.ragged, *ragged]).with_columns(**added)
-    return _without(joint, {image[0], *marks} - {*added})
+    return joint.without({image[0], *marks} - {*added})
 
 
 def _called(table: Table, names: Collection[set[str]]) -> list[str]:
@@ -107,9 +107,3 @@ def _sides(table: Table, trials: Collection[list[int]]) -> list[int | None] | No
 
 def _first(cells: Iterable[str]) -> str:
     return next((cell for cell in cells if not is_nothing(cell)), "")
-
-
-def _without(table: Table, columns: Collection[str]) -> Table:
-    keep = [place for place, name in enumerate(table.columns) if name not in columns]
-    rows = [[row[place] for place in keep] for row in table.rows]
-    return replace(table, columns=[table.columns[place] for place in keep], rows=rows)

@@ -6,7 +6,6 @@ that no side bias is estimated from them.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pandas as pd
 
@@ -100,10 +99,7 @@ def _count(table: Table, row: int, column: str) -> int:
 def _repeated(table: Table, times: Sequence[int]) -> Table:
     if sum(times) > _MOST:
         raise BadInput(f"{table.path}: stands for over {_MOST} choices; give a sample of them")
-    places = [place for place, count in enumerate(times) for _ in range(count)]
-    return replace(
-        table, rows=[table.rows[place] for place in places], lines=[table.lines[place] for place in places]
-    )
+    return table.rows_at(place for place, count in enumerate(times) for _ in range(count))
 
 
 def _with_sides(table: Table, won: Sequence[str], lost: Sequence[str]) -> Table:

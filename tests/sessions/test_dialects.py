@@ -44,7 +44,7 @@ def read(one: Table, asked: Asked = NOTHING) -> tuple[list[str], list[str] | Non
         assert names == [trial[place].partition(".")[0] for trial in TRIALS]
     if "rt" not in session.columns:
         return session["choice"], None
-    times = in_seconds(one.path, [value_of(cell) for cell in session["rt"]])
+    times = in_seconds(one, [value_of(cell) for cell in session["rt"]])
     return session["choice"], ["" if time is None else f"{time:g}" for time in times]
 
 
