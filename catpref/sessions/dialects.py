@@ -67,7 +67,7 @@ def as_session(table: Table, asked: Asked = NOTHING, answered: bool = True) -> T
     table = _of_other_programs(table)
     images = tidy.image_columns(table)
     if images is None:
-        return _without_images(table, answered)
+        return _without_images(table, asked, answered)
     table = _with_answers_below(table.renamed(dict(zip(images, SIDES, strict=True))))
     table = _kept(table, [not all(map(is_nothing, pair)) for pair in _pairs(table)])
     table = _without_practice(table)
@@ -122,11 +122,13 @@ def _of_other_programs(table: Table) -> Table:
     return gorilla.answers(table) if gorilla.is_gorilla(table) else table
 
 
-def _without_images(table: Table, answered: bool) -> Table:
+def _without_images(table: Table, asked: Asked, answered: bool) -> Table:
     """Read a table of winners, or of two rows a trial; any other shows no pair of images."""
     joined = two_rows.joined(table)
     if joined is not None and {*SIDES} <= {*joined.columns}:
-        return _answered(joined, NOTHING) if answered else _finished(joined, [])
+        if answered and "choice" not in joined.called:
+            return _answered(joined, asked)
+        return _finished(_timed(joined) if answered else joined, [])
     table = table if joined is None else joined
     pair = winners.winner_columns(table) if answered else None
     if pair is not None:
@@ -135,7 +137,7 @@ def _without_images(table: Table, answered: bool) -> Table:
             table.path,
             *map(shown, pair),
         )
-        return _finished(winners.of_winners(table, pair), [])
+        return _finished(_timed(winners.of_winners(table, pair)), [])
     if psychopy_csv.is_wide(table) and len(_of_images(table)) < 2:  # left before the first trial
         return replace(table, rows=[], lines=[])
     check_images(table)
@@ -182,15 +184,18 @@ def _answered(table: Table, asked: Asked) -> Table:
             f"{option('columns', choice=None)}"
         )
     said = [f"choice = {shown(source.column)}{_coding(table, source)}" for source in sources]
-    time = tidy.time_column(table, sources[0].column if sources else None)
     if asked.columns.get("choice", "choice") != "choice":  # what is called so is something else
         table = table.renamed({"choice": free_name("choice", table.columns)})
     table = answers.with_choices(table, sources)
     if psychopy_csv.is_wide(table) and "trial" not in table.columns:
         table = table.with_columns(trial=[str(row) for row in range(len(table.rows))])
-    if time is not None and "rt" not in table.columns:
-        table = table.renamed({time: "rt"})
-    return _finished(table, SIDES, *said)
+    return _finished(_timed(table), SIDES, *said)
+
+
+def _timed(table: Table) -> Table:
+    """Call the column with the times of the answers ``rt``."""
+    time = tidy.time_column(table, table.name_in_file("choice"))
+    return table if time in (None, "rt") else table.renamed({time: "rt"})
 
 
 def _sources(table: Table, images: tuple[str, str], asked: Asked) -> list[Source]:

@@ -29,22 +29,18 @@ def joined(table: Table) -> Table | None:
     The images are in `left_image` and `right_image` of the result; where no column tells sides, in `winner` and
     `loser`. Whatever else the two rows say is taken from the first that says it. Rows without a partner are `ragged`.
     """
-    image = [name for name in table.columns if any(map(looks_like_image, table[name]))]
+    of_images = [name for name in table.columns if any(map(looks_like_image, table[name]))]
     number = _called(table, _TRIAL)
     marks = _marks(table)
-    if len(image) != 1 or not number or len({*marks.values()}) > 1:
+    if len(of_images) != 1 or not number or len({*marks.values()}) > 1:
         return None
-    images = table[image[0]]
+    image, images = of_images[0], table[of_images[0]]
+    mark, won = next(iter(marks.items()), ("", ()))
     trials = _trials(table, images, number[:1])
     sides = _sides(table, trials)
-    won = next(iter(marks.values()), None)
-    if not sides and not won:
-        return None
-    order = sides or [
-        int(not one) for one in won or ()
-    ]  # the image on the left, or the chosen one, comes first
+    order = sides or [int(not one) for one in won]  # the image on the left comes first, else the chosen one
     pairs, odd = [], []
-    for rows in trials:
+    for rows in trials if order else ():
         place = {order[row]: row for row in rows}
         whole = len(rows) == 2 and place.keys() == {0, 1}
         (pairs if whole else odd).append([place[0], place[1]] if whole else rows)
@@ -52,17 +48,24 @@ def joined(table: Table) -> Table | None:
         return None
     names = SIDES if sides else ("winner", "loser")
     added = {name: [images[rows[place]] for rows in pairs] for place, name in enumerate(names)}
+    called: dict[str, str] = {name: image for name in names}
     if sides and won:
         added["choice"] = [_CHOICES[won[left], won[right]] for left, right in pairs]
-    log.info("%s: two rows a trial, told by column %s, were joined", table.path, shown(number[0]))
+        called["choice"] = mark
+    log.info(
+        "%s: two rows a trial, told by column %s, were joined: images = %s%s",
+        table.path, shown(number[0]), shown(image), f", chosen = {shown(mark)}" * bool(mark),
+    )  # fmt: skip
     ragged = [(table.lines[row], "is not one of two rows of a trial") for rows in odd for row in rows]
     rows = [
         [_first(table.rows[row][place] for row in sorted(pair)) for place in range(len(table.columns))]
         for pair in pairs
     ]
-    lines = [table.lines[min(pair)] for pair in pairs]
-    joint = replace(table, rows=rows, lines=lines, ragged=[*table.ragged, *ragged]).with_columns(**added)
-    return joint.without({image[0], *marks} - {*added})
+    joint = replace(
+        table, rows=rows, lines=[table.lines[min(pair)] for pair in pairs],
+        ragged=[*table.ragged, *ragged], called={**table.called, **called},
+    )  # fmt: skip
+    return joint.with_columns(**added).without({image, *marks} - {*added})
 
 
 def _called(table: Table, names: Collection[set[str]]) -> list[str]:

@@ -6,6 +6,7 @@ that no side bias is estimated from them.
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -55,11 +56,12 @@ def of_winners(table: Table, columns: tuple[str, str]) -> Table:
     if len(counts) == 1:
         table = _repeated(table, [_count(table, row, counts[0]) for row in range(len(table.rows))])
     kept = [
-        not is_nothing(winner) and not is_nothing(loser)
+        not (is_nothing(winner) and is_nothing(loser))
         for winner, loser in zip(*(table[one] for one in columns), strict=True)
     ]
     table = _repeated(table, [int(one) for one in kept])
-    return _with_sides(table, table[columns[0]], table[columns[1]])
+    called = {**table.called, **dict.fromkeys(SIDES, " or ".join(map(table.name_in_file, columns)))}
+    return replace(_with_sides(table, table[columns[0]], table[columns[1]]), called=called)
 
 
 def count_columns(table: Table) -> tuple[str, str] | None:
