@@ -101,8 +101,11 @@ def _is_plain(table: Table, answered: bool) -> bool:
         return False
     if not answered:
         return True
-    others = {cell for cell in table["choice"] if number(cell) not in (0, 0.5, 1) and not is_nothing(cell)}
-    if any(cell.strip()[:1].isdigit() and number(cell) is not None for cell in others):
+    given = {cell for cell in table["choice"] if not is_nothing(cell)}
+    others = {cell for cell in given if number(cell) not in (0, 0.5, 1)}
+    if (others and others == given) or any(
+        cell.strip()[:1].isdigit() and number(cell) is not None for cell in others
+    ):
         return False
     chosen = (
         chosen_image(cell, pair)

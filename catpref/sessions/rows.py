@@ -1,6 +1,7 @@
 """From the rows of a table to trials; what makes one row useless costs that row, and a line that says why."""
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ Columns = dict[str, list[Any]]
 """The columns of a table, of the same length; None is an unknown value."""
 
 _LONGEST_MEDIAN = 20  # seconds that half of the answers of a session may take
+_THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(\.\d*)?")
 _MOST_NAMED = 5  # rows, or reasons, in one line
 
 _READERS: dict[str, Callable[[str], Any]] = {
@@ -63,6 +65,8 @@ def read_rows(table: Table, images: ImageNames, names: dict[str, str], strict: b
     """
     table = _without_our_names(table)
     columns = {name: list(table[name]) for name in table.columns if name}
+    if "rt" in columns:
+        columns["rt"] = _without_thousands(columns["rt"])
     faults: dict[int, Fault] = {}
     for name, read in _READERS.items():
         for row, cell in enumerate(columns.get(name, ())):
@@ -158,6 +162,13 @@ def leave_out(table: Table, faults: Mapping[int, Fault], strict: bool) -> int:
 
 def _some(parts: Sequence[str], separator: str) -> str:
     return separator.join([*parts[:_MOST_NAMED], *["…"] * (len(parts) > _MOST_NAMED)])
+
+
+def _without_thousands(times: list[str]) -> list[str]:
+    """Take the commas out of milliseconds such as 1,225, which others such as 929 show to be no decimal commas."""
+    plain = [cells.without_quotes(time) for time in times]
+    are_whole = any(time.isdecimal() and int(time) >= 100 for time in plain)
+    return [time.replace(",", "") if are_whole and _THOUSANDS.fullmatch(time) else time for time in plain]
 
 
 def in_seconds(table: Table, times: list[float | None]) -> list[float | None]:

@@ -24,7 +24,7 @@ from catpref.sessions.file_kinds import (
 )
 
 _LONGEST_HEADER = 2**16
-_SEPARATORS = ",;\t"
+_SEPARATORS = ",;\t|"
 _SEPARATOR_LINE = re.compile(r"""(?i)\s*"?sep=([^\w\s"']|\t)[^\r\n]*""")
 
 SIDES = ("left_image", "right_image")
@@ -115,7 +115,7 @@ def read_table(path: Path, expected: Collection[str]) -> Table:
     path
         The file.
     expected
-        Columns that it may have. They tell the separator, where the header has several of ``,;`` and tab, and the
+        Columns that it may have. They tell the separator, where the header has several of ``,;|`` and tab, and the
         sheet of a workbook.
 
     Raises
@@ -137,7 +137,7 @@ def read_table(path: Path, expected: Collection[str]) -> Table:
             table.ragged.append((line, f"has {len(cells)} cells, but the header has {len(columns)}"))
     if len(table.ragged) > len(table.rows):
         line, wrong = table.ragged[0]
-        raise BadInput(f"{path}: row {line} {wrong}")
+        raise BadInput(f"{path}: row {line} {wrong}; the first row must name every column")
     return _without_copies(table)
 
 

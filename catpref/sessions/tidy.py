@@ -18,7 +18,7 @@ from catpref.sessions.words import IMAGE, KINDS, LEFT, RIGHT, side_of, word_set,
 _CHOSEN = word_set("chose choose chosen selected select picked pick preferred prefer prefers")
 _ANSWER = _CHOSEN | word_set(
     "choice winner response resp answer ans selection decision preference judgment judgement key keypress button "
-    "antwort wahl auswahl réponse respuesta elección risposta scelta"
+    "antwort wahl auswahl réponse reponse choix respuesta elección eleccion risposta scelta resposta escolha keuze"
 )
 _BESIDE = IMAGE | word_set(
     "side keyboard mouse pressed press user player participant subject trial afc human rater observer final"
@@ -26,9 +26,11 @@ _BESIDE = IMAGE | word_set(
 _TIME = ({"rt"}, {"reaction", "time"}, {"response", "time"}, {"resp", "time"}, {"latency"}, {"reaktionszeit"})
 _UNITS = word_set("ms msec msecs millisecond milliseconds s sec secs seconds in")
 _WHO = word_set(
-    "participant subject subj sub ppt pid observer worker respondent rater judge prolific vp proband"
+    "participant subject subj sub ppt pid observer worker respondent rater judge prolific vp versuchsperson proband "
+    "sujet sujeto participante partecipante soggetto deelnemer proefpersoon"
 )
 _CODE = word_set("id ids nr no number num code private public")
+_PLACE = word_set("position pos side location loc x")
 _SWAPS = word_set("swap swapped flip flipped mirrored reversed switched counterbalance counterbalanced")
 
 
@@ -172,10 +174,12 @@ def _check_order(table: Table, images: tuple[str, str], answers: list[str]) -> N
     """Refuse images that are called A and B, or 1 and 2, where another column may tell on which side they were."""
     if any(side_of(words(name)) is not None for name in images):
         return
-    for name in {*table.columns} - {*answers, *SIDES}:
+    for name in (one for one in table.columns if one not in (*answers, *SIDES)):
         cells = {cell.strip().lower() for cell in table[name] if not is_nothing(cell)}
-        of_sides = len(cells) == 2 and {side_of(words(cell)) for cell in cells} == {0, 1}
-        if of_sides or (len(cells) > 1 and not _SWAPS.isdisjoint(words(name))):
+        said = words(name)
+        places = side_of(said) is not None or not _PLACE.isdisjoint(said)
+        of_sides = len(cells) == 2 and (places or {side_of(words(cell)) for cell in cells} == {0, 1})
+        if of_sides or (len(cells) > 1 and not _SWAPS.isdisjoint(said)):
             raise BadInput(
                 f"{table.path}: the column {shown(name)} may tell on which side {images[0]} was; put the images that "
                 "were on the left and on the right into columns left_image and right_image"

@@ -347,7 +347,7 @@ def test_answers_by_keys_clicks_and_touch(write: Write, column: str, left: str, 
         ("1", "1", "none of the columns key_resp.keys"),
         ("y", "n", "none of the columns key_resp.keys"),
         ("left", "left,right", "row 3"),
-        ("f", "escape", "row 3, column choice: 'escape'"),
+        ("f", "escape", "row 3, column key_resp.keys: 'escape'"),
     ],
 )
 def test_keys_that_are_no_sides(write: Write, left: str, right: str, word: str) -> None:
@@ -365,7 +365,7 @@ def test_a_keyboard_and_a_mouse_in_one_experiment(write: Write) -> None:
     assert pairs_and_choices(session) == ANSWERED
     assert list(session.trials["rt"]) == [0.5, 2.5], "of more times than names, the last are theirs"
     both = write(header + "a.png,b.png,left,0.5,0.5,right_image\n")
-    assert "row 2, column choice: 'left+right'" in complaint(both)
+    assert "row 2, column key_resp.keys and mouse.clicked_name: 'left+right'" in complaint(both)
 
 
 @pytest.mark.parametrize(
