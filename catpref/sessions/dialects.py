@@ -103,9 +103,8 @@ def _is_plain(table: Table, answered: bool) -> bool:
         return True
     given = {cell for cell in table["choice"] if not is_nothing(cell)}
     others = {cell for cell in given if number(cell) not in (0, 0.5, 1)}
-    if (others and others == given) or any(
-        cell.strip()[:1].isdigit() and number(cell) is not None for cell in others
-    ):
+    of_numbers = any(cell.strip()[:1].isdigit() and number(cell) is not None for cell in others)
+    if of_numbers or (others and others == given):
         return False
     chosen = (
         chosen_image(cell, pair)

@@ -117,6 +117,13 @@ def test_reaction_times_in_milliseconds(folder: Path, caplog: pytest.LogCaptureF
     assert list(written_times.dropna()) == [1.225, 0.929, 0.693]
 
 
+def test_thousands_are_no_decimals(folder: Path) -> None:
+    rows = 'a.png,b.png,0,"1,225",s01\nb.png,c.png,1,929,s01\nc.png,d.png,0,"12,693.5",s01\n'
+    assert list(read_sessions([written(folder, rows)]).trials["rt"]) == [1.225, 0.929, 12.6935]
+    rows = 'a.png,b.png,0,"1,225",s01\nb.png,c.png,1,"0,929",s01\n'
+    assert list(read_sessions([written(folder, rows)]).trials["rt"]) == [1.225, 0.929]
+
+
 def test_slow_answers_stay_seconds(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     rows = "a.png,b.png,0,1.5,s01\nb.png,c.png,1,20,s01\nc.png,d.png,0,300,s01\n"
     assert list(read_sessions([written(folder, rows)]).trials["rt"]) == [1.5, 20, 300]
