@@ -45,7 +45,6 @@ def named(
     table: Table,
     column: str,
     kind: Kind = "values",
-    images: tuple[str, str] = SIDES,
     coding: Mapping[str, str] | None = None,
     lone: bool = False,
 ) -> list[Named]:
@@ -60,8 +59,6 @@ def named(
     kind
         What the cells are: keys, of which l and r, a and b are letters, and no sides; names of what was clicked, of
         which others than the two images may be; or anything else.
-    images
-        What the file calls the columns with images, which may be what a cell says.
     coding
         What stands for ``left``, ``right`` and ``none``, where the user said so.
     lone
@@ -77,9 +74,11 @@ def named(
     if coding is not None:
         meaning, none = _told(seen, coding)
     elif kind == "clicks":
-        meaning, none = {one: side_of(words(one)) for one in seen if not looks_like_image(one)}, None
+        named_so = {one: side_of(words(one)) for one in seen if not looks_like_image(one)}
+        meaning, none = named_so | _columns_of(table, seen), None
     else:
-        meaning, none = meaning_of(seen, kind, images, lone), None
+        columns = _columns_of(table, seen) if kind == "values" else {}
+        meaning, none = meaning_of(seen, kind, columns, lone), None
     cells = list(zip(table[column], *(table[side] for side in SIDES), strict=True))
     numbers = {item for item in seen if item.isdigit()}
     are_images = kind == "values" and all(
@@ -127,6 +126,12 @@ def _stem(name: str) -> str:
     return (last.rpartition(".")[0] if looks_like_image(last) else last).casefold()
 
 
+def _columns_of(table: Table, seen: set[str]) -> dict[str, int]:
+    """Return the sides of values that are what the file calls the columns of images."""
+    columns = {table.name_in_file(side).lower(): place for place, side in enumerate(SIDES)}
+    return {item: columns[item.lower()] for item in seen if item.lower() in columns}
+
+
 def _told(seen: set[str], coding: Mapping[str, str]) -> tuple[dict[str, int], str | None]:
     """Return what values mean as the user said."""
     sides = {_bare(coding[side]): place for place, side in enumerate(("left", "right"))}
@@ -135,11 +140,13 @@ def _told(seen: set[str], coding: Mapping[str, str]) -> tuple[dict[str, int], st
 
 
 def meaning_of(
-    seen: set[str], kind: Kind, images: tuple[str, str] = SIDES, lone: bool = False
+    seen: set[str], kind: Kind, columns: Mapping[str, int] | None = None, lone: bool = False
 ) -> dict[str, int]:
-    """Return which side each of a column's values stands for; those without a side are left out."""
-    columns = {image.lower(): side for side, image in enumerate(images)}
-    meaning = {item: columns[item.lower()] for item in seen if item.lower() in columns}
+    """Return which side each of a column's values stands for; those without a side are left out.
+
+    `columns` has the sides of values that are names of columns.
+    """
+    meaning = dict(columns or {})
     bare = {item: _bare(item) for item in seen - meaning.keys() if not looks_like_image(item)}
     of_letters = {"f": 0, "j": 1}
     for item, token in bare.items():

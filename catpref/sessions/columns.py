@@ -2,11 +2,12 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from catpref.errors import BadInput, shown
+from catpref.sessions.cells import number
 from catpref.sessions.file_kinds import read_file, text_of
 from catpref.sessions.table import SIDES, Table, free_name
 
@@ -115,3 +116,12 @@ def option(argument: str, **named: str | None) -> str:
     text = ",".join(f"{name}={value or 'COLUMN'}" for name, value in named.items())
     is_plain = re.fullmatch(r"[\w.,=-]*", text)
     return f"{argument}={text if is_plain else repr(text)}"
+
+
+def naming_sides(values: Collection[str]) -> str:
+    """Return how to say which of a column's values stand for the sides, as far as it can be guessed."""
+    values = sorted(values)
+    none = {"none": values[0]} if len(values) == 3 and number(values[0]) in (0, -1) else {}
+    left, right = values[-2:] if len(values) in (2, 2 + len(none)) else ("VALUE", "VALUE")
+    said = shown(", ".join(map(repr, values)), 80)
+    return f"of {said}, name what stands for a side: {option('choices', left=left, right=right, **none)}"

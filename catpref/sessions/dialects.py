@@ -175,8 +175,7 @@ def _of_images(table: Table) -> list[str]:
 
 def _answered(table: Table, asked: Asked) -> Table:
     """Find the answers of trials with images, and their times."""
-    images = table.name_in_file(SIDES[0]), table.name_in_file(SIDES[1])
-    sources = _sources(table, images, asked)
+    sources = _sources(table, asked)
     counts = winners.count_columns(table) if not sources else None
     if counts is not None:
         return _finished(winners.of_counts(table, counts), SIDES, f"wins = {counts[0]} and {counts[1]}")
@@ -200,7 +199,7 @@ def _timed(table: Table) -> Table:
     return table if time in (None, "rt") else table.renamed({time: "rt"})
 
 
-def _sources(table: Table, images: tuple[str, str], asked: Asked) -> list[Source]:
+def _sources(table: Table, asked: Asked) -> list[Source]:
     """Return the columns with answers: of PsychoPy's components, where no column is called choice, or any other."""
     chosen = asked.columns.get("choice")
     of_components = psychopy_csv.answer_columns(table)
@@ -210,7 +209,7 @@ def _sources(table: Table, images: tuple[str, str], asked: Asked) -> list[Source
         found = psychopy_csv.sources(table, asked)
         if found or not tidy.answer_columns(table):
             return found
-    source = tidy.source(table, images, asked)
+    source = tidy.source(table, asked)
     return [] if source is None else [source]
 
 

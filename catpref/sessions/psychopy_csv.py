@@ -20,8 +20,8 @@ from itertools import combinations, compress
 from catpref.errors import BadInput, shown
 from catpref.sessions.answers import Source, notes_all, times_beside
 from catpref.sessions.cells import is_nothing, number
-from catpref.sessions.coding import Named, named
-from catpref.sessions.columns import Asked, option
+from catpref.sessions.coding import Named, items_of, named
+from catpref.sessions.columns import Asked, naming_sides, option
 from catpref.sessions.table import Table
 from catpref.sessions.words import is_practice, side_of, words
 
@@ -72,7 +72,7 @@ def sources(table: Table, asked: Asked) -> list[Source]:
         table
     )
     chosen = [source for source in found if any(source.sides)]
-    said = shown(", ".join(source.column for source in chosen or found), 300)
+    said = shown(", ".join([source.column for source in chosen] or columns), 300)
     for one, other in combinations(chosen, 2):
         both = zip(one.sides, other.sides, strict=True)
         if _ending(one.column) == _ending(other.column) and any(a and b for a, b in both):
@@ -80,10 +80,11 @@ def sources(table: Table, asked: Asked) -> list[Source]:
             raise BadInput(
                 f"{table.path}: more than one of the columns {said} has answers; name the one that counts: {name_it}"
             )
-    if not chosen and not all(is_nothing(cell) for name in columns for cell in table[name]):
+    given = {item for name in columns for cell in table[name] for item in items_of(cell) if item}
+    if not chosen and given:
         raise BadInput(
-            f"{table.path}: none of the columns {said} has answers that are known (left, right, F, J); name what "
-            "stands for a side: choices=left=VALUE,right=VALUE"
+            f"{table.path}: none of the columns {said} has answers that are known (left, right, F, J); "
+            + naming_sides(given)
         )
     return chosen
 

@@ -172,18 +172,15 @@ def _without_thousands(times: list[str]) -> list[str]:
 
 
 def in_seconds(table: Table, times: list[float | None]) -> list[float | None]:
-    """Take times that are too long for seconds for milliseconds, and say so."""
+    """Take times that are too long for seconds for milliseconds, or else microseconds, and say so."""
     known = [time for time in times if time is not None]
-    if not known or np.median(known) <= _LONGEST_MEDIAN:
+    middle = float(np.median(known)) if known else 0.0
+    if middle <= _LONGEST_MEDIAN:
         return times
+    unit, size = ("milliseconds", 1e3) if middle <= 1e3 * _LONGEST_MEDIAN else ("microseconds", 1e6)
     column = shown(table.name_in_file("rt"))
-    log.info(
-        "%s: the median of column %s is %g, so it was taken for milliseconds",
-        table.path,
-        column,
-        np.median(known),
-    )
-    return [None if time is None else time / 1000 for time in times]
+    log.info("%s: the median of column %s is %g, so it was taken for %s", table.path, column, middle, unit)
+    return [None if time is None else time / size for time in times]
 
 
 def _without_our_names(table: Table) -> Table:

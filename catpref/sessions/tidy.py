@@ -11,7 +11,7 @@ from catpref.errors import BadInput, shown
 from catpref.sessions.answers import Source
 from catpref.sessions.cells import is_nothing, number
 from catpref.sessions.coding import Named, looks_like_image, named
-from catpref.sessions.columns import Asked, option
+from catpref.sessions.columns import Asked, naming_sides, option
 from catpref.sessions.table import SIDES, Table
 from catpref.sessions.words import IMAGE, KINDS, LEFT, RIGHT, side_of, word_set, words
 
@@ -92,15 +92,13 @@ def _may_name_images(table: Table, pair: tuple[str, str]) -> bool:
     return called and not (cells and all(number(cell) is not None for cell in cells))
 
 
-def source(table: Table, images: tuple[str, str], asked: Asked) -> Source | None:
+def source(table: Table, asked: Asked) -> Source | None:
     """Find the answers in a table with `left_image` and `right_image`; None where no column has any.
 
     Parameters
     ----------
     table
         The trials.
-    images
-        What the file calls the two columns.
     asked
         What the user said.
 
@@ -110,7 +108,8 @@ def source(table: Table, images: tuple[str, str], asked: Asked) -> Source | None
         If two columns disagree, or no value is known.
     """
     names = [asked.columns["choice"]] if "choice" in asked.columns else answer_columns(table)
-    found = {name: _of(table, name, images, asked, name == "choice" and images == SIDES) for name in names}
+    images = table.name_in_file(SIDES[0]), table.name_in_file(SIDES[1])
+    found = {name: _of(table, name, asked, name == "choice" and images == SIDES) for name in names}
     known = [Source(name, cells, [[]] * len(cells)) for name, cells in found.items() if cells is not None]
     for one, other in combinations(known, 2):
         if any(a and b and a != b for a, b in zip(one.sides, other.sides, strict=True)):
@@ -139,7 +138,7 @@ def _may_be_answer(name: str) -> bool:
     return (bool(said & _ANSWER) and said <= _ANSWER | _BESIDE | sides) or by_last in ({"resp"}, {"choice"})
 
 
-def _of(table: Table, name: str, images: tuple[str, str], asked: Asked, lone: bool) -> list[Named] | None:
+def _of(table: Table, name: str, asked: Asked, lone: bool) -> list[Named] | None:
     """Return what a column's cells name, if at least half of the values, or any that was told, is a side."""
     side = side_of(words(name)) if asked.choices is None else None
     if side is None and asked.choices is None and not {"a", "b"}.isdisjoint(words(name)):
@@ -150,7 +149,7 @@ def _of(table: Table, name: str, images: tuple[str, str], asked: Asked, lone: bo
             () if is_nothing(cell) else (yes.get(cell.strip().lower(), cell),) for cell in table[name]
         ]
     else:
-        cells = named(table, name, "values", images, asked.choices, lone)
+        cells = named(table, name, "values", asked.choices, lone)
     given = [cell for cell in cells if any(item is not None for item in cell)]
     understood = sum(any(isinstance(item, int) for item in cell) for cell in given)
     is_told = asked.choices is not None or 2 * understood >= len(given)
@@ -158,15 +157,12 @@ def _of(table: Table, name: str, images: tuple[str, str], asked: Asked, lone: bo
 
 
 def _unknown(table: Table, name: str) -> BadInput:
-    """Return a complaint that names a column's values, and how to say what they stand for."""
+    """Return a complaint about a column of which no value is known."""
     values = sorted({cell.strip() for cell in table[name] if not is_nothing(cell)})
     row = next(row for row, cell in enumerate(table[name]) if cell.strip() == values[-1])
-    none = {"none": values[0]} if len(values) == 3 and number(values[0]) in (0, -1) else {}
-    sides = values[-2:] if len(values) in (2, 2 + len(none)) else ["VALUE", "VALUE"]
-    said = shown(", ".join(map(repr, values)), 80)
     return BadInput(
-        f"{table.at(row, name)}: {shown(repr(values[-1]), 60)} is not a choice that is known; of {said}, name what "
-        f"stands for a side: {option('choices', left=sides[0], right=sides[1], **none)}"
+        f"{table.at(row, name)}: {shown(repr(values[-1]), 60)} is not a choice that is known; "
+        + naming_sides(values)
     )
 
 

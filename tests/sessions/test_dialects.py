@@ -89,6 +89,7 @@ def test_practice_is_a_whole_word(name: str, practice: bool) -> None:
         ("mouse.clicked_name,mouse.time", lambda c, rt: (f"[None, 'img_{'LR'[c]}']", f"[0.2, {rt}]")),
         ("mouse.clicked_name,mouse.time", lambda c, rt: (f'[null,"{("left", "right")[c]}_stim"]', f"[0.2,{rt}]")),
         ("mouse.clicked_name,mouse.time", lambda c, rt: (f"['image_{('left', 'right')[c]}']", f"[0.2, {rt}]")),
+        ("mouse.clicked_name,mouse.time", lambda c, rt: (f"['{('left', 'right')[c]}_image']", f"[{rt}]")),
         ("key_resp.keys,key_resp.rt", lambda c, rt: (("ArrowLeft", "ArrowRight")[c], rt)),
         ("key_resp.keys,key_resp.rt", lambda c, rt: (("arrowleft", "arrowright")[c], rt)),
         ("key_resp.keys,key_resp.rt", lambda c, rt: (("num_4", "num_6")[c], rt)),
@@ -106,6 +107,11 @@ def test_components_of_psychopy(columns: str, answer: Callable[[int, str], Seque
         f"left_image,right_image,{columns}", lambda a, b, c, rt: (f"stimuli/{a}", b, *answer(c, rt))
     )
     assert read(one) == (CHOICES, RT)
+
+
+def test_a_click_on_a_component_that_is_called_as_the_column_of_its_image() -> None:
+    one = dressed("img1,img2,mouse.clicked_name", lambda a, b, c, rt: (a, b, f"['img{c + 1}']"))
+    assert read(one)[0] == CHOICES
 
 
 def test_a_keyboard_for_each_block() -> None:
@@ -161,7 +167,7 @@ def test_names_that_hold_a_side_inside_a_word_choose_nothing() -> None:
 
 def test_letters_that_are_initials_or_keys_are_refused_as_keys() -> None:
     one = dressed("left_image,right_image,key_resp.keys", lambda a, b, c, rt: (a, b, "lr"[c]))
-    assert "choices=left=VALUE" in complaint(one)
+    assert "of 'l', 'r', name what stands for a side: choices=left=l,right=r" in complaint(one)
     assert read(one, Asked({}, {"left": "l", "right": "r"}))[0] == CHOICES
 
 

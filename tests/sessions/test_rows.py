@@ -117,6 +117,14 @@ def test_reaction_times_in_milliseconds(folder: Path, caplog: pytest.LogCaptureF
     assert list(written_times.dropna()) == [1.225, 0.929, 0.693]
 
 
+def test_reaction_times_in_microseconds(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = written(folder, "a.png,b.png,0,1225000,s01\nb.png,c.png,1,929000,s01\n")
+    assert list(read_sessions([path]).trials["rt"]) == [1.225, 0.929]
+    assert caplog.messages == [
+        f"{path}: the median of column rt is 1.077e+06, so it was taken for microseconds"
+    ]
+
+
 def test_thousands_are_no_decimals(folder: Path) -> None:
     rows = 'a.png,b.png,0,"1,225",s01\nb.png,c.png,1,929,s01\nc.png,d.png,0,"12,693.5",s01\n'
     assert list(read_sessions([written(folder, rows)]).trials["rt"]) == [1.225, 0.929, 12.6935]
