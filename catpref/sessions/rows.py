@@ -19,6 +19,7 @@ Columns = dict[str, list[Any]]
 """The columns of a table, of the same length; None is an unknown value."""
 
 _LONGEST_MEDIAN = 20  # seconds that half of the answers of a session may take
+_MOST_MILLISECONDS = 1e5  # as such a median; more are microseconds
 _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(\.\d*)?")
 _MOST_NAMED = 5  # rows, or reasons, in one line
 
@@ -177,7 +178,7 @@ def in_seconds(table: Table, times: list[float | None]) -> list[float | None]:
     middle = float(np.median(known)) if known else 0.0
     if middle <= _LONGEST_MEDIAN:
         return times
-    unit, size = ("milliseconds", 1e3) if middle <= 1e3 * _LONGEST_MEDIAN else ("microseconds", 1e6)
+    unit, size = ("milliseconds", 1e3) if middle <= _MOST_MILLISECONDS else ("microseconds", 1e6)
     column = shown(table.name_in_file("rt"))
     log.info("%s: the median of column %s is %g, so it was taken for %s", table.path, column, middle, unit)
     return [None if time is None else time / size for time in times]

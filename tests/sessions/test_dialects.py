@@ -89,7 +89,6 @@ def test_practice_is_a_whole_word(name: str, practice: bool) -> None:
         ("mouse.clicked_name,mouse.time", lambda c, rt: (f"[None, 'img_{'LR'[c]}']", f"[0.2, {rt}]")),
         ("mouse.clicked_name,mouse.time", lambda c, rt: (f'[null,"{("left", "right")[c]}_stim"]', f"[0.2,{rt}]")),
         ("mouse.clicked_name,mouse.time", lambda c, rt: (f"['image_{('left', 'right')[c]}']", f"[0.2, {rt}]")),
-        ("mouse.clicked_name,mouse.time", lambda c, rt: (f"['{('left', 'right')[c]}_image']", f"[{rt}]")),
         ("key_resp.keys,key_resp.rt", lambda c, rt: (("ArrowLeft", "ArrowRight")[c], rt)),
         ("key_resp.keys,key_resp.rt", lambda c, rt: (("arrowleft", "arrowright")[c], rt)),
         ("key_resp.keys,key_resp.rt", lambda c, rt: (("num_4", "num_6")[c], rt)),
