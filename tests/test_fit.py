@@ -561,8 +561,8 @@ def test_bad_input_in_a_fresh_process(prepared: Path) -> None:
     done = shell("catpref.fit", "session.csv", "--strict", cwd=prepared.parent)
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        "catpref: session.csv: row 5, column choice: '2' is not a choice;"
-        " use 0 (left), 1 (right), empty (no answer)\n"
+        "catpref: session.csv: row 5, column choice: '2' is not a choice that is known; of '0', '1', '2', name what"
+        " stands for a side: --choices left=1,right=2,none=0\n"
     )
     assert listing(prepared.parent) == before
 

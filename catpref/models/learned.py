@@ -119,9 +119,7 @@ def with_lapses(learned: Learned, choices: np.ndarray, lapse: float) -> Learned:
     lapse
         The lapse rate.
     """
-    return replace(
-        learned, posterior=laplace.fit(learned.differences, choices, prior_variance=1.0, lapse=lapse)
-    )
+    return replace(learned, posterior=laplace.fit(learned.differences, choices, prior_variance=1.0, lapse=lapse))
 
 
 def gain_of(held_out: Sequence[tuple[Moments, np.ndarray]], choices: np.ndarray) -> float:

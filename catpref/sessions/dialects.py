@@ -160,7 +160,7 @@ def check_images(table: Table) -> None:
             if left is not None and right is None:
                 raise BadInput(
                     f"{table.path}: the header has no column {side}, and one column of images, {shown(left)}; "
-                    "write one row a trial, with both images, in columns left_image and right_image"
+                    f"{has(table)}; write one row a trial, with both images, in columns left_image and right_image"
                 )
             choice = next(iter(tidy.answer_columns(table)), None)
             raise BadInput(
