@@ -5,11 +5,12 @@ DEMO := demo
 RUN := $(VENV)/bin/python
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-# A screen that nobody sees, keys pressed by a program, a reader of JavaScript, OpenGL, and what PsychoPy's keyboard and
-# dialog load.
+# A screen that nobody sees, keys pressed by a program, a reader of JavaScript, OpenGL, what PsychoPy's keyboard, dialog
+# and texts load, and fonts for Chinese and Japanese, Hindi, and emoji.
 DEBIAN := xvfb xdotool nodejs libjack-jackd2-0 libgl1 libgl1-mesa-dri libglu1-mesa libegl1 libglib2.0-0 libdbus-1-3 \
 	libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-render-util0 \
-	libxcb-shape0 libxcb-xinerama0 libasound2 libportaudio2 libusb-1.0-0 libsndfile1
+	libxcb-shape0 libxcb-xinerama0 libasound2 libportaudio2 libusb-1.0-0 libsndfile1 \
+	libfontconfig1 fonts-wqy-microhei fonts-lohit-deva fonts-noto-color-emoji
 
 .PHONY: demo test lint docs install clean
 
@@ -40,7 +41,7 @@ $(VENV)/created:
 	touch $@
 
 $(VENV)/demo-installed: pyproject.toml | $(VENV)/created
-	$(RUN) -m pip install -q -e .
+	$(RUN) -m pip install -q -e '.[fit]'
 	touch $@
 
 $(VENV)/test-installed: pyproject.toml | $(VENV)/created

@@ -2,8 +2,9 @@
 
 People of one set of sessions are alike: every set counts as much as any other, however many people it has. Mean and
 standard deviation of each kind of log factor are found by expectation maximisation: each session's most probable
-factors and their uncertainty under the prior, then the prior under which these are most likely. It starts from
-today's ``catpref/models/relevance_prior.json``; the last line that it prints is what that file is to hold.
+factors and their uncertainty under the prior, then the prior under which these are most likely. The prior of image
+effects stays wide: sessions that show an image once can hardly tell its effect. The last line that it prints is what
+``catpref/models/relevance_prior.json`` holds.
 """
 
 import json
@@ -21,7 +22,7 @@ from catpref.command_line import Parser, run
 from catpref.models.kernels import kernels_of
 from catpref.models.learned import grams_of
 from catpref.models.newton import laplace_covariance
-from catpref.models.relevance import Prior, learned_prior, log_factors, prior_of
+from catpref.models.relevance import Prior, log_factors, prior_of
 from catpref.perception.backbones import DEFAULT, load_backbone
 from catpref.perception.embeddings import DEFAULT as EMBEDDING
 from catpref.perception.embeddings import blocks
@@ -29,6 +30,9 @@ from catpref.sessions.session import read_sessions
 
 _MOST_TRIALS = 300  # of a session, with an inner product each
 _STEP = 0.05  # of log factors, for their posterior's curvature
+_WIDE = {"layer": (0.0, 2.0), "late stage": (0.0, 2.0), "region": (0.0, 2.0)}  # to begin with
+_WIDE |= {"scale": (0.0, 2.0)}
+_EFFECT = {"image effect": (0.0, 1.5)}
 _LEAST_SD = 0.3  # a prior no session can move would be worse than one that is too wide
 
 
@@ -51,13 +55,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("sets", nargs="+", metavar="GLOB", help="the sessions of one set")
     parser.add_argument("--stimuli", nargs="+", help="the folder of each set's images")
-    parser.add_argument(
-        "--rounds",
-        type=int,
-        default=12,
-        metavar="N",
-        help="of expectation and maximisation, from today's prior on (default: %(default)s)",
-    )
+    parser.add_argument("--rounds", type=int, default=12, metavar="N", help="(default: %(default)s)")
     options = parser.parse_args(arguments)
     backbone = load_backbone(DEFAULT)
     parts = blocks(backbone, EMBEDDING)
@@ -71,12 +69,12 @@ def main(arguments: Sequence[str]) -> None:
             sessions.append(_Session(number, grams.astype(np.float32), incidence, choices[some]))
     of_set = np.array([session.of_set for session in sessions])
     weights = 1 / np.bincount(of_set)[of_set] / len(set(of_set))
-    learned = learned_prior()
+    learned = _WIDE | _EFFECT
     for _ in range(options.rounds):
         prior = prior_of(parts, learned)
         with threads() as pool, threadpool_limits(1, "blas"):
             found = list(pool.map(lambda session, prior=prior: _posterior(session, prior), sessions))
-        learned = _most_likely(np.array(found), weights, (*parts.kinds, "scale", "image effect"))
+        learned = _most_likely(np.array(found)[:, :, :-1], weights, (*parts.kinds, "scale")) | _EFFECT
         print(json.dumps(learned), flush=True)
 
 

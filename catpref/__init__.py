@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from catpref._io.startup import begin
-from catpref.errors import BadInput
+from catpref.errors import BadInput, not_installed
 from catpref.version import __version__
 
 if TYPE_CHECKING:
@@ -33,7 +33,10 @@ def __getattr__(name: str) -> Any:
     """Import what needs torch only when it is asked for."""
     if name not in _LATER:
         raise AttributeError(f"module 'catpref' has no attribute {name!r}")
-    return getattr(importlib.import_module(_LATER[name]), name)
+    try:
+        return getattr(importlib.import_module(_LATER[name]), name)
+    except ModuleNotFoundError as problem:
+        raise ModuleNotFoundError(not_installed(problem, "fit"), name=problem.name) from problem
 
 
 def __dir__() -> list[str]:

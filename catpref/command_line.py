@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import glob
 import logging
 import os
 import re
@@ -57,9 +58,32 @@ class Parser(argparse.ArgumentParser):
         _options.add(action.dest)
         return action
 
+    def parse_known_args(self, *arguments: Any, **keywords: Any) -> tuple[Any, list[str]]:
+        """Parse as argparse does; then find what ``~`` and ``*`` stand for, which not every shell does."""
+        options, rest = super().parse_known_args(*arguments, **keywords)
+        for action in self._actions:
+            named = getattr(options, action.dest, None)
+            if action.type is Path and isinstance(named, list):
+                setattr(options, action.dest, [found for path in named for found in files_meant(path)])
+            elif action.type is Path and isinstance(named, Path):
+                setattr(options, action.dest, _at_home(named))
+        return options, rest
+
     def error(self, message: str) -> NoReturn:
         """Exit with code 2 and one line, without argparse's usage block."""
         raise SystemExit(complain(f"{message} (see {self.prog} --help)"))
+
+
+def files_meant(path: Path) -> list[Path]:
+    """Return the files of which a path is the pattern, as in ``sessions/*.csv``; or itself, if there are none."""
+    path = _at_home(path)
+    return [path] if path.exists() else sorted(map(Path, glob.glob(str(path)))) or [path]  # noqa: PTH207
+
+
+def _at_home(path: Path) -> Path:
+    with contextlib.suppress(RuntimeError):
+        return path if path.exists() else path.expanduser()
+    return path
 
 
 def run(command: Callable[[Sequence[str]], None]) -> NoReturn:
@@ -142,7 +166,7 @@ class _Stream:
         except OSError as problem:
             self.problem = self.problem or problem
             # Python would try what is left again on its way out, and complain.
-            with contextlib.suppress(OSError), Path(os.devnull).open("w") as nothing:
+            with contextlib.suppress(OSError), Path(os.devnull).open("wb") as nothing:
                 os.dup2(nothing.fileno(), self._stream.fileno())
 
     def __getattr__(self, name: str) -> Any:
@@ -238,7 +262,7 @@ def add_list_options(
     parser: argparse.ArgumentParser | argparse._ArgumentGroup, repeats: str = "0", catch: str = "0"
 ) -> None:
     """Add the options that say what a list has, all None by default; the help names what that stands for."""
-    usual = "default: 1000 for random, all pairs for full"
+    usual = "default: 1000 for random, all pairs for full, of which fewer are a balanced subset"
     for option, least, metavar, what in [
         ("--images", positive, "N", "images to draw (default: 2000 for random, 50 for full)"),
         ("--trials", positive, "N", f"trials, without repeats and catch trials ({usual})"),
@@ -248,7 +272,7 @@ def add_list_options(
             "K",
             f"trials shown again, sides swapped, in addition (default: {repeats})",
         ),
-        ("--catch", non_negative, "K", f"catch trials, one face scrambled, in addition (default: {catch})"),
+        ("--catch", non_negative, "K", f"catch trials, one image scrambled, in addition (default: {catch})"),
         ("--block", positive, "N", f"trials a block (default: {BLOCK})"),
     ]:
         parser.add_argument(option, type=least, metavar=metavar, help=what)

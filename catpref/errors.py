@@ -8,6 +8,11 @@ class BadInput(ValueError):
     """The user's input cannot be used; the message is one line: the file, the place, what is wrong, what to do."""
 
 
+def not_installed(problem: ModuleNotFoundError, extra: str) -> str:
+    """Return what is missing, and which of catpref's extras brings it."""
+    return f'{problem.name} is not installed; pip install "catpref[{extra}]"'
+
+
 _NO_MEMORY = re.compile(
     r"(?i)out of memory|(can't|cannot|could not|unable to|failed to) allocate|insufficient memory|"
     r"failed to map segment|can't start new thread"

@@ -17,6 +17,7 @@ from catpref.perception import backbones
 from catpref.perception.backbones import Backbone
 from catpref.sessions.columns import AsPython, asked
 from catpref.sessions.session import Session, read_sessions
+from catpref.stimuli.new_photographs import is_cropped_around_faces
 from catpref.taste import AnyPath, Taste
 
 AUTO = "auto"
@@ -136,8 +137,9 @@ def learn(
     options = Options(models, embedding, map_size, split, folds, seed, device, _cache_folder(cache), pool)
     found = _analysed(session, network, options)
     fitted = FittedModels(
-        network, found.embedding, found.map_size, found.map_layer, found.predictors, found.better_than_chance
-    )
+        network, found.embedding, found.map_size, found.map_layer, found.predictors, found.better_than_chance,
+        is_cropped_around_faces(session.stimuli),
+    )  # fmt: skip
     return Taste(fitted, options.cache, found, time.perf_counter() - started)
 
 

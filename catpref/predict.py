@@ -35,6 +35,10 @@ def main(arguments: Sequence[str]) -> None:
         "--participant", metavar="CODE",
         help="whose taste, of several (default: the column participant of --pairs, else the shared one)",
     )  # fmt: skip
+    parser.add_argument(
+        "--no-crop", dest="crop", action="store_false",
+        help="take photographs as they are, even if the model's stimuli were cropped around the face",
+    )  # fmt: skip
     parser.add_argument("--out", metavar="FILE", help="where to write (default: to the terminal)")
     parser.add_argument(
         "--backbone", type=Path, metavar="FILE",
@@ -51,10 +55,12 @@ def main(arguments: Sequence[str]) -> None:
 
     warn_on_terminal()
     if options.out is None:
-        print(_table(options).to_csv(index=False), end="")
+        print(_table(options).to_csv(index=False, lineterminator="\n"), end="")
         return
     with output_file(options.out, "table of predictions") as file:
-        file.write_text(_table(options).to_csv(index=False), encoding="utf-8")
+        file.write_text(
+            _table(options).to_csv(index=False, lineterminator="\n"), encoding="utf-8", newline="\n"
+        )
     print(options.out)
 
 
@@ -62,9 +68,14 @@ def _table(options: argparse.Namespace) -> pd.DataFrame:
     networks = {name: getattr(options, name) for name in ("backbone", "weights", "device", "cache")}
     taste = load(options.model, **networks)
     if options.images:
-        return taste.rank(options.images, options.participant)
+        return taste.rank(options.images, options.participant, options.crop)
     return taste.predict(
-        options.pairs, options.stimuli, options.participant, columns=options.columns, strict=options.strict
+        options.pairs,
+        options.stimuli,
+        options.participant,
+        columns=options.columns,
+        strict=options.strict,
+        crop=options.crop,
     )
 
 

@@ -154,6 +154,7 @@ class Taste:
         *,
         columns: AsPython | None = None,
         strict: bool = False,
+        crop: bool = True,
     ) -> pd.DataFrame:
         """Predict the choice between pairs of images, known or new.
 
@@ -171,6 +172,8 @@ class Taste:
         strict
             Whether to refuse pairs with a row that shows one image only, or one image on both sides. By default such
             rows are left out, which a line of the log says.
+        crop
+            Whether photographs are cropped around the face, if the session's stimuli were; see `rank`.
 
         Returns
         -------
@@ -188,20 +191,23 @@ class Taste:
         source = pairs if isinstance(pairs, pd.DataFrame) else Path(pairs)
         table, folder = read_pairs(source, _path(stimuli), asked(columns, None), strict)
         names, indices = np.unique(table[list(SIDES)].to_numpy(), return_inverse=True)
-        images = self._fitted.images([image_path(folder, name) for name in names], self._cache)
         name, predictor = next(iter(self._fitted.predictors.items()))
         predict = MODELS[name].p_right
         assert predict is not None
         p_right = np.empty(len(table))
-        with np.errstate(all="ignore"):
-            for rows, of_whom in self._by_participant(predictor, table, participant):
-                p_right[rows] = predict(of_whom, images, indices.reshape(-1, 2)[rows])
-        _check_finite(p_right)
-        self._warn_of_chance()
-        self._far(name, images)
+        files = [image_path(folder, name) for name in names]
+        with self._fitted.seen(files, self._cache, crop) as (images, _):
+            with np.errstate(all="ignore"):
+                for rows, of_whom in self._by_participant(predictor, table, participant):
+                    p_right[rows] = predict(of_whom, images, indices.reshape(-1, 2)[rows])
+            _check_finite(p_right)
+            self._warn_of_chance()
+            self._far(name, images)
         return table.assign(p_right=p_right)
 
-    def rank(self, images: AnyPath | Sequence[AnyPath], participant: str | None = None) -> pd.DataFrame:
+    def rank(
+        self, images: AnyPath | Sequence[AnyPath], participant: str | None = None, crop: bool = True
+    ) -> pd.DataFrame:
         """Rank images by predicted utility, most preferred first.
 
         Parameters
@@ -210,12 +216,16 @@ class Taste:
             Image files, folders of images, or both.
         participant
             By whose taste, where several participants were learned from; by default the shared one.
+        crop
+            Whether photographs are cropped around the face, if the session's stimuli were. What is a stimulus
+            already is not cropped again.
 
         Returns
         -------
         DataFrame
             Columns image, utility and utility_sd (logits), and, where the model tells, far: 1 where an image is
-            unlike all that the model learned from, so that the prediction may mean nothing.
+            unlike all that the model learned from, so that the prediction may mean nothing. Where photographs are
+            cropped, face: 0 where no face was found. These come last.
 
         Raises
         ------
@@ -232,21 +242,27 @@ class Taste:
         name = ranking_model(self._fitted.predictors)
         if name is None:
             raise BadInput("study_cnn compares pairs and cannot rank; fit with model=utility, or give pairs=")
-        seen = self._fitted.images(list(paths.values()), self._cache)
         predictors = dict(self._fitted.predictors)
         if participant is not None:
             ((_, predictors[name]),) = self._by_participant(
                 predictors[name], pd.DataFrame(index=[0]), participant
             )
-        with np.errstate(all="ignore"):
+        files = list(paths.values())
+        marks: dict[str, Any] = {"image": list(paths)}
+        with self._fitted.seen(files, self._cache, crop) as (seen, faces), np.errstate(all="ignore"):
             ranking = rank(list(paths), seen, predictors)
-        _check_finite(ranking["utility"].to_numpy())
-        tells = MODELS[name].far is not None  # a network does not, nor how sure it is
+            _check_finite(ranking["utility"].to_numpy())
+            tells = MODELS[name].far is not None  # a network does not, nor how sure it is
+            if tells:
+                _check_finite(ranking["utility_sd"].to_numpy())
+            self._warn_of_chance()
+            far = self._far(name, seen)
         if tells:
-            _check_finite(ranking["utility_sd"].to_numpy())
-        self._warn_of_chance()
-        far = dict(zip(paths, self._far(name, seen), strict=True))
-        return ranking.assign(far=[int(far[name]) for name in ranking["image"]]) if tells else ranking
+            marks["far"] = far.astype(int)
+        if faces is None:
+            return ranking.merge(pd.DataFrame(marks))
+        ranking = ranking.merge(pd.DataFrame(marks | {"face": faces}))
+        return ranking.sort_values("face", ascending=False, kind="stable", ignore_index=True)
 
     def _population(self) -> Population | None:
         return self._fitted.predictors.get(POPULATION.name)
@@ -321,7 +337,11 @@ class Taste:
         analysis = self._known()
         page.write(analysis, folder)
         store.save(self._fitted, folder / "model")
-        analysis.predictions.to_csv(folder / "predictions.csv", index=False)
+        # A file's name may be its participant's, and a path's the experimenter's.
+        files = analysis.session.trials["source"].unique()
+        numbers = {file: f"file-{number}" for number, file in enumerate(files, start=1)}
+        predictions = analysis.predictions.replace({"source": numbers})
+        predictions.to_csv(folder / "predictions.csv", index=False, lineterminator="\n")
         self._write_tables(folder)
         metrics = metrics_of(analysis, self._seconds)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
@@ -342,7 +362,7 @@ class Taste:
         """
         with output_folder(Path(folder), _KIND) as building:
             store.save(self._fitted, building)
-            self.scores.to_csv(building / _SCORES, index=False)
+            self.scores.to_csv(building / _SCORES, index=False, lineterminator="\n")
             self._write_tables(building)
 
     def _write_tables(self, folder: Path) -> None:
@@ -351,10 +371,11 @@ class Taste:
         if self.analysis is not None and self.analysis.observers is not None:
             columns = ["participant", *ranking.columns]
             ranking = pd.concat([ranking.assign(participant=""), self.analysis.observers.rankings])[columns]
-            ranking = ranking.astype({"wins": "Int64", "trials": "Int64"})  # of the shared rows alone
-        ranking.to_csv(folder / _RANKING, index=False)
+            for name in ("wins", "trials"):  # of the shared rows alone
+                ranking[name] = pd.Series(ranking[name]).convert_dtypes()
+        ranking.to_csv(folder / _RANKING, index=False, lineterminator="\n")
         if observers is not None:
-            observers.to_csv(folder / _OBSERVERS, index=False)
+            observers.to_csv(folder / _OBSERVERS, index=False, lineterminator="\n")
 
     def __str__(self) -> str:
         """Return the scores as text, as the command prints them."""

@@ -1,4 +1,4 @@
-"""Run a fully-sampled session: all pairs of a few images, each once."""
+"""Run a fully-sampled session: all pairs of a few images, each once, or with --trials a balanced subset."""
 
 from catpref.command_line import run
 from catpref.design.trial_list import FULL

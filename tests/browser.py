@@ -36,20 +36,20 @@ Network = Callable[[str, str, bytes], Reply | None]
 class Browser:
     """A page of a running Chromium; its messages of errors are kept."""
 
-    def __init__(self, connection: ClientConnection, network: Network) -> None:
+    def __init__(self, connection: ClientConnection, network: Network, addresses: str) -> None:
         self.errors: list[str] = []
         self._network = network
         self._socket = connection
         self._numbers = itertools.count(1)
         for domain in ("Page", "Runtime"):
             self.send(f"{domain}.enable")
-        self.send("Fetch.enable", patterns=[{"urlPattern": "http*"}])
+        self.send("Fetch.enable", patterns=[{"urlPattern": addresses}])
 
     def send(self, method: str, **parameters: Any) -> Any:
         """Give a command of the debugging protocol, and wait for the result."""
         number = self._post(method, **parameters)
         while True:
-            message = json.loads(self._socket.recv(timeout=60))
+            message = json.loads(self._socket.recv(timeout=200))
             if message.get("id") == number:
                 assert "error" not in message, (method, message)
                 return message["result"]
@@ -102,11 +102,11 @@ class Browser:
         answer = self.send("Runtime.evaluate", expression=script, returnByValue=True)
         return None if "exceptionDetails" in answer else answer["result"].get("value")
 
-    def wait(self, condition: str, seconds: float = 60) -> Any:
+    def wait(self, condition: str, seconds: float = 200) -> Any:
         """Wait for a JavaScript expression to become true; gives its value."""
         return self.until(lambda: self.run(condition), condition, seconds)
 
-    def until(self, done: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+    def until(self, done: Callable[[], Any], what: str, seconds: float = 200) -> Any:
         deadline = time.monotonic() + seconds
         while not (value := done()):
             assert time.monotonic() < deadline, (what, self.errors[-3:])
@@ -138,8 +138,11 @@ class Browser:
 
 
 @contextmanager
-def chromium(program: str, folder: Path, network: Network) -> Iterator[Browser]:
-    """Start Chromium with an empty profile, and give its page; downloads come to `folder`."""
+def chromium(program: str, folder: Path, network: Network, addresses: str = "http*") -> Iterator[Browser]:
+    """Start Chromium with an empty profile, and give its page; downloads come to `folder`.
+
+    Other `addresses` than those that the network is asked for are this computer's own servers.
+    """
     options = [
         "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", "--mute-audio",
         "--no-first-run", "--disable-background-networking", "--remote-debugging-port=0",
@@ -156,7 +159,7 @@ def chromium(program: str, folder: Path, network: Network) -> Iterator[Browser]:
         with urlopen(f"http://127.0.0.1:{port}/json") as answer:
             page = next(target for target in json.load(answer) if target["type"] == "page")
         with connect(page["webSocketDebuggerUrl"], max_size=None) as connection:
-            browser = Browser(connection, network)
+            browser = Browser(connection, network, addresses)
             browser.send(
                 "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder / "downloads")
             )

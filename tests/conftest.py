@@ -1,11 +1,15 @@
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support import hurry
+
+HERE = Path(__file__).parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -15,9 +19,21 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
+PORTABLE = ("design", "sessions", "stimuli", "test_portable.py", "test_without_torch.py")
+"""Rooms and files of tests that run on every system; on Linux they are tried as on Windows (``on_windows``)."""
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out, on other systems, tests that may ask for what only Linux has when they are imported."""
+    place = collection_path.relative_to(HERE).parts if collection_path.is_relative_to(HERE) else ()
+    return True if place and sys.platform != "linux" and place[0] not in PORTABLE else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs the screen or a browser, so that ``-m "not screen"`` leaves it out."""
+    """Mark what is portable, and what needs the screen or a browser, so that ``-m "not screen"`` leaves it out."""
     for item in items:
+        if item.path.relative_to(HERE).parts[0] in PORTABLE and not item.get_closest_marker("posix"):
+            item.add_marker("portable")
         for fixture, marker in {"display": "screen", "browser": "browser"}.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(marker)

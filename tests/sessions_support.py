@@ -6,13 +6,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageGrab
+from Xlib import XK, X
 from Xlib.display import Display
+from Xlib.ext import xtest
 from Xlib.protocol.event import ClientMessage
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -43,6 +45,19 @@ def close_window(display: str, window: str) -> None:
     connection.close()
 
 
+@contextmanager
+def held(display: str, key: str) -> Iterator[None]:
+    """Hold a key down; no process has to be started to let it go, so that a press can be as short as a box's."""
+    connection = Display(display)
+    code = connection.keysym_to_keycode(XK.string_to_keysym(key))
+    xtest.fake_input(connection, X.KeyPress, code)
+    connection.sync()
+    yield
+    xtest.fake_input(connection, X.KeyRelease, code)
+    connection.sync()
+    connection.close()
+
+
 class Session:
     """A running experiment, its window and its files."""
 
@@ -65,7 +80,7 @@ class Session:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.until(lambda: self.sittings() > sittings, seconds=120)
+        self.until(lambda: self.sittings() > sittings, seconds=200)
         self.window = self.xdotool("search", "--onlyvisible", "--name", "PsychoPy").split()[0]
         self.xdotool("windowfocus", "--sync", self.window)
         time.sleep(0.3)
@@ -93,7 +108,7 @@ class Session:
 
     def leave(self, key: str = "space") -> tuple[int, str, str]:
         """Press a key until the last page is left, and say how the process ended."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while self.process.poll() is None and time.monotonic() < deadline:
             self.press(key)
             with suppress(subprocess.TimeoutExpired):
@@ -125,7 +140,7 @@ class Session:
     def description(self) -> dict:
         return json.loads((self.out / "session.json").read_text(encoding="utf-8"))
 
-    def until(self, done: Callable[[], bool], seconds: float = 30) -> None:
+    def until(self, done: Callable[[], bool], seconds: float = 200) -> None:
         deadline = time.monotonic() + seconds
         while not done():
             assert self.process.poll() is None, self.process.communicate()
@@ -134,5 +149,5 @@ class Session:
             time.sleep(0.02)
 
     def end(self) -> tuple[int, str, str]:
-        said, complained = self.process.communicate(timeout=60)
+        said, complained = self.process.communicate(timeout=200)
         return self.process.returncode, said, complained

@@ -56,7 +56,7 @@ def cache_home() -> Path:
 def faces() -> Path:
     """A rendered stimulus set of `FACES` faces."""
     folder = shared() / "faces"
-    with portalocker.Lock(shared() / "faces.lock", timeout=200):
+    with portalocker.Lock(shared() / "faces.lock", timeout=400):
         if not folder.exists():
             sets.render(folder, FACES, 1)
     return folder
@@ -154,7 +154,7 @@ def shell(module: str, *arguments: object, cwd: Path) -> Finished:
     }
     done = subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],
-        cwd=cwd, env=environment, capture_output=True, text=True, timeout=200,
+        cwd=cwd, env=environment, capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     return Finished(done.returncode, done.stdout, done.stderr)
 

@@ -65,7 +65,8 @@ READ = {
     "catpref.simulate --stimuli", "catpref.simulate trials", "catpref.stimuli import source",
     "catpref.trials --stimuli", "experiments.fully_sampled --stimuli", "experiments.fully_sampled --texts",
     "experiments.fully_sampled --trials-file", "experiments.pavlovia --stimuli", "experiments.pavlovia --texts",
-    "experiments.pavlovia trials", "experiments.random_sampled --stimuli", "experiments.random_sampled --texts",
+    "experiments.pavlovia --psychojs", "experiments.pavlovia trials",
+    "experiments.random_sampled --stimuli", "experiments.random_sampled --texts",
     "experiments.random_sampled --trials-file", "experiments.screenshots --stimuli",
     "experiments.screenshots --texts", "experiments.study --simulate", "experiments.study --stimuli",
     "experiments.study sessions",
@@ -391,13 +392,13 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
 
     command = [sys.executable, "-m", "catpref.stimuli", "render", "--n", "400", "out"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as parent:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 200
         while not list(tmp_path.glob(".out*/cat_0004.png")) and time.monotonic() < deadline:
             time.sleep(0.05)
         workers = _children(parent.pid)
         assert workers
         parent.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 200
     while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]

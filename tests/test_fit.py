@@ -220,7 +220,7 @@ def test_the_report_opens_offline(fitted: Path) -> None:
         "figures; faces by their wins, since the model is not better than chance"
     )
     assert "by their wins alone" in html and "From least to most preferred" not in html
-    assert "No ranking by the model and no map of the face are shown" in html
+    assert "No ranking by the model and no map of the image are shown" in html
     for reference in page.found:
         kind, content = reference.split(";base64,")
         assert kind in {"data:image/png", "data:image/jpeg"}

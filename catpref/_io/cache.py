@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
+from catpref._io.files import put_in_place
 from catpref.errors import shown
 
 LIMIT = 8 << 30
@@ -74,7 +75,7 @@ def write(folder: Path | None, key: str, array: np.ndarray) -> None:
             with os.fdopen(handle, "wb") as file:
                 file.write(hashlib.sha256(content).digest())
                 file.write(content)
-            Path(temporary).replace(path)
+            put_in_place(Path(temporary), path)
         except BaseException:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink()

@@ -52,6 +52,8 @@ def locked(lock: Path, what: Path, doing: str, tries: int = _TRIES) -> Iterator[
             if os.path.samestat(
                 os.fstat(file.fileno()), lock.stat()
             ):  # not another's, in a folder that came later
+                if os.name == "nt":
+                    file.close()  # or it could not be removed, nor can it if another process has opened it since
                 lock.unlink()
         file.close()
 

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from catpref._io.files import force_to_disk
+from catpref._io.files import force_to_disk, make_folder, portable_name, put_in_place
 from catpref._io.locks import locked
 from catpref._io.marks import (
     MARK,
@@ -60,7 +60,7 @@ def output_folder(path: Path, kind: str, reads: Iterable[Path] = ()) -> Iterator
     """
     with _place_for(path) as place:
         _check_folder(path, place, kind, reads)
-        building = Path(tempfile.mkdtemp(prefix=f".{place.name}{_TEMPORARY}", dir=place.parent))
+        building = make_folder(place.parent, f".{place.name}{_TEMPORARY}")
         try:
             yield building
             mark_folder(building, kind)
@@ -155,6 +155,8 @@ def _place_for(path: Path) -> Iterator[Path]:
         raise BadInput(f"{path}: cannot be written (its links lead in a circle)") from problem
     if not place.name:
         raise BadInput(f"{path}: cannot be replaced; name a file or folder in it")
+    if os.name == "nt" and place.name != portable_name(place.name):
+        raise BadInput(f"{path}: Windows has no file or folder of this name; choose another")
     made = [parent for parent in place.parents if not parent.exists()]
     done = False
     try:
@@ -242,7 +244,7 @@ def _swap_files(news: Sequence[Path], paths: Sequence[Path], places: Sequence[Pa
             try:
                 write_mark(temporary, kind, versions | {version["sha256"]: version})
                 temporary.chmod(0o644)
-                temporary.replace(mark)
+                put_in_place(temporary, mark)
             finally:
                 temporary.unlink(missing_ok=True)
             if not old:
@@ -254,7 +256,7 @@ def _swap_files(news: Sequence[Path], paths: Sequence[Path], places: Sequence[Pa
                 if not any(is_unchanged(new, one) for one in versions.values()):
                     raise BadInput(f"{path}: was changed meanwhile; choose another, or move it away")
             else:
-                new.replace(place)
+                put_in_place(new, place)
         undo.pop_all()
 
 

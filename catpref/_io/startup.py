@@ -4,8 +4,9 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import TracebackType
 
-from catpref.errors import shown
+from catpref.errors import not_installed, shown
 
 NO_FOLDER = "the current folder is not there any more; change to one that is"
 
@@ -33,17 +34,29 @@ def complain(message: str) -> int:
 def begin() -> None:
     """Make ready for what a command imports next, such as torch, which takes a second or two.
 
-    Ctrl-C ends the process without a traceback until `catpref.command_line.run` waits for it, and torch does not get
-    to die of a current folder that is not there any more.
+    A package that is not installed is one line: who only runs sessions has no torch. Ctrl-C ends the process without
+    a traceback until `catpref.command_line.run` waits for it, and torch does not get to die of a current folder that
+    is not there any more.
     """
     main = getattr(sys.modules["__main__"], "__file__", None)
     package = Path(__file__).parents[1]
     rooms = (package, package / "stimuli", package / "sessions", package.parent / "experiments")
-    ours = main is not None and (Path(main).parent in rooms or Path(main).name == "catpref")
+    # Installed, a command is a file catpref or, on Windows, the __main__.py in a catpref.exe.
+    ours = main is not None and (
+        Path(main).parent in rooms or Path(main).name == "catpref" or Path(main).parent.name == "catpref.exe"
+    )
     if not ours and sys.argv[:1] != ["-m"]:  # which is there while Python looks for the module
         return
+    sys.excepthook = _end
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if not has_current_folder():
         open_closed_streams()
         sys.exit(complain(NO_FOLDER))
+
+
+def _end(kind: type[BaseException], problem: BaseException, traceback: TracebackType | None) -> None:
+    """End a command that failed, with one line where a package is not installed."""
+    if isinstance(problem, ModuleNotFoundError) and not str(problem.name).startswith("catpref"):
+        sys.exit(complain(not_installed(problem, "fit")))
+    sys.__excepthook__(kind, problem, traceback)

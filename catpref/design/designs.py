@@ -1,8 +1,8 @@
 """Trial lists: which two images are shown together, on which sides, in which order.
 
-There are two designs. *Random-sampled*: every trial has two images of its own. *Fully-sampled*: every pair of
+There are three designs. *Random-sampled*: every trial has two images of its own. *Fully-sampled*: every pair of
 a few images, each once, with every image on the left as often as on the right, and no image in two successive
-trials.
+trials. *Balanced-incomplete*: likewise, but only some of the pairs, with every image in as many of them.
 """
 
 import math
@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from catpref.design.trial_list import BLOCK, FULL, RANDOM, Trial
+from catpref.design import incomplete
+from catpref.design.trial_list import BLOCK, FULL, INCOMPLETE, RANDOM, Trial
 from catpref.errors import BadInput
 from catpref.stimuli.duplicates import near_duplicates
 from catpref.stimuli.images import find_images
 
 RANDOM_TRIALS, FULL_IMAGES = 1000, 50
-FEWEST_IMAGES = {RANDOM: 2, FULL: 5}
+FEWEST_IMAGES = {RANDOM: 2, FULL: 5, INCOMPLETE: incomplete.FEWEST}
 """With 3 or 4 images, every order of all pairs shows some image in two successive trials."""
 FEWEST_FOR_CATCH = 6
 """A catch trial shows two images that are in neither of its neighbours."""
@@ -33,15 +34,17 @@ def make_trials(
     block: int = BLOCK,
     seed: int | np.random.Generator = 0,
     catch: int = 0,
+    trials: int | None = None,
 ) -> list[Trial]:
     """Make the trial list of one session.
 
     Parameters
     ----------
     design
-        ``"random-sampled"`` or ``"fully-sampled"``.
+        ``"random-sampled"``, ``"fully-sampled"`` or ``"balanced-incomplete"``.
     names
-        The images: every one is shown. An even number for random-sampled, at least 5 for fully-sampled.
+        The images: every one is shown. An even number for random-sampled, at least 5 for fully-sampled, 10 for
+        balanced-incomplete.
     repeats
         How many trials, drawn at random, are shown again later with the sides swapped.
     block
@@ -50,6 +53,8 @@ def make_trials(
         The same seed and names give the same list.
     catch
         How many catch trials to put in between.
+    trials
+        How many pairs a balanced-incomplete list has; of the other designs the images say it.
 
     Raises
     ------
@@ -64,15 +69,19 @@ def make_trials(
     if design == RANDOM:
         pairs = random_pairs(len(names), rng)
     else:
-        pairs = keep_apart(balance_sides(all_pairs(len(names)), rng), rng)
+        if design == FULL:
+            chosen = all_pairs(len(names))
+        else:
+            chosen = incomplete.balanced_subset(len(names), count_pairs(design, len(names), trials), rng)
+        pairs = keep_apart(balance_sides(chosen, rng), rng)
     shown = insert_repeats(pairs, repeats, repeat_lag(len(pairs), block), rng)
     drawn = draw_catches([pairs[index] for index, _ in shown], catch, len(names), rng)
     catches = {one.after: one for one in drawn}
-    trials: list[Trial] = []
+    made: list[Trial] = []
 
     def add(left: int, right: int, repeat_of: int | None = None, catch: str = "") -> None:
-        number = len(trials)
-        trials.append(Trial(number, number // block, design, names[left], names[right], repeat_of, catch))
+        number = len(made)
+        made.append(Trial(number, number // block, design, names[left], names[right], repeat_of, catch))
 
     position: dict[int, int] = {}
     for number, (index, is_repeat) in enumerate(shown, start=1):
@@ -80,11 +89,11 @@ def make_trials(
         if is_repeat:
             add(right, left, repeat_of=position[index])
         else:
-            position[index] = len(trials)
+            position[index] = len(made)
             add(left, right)
         if number in catches:
             add(*catches[number].pair, catch=catches[number].scrambled)
-    return trials
+    return made
 
 
 def random_pairs(images: int, rng: np.random.Generator) -> list[Pair]:
@@ -130,7 +139,7 @@ def balance_sides(pairs: Sequence[Pair], rng: np.random.Generator) -> list[Pair]
 
 
 def keep_apart(pairs: Sequence[Pair], rng: np.random.Generator) -> list[Pair]:
-    """Shuffle all pairs of at least 5 images so that no image is in two successive trials.
+    """Shuffle all pairs of at least 5 images, or a balanced subset, so that no image is in two successive trials.
 
     In a random order, each clash of neighbours a, b is mended by reversing the stretch from b to a later d,
     where a goes with d, and b with what follows d. That leaves at least one clash less. From 7 images on such
@@ -269,8 +278,8 @@ def list_trials(
     design, repeats, block, seed, catch
         As for `make_trials`.
     images, trials
-        How many; one follows from the other. Without either: 1000 random-sampled trials of 2000 images, or
-        all 1225 pairs of 50 images.
+        How many; one follows from the other, but in a balanced-incomplete list. Without: 1000 random-sampled
+        trials of 2000 images, or all 1225 pairs of 50 images.
 
     Raises
     ------
@@ -289,13 +298,20 @@ def list_trials(
         )
     rng = np.random.default_rng(seed)
     drawn = [names[index] for index in rng.permutation(len(names))[:needed]]
-    made = make_trials(design, drawn, repeats, block, rng, catch)
+    made = make_trials(design, drawn, repeats, block, rng, catch, trials)
     copies = near_duplicates(folder, names)
     if copies:
         first, second = copies[0]
         more = f" ({len(copies)} such pairs in all)" if len(copies) > 1 else ""
         raise BadInput(f"{folder}: {first} and {second} are near-duplicates{more}; remove one of each pair")
     return made
+
+
+def full_or_incomplete(images: int | None, trials: int | None) -> str:
+    """Return the design that shows so many trials of all pairs: fully-sampled where that is every pair."""
+    if trials is None or math.comb(images or _images_for(trials), 2) == trials:
+        return FULL
+    return INCOMPLETE
 
 
 def count_images(design: str, images: int | None, trials: int | None) -> int:
@@ -306,6 +322,10 @@ def count_images(design: str, images: int | None, trials: int | None) -> int:
     BadInput
         If the two numbers contradict each other or the design.
     """
+    if design == INCOMPLETE:
+        needed = images or FULL_IMAGES
+        count_pairs(design, needed, trials)
+        return needed
     if design == RANDOM:
         needed = 2 * (trials or RANDOM_TRIALS) if images is None else images
         if needed % 2:
@@ -329,9 +349,30 @@ def count_images(design: str, images: int | None, trials: int | None) -> int:
     return needed
 
 
-def count_pairs(design: str, images: int) -> int:
-    """Return how many pairs a list of so many images has, repeats and catch trials aside."""
-    return images // 2 if design == RANDOM else math.comb(images, 2)
+def count_pairs(design: str, images: int, trials: int | None = None) -> int:
+    """Return how many pairs a list of so many images has, repeats and catch trials aside.
+
+    Raises
+    ------
+    BadInput
+        If so many `trials` are no balanced subset of all pairs.
+    """
+    if design == RANDOM:
+        return images // 2
+    every = math.comb(images, 2)
+    if design == FULL:
+        return every
+    if images < FEWEST_IMAGES[INCOMPLETE]:
+        raise BadInput(
+            f"--trials {trials}: a balanced subset of the pairs needs at least {FEWEST_IMAGES[INCOMPLETE]} images; "
+            f"show all {every} pairs of {images} images"
+        )
+    if trials is None or not images <= trials < every:
+        raise BadInput(
+            f"--trials {trials}: of {images} images a balanced subset of the pairs has {images} to {every - 1}, so "
+            "that every image is in two or more; change --trials or --images"
+        )
+    return trials
 
 
 def _images_for(trials: int) -> int:

@@ -15,7 +15,7 @@ _LEAST_TRAINING_TRIALS = 10
 _ATTEMPTS = 100  # at an assignment in which every fold has something to train on and to test
 
 
-def split(pairs: np.ndarray, by: str, folds: int, seed: int) -> list[Fold]:
+def split(pairs: np.ndarray, by: str, folds: int, seed: int, tested: np.ndarray | None = None) -> list[Fold]:
     """Split trials for cross-validation.
 
     Parameters
@@ -30,6 +30,8 @@ def split(pairs: np.ndarray, by: str, folds: int, seed: int) -> list[Fold]:
         Number of folds.
     seed
         Seed of the random assignment.
+    tested
+        Which trials may be tested, shape (trials,); the others are only learned from. None: all.
 
     Returns
     -------
@@ -47,6 +49,8 @@ def split(pairs: np.ndarray, by: str, folds: int, seed: int) -> list[Fold]:
     for _ in range(_ATTEMPTS if folds <= len(pairs) else 0):
         made = []
         for train, test in assign(pairs, folds, random):
+            if tested is not None:
+                test = test[tested[test]]
             if len(train) < _LEAST_TRAINING_TRIALS or not len(test):
                 break
             made.append((train, test))

@@ -10,7 +10,7 @@ from catpref._io.reading import read_bytes
 from catpref.errors import BadInput
 from catpref.stimuli.images import image_path
 
-RANDOM, FULL = "random-sampled", "fully-sampled"
+RANDOM, FULL, INCOMPLETE = "random-sampled", "fully-sampled", "balanced-incomplete"
 BLOCK = 100
 
 
@@ -107,8 +107,8 @@ def _check(row: dict[str, str], before: Sequence[Trial], folder: Path) -> Trial:
         raise BadInput(f"trial is {trial.trial}, but must be {len(before)}; number the trials from 0")
     if trial.block not in (last_block, last_block + 1) or trial.block < 0:
         raise BadInput(f"block is {trial.block}; number the blocks from 0 in the order of the trials")
-    if trial.design not in (RANDOM, FULL):
-        raise BadInput(f"design is '{trial.design}'; it must be {RANDOM} or {FULL}")
+    if trial.design not in (RANDOM, FULL, INCOMPLETE):
+        raise BadInput(f"design is '{trial.design}'; it must be {RANDOM}, {FULL} or {INCOMPLETE}")
     if before and trial.design != before[0].design:
         raise BadInput(f"design is {trial.design}, but {before[0].design} above; a list has one design")
     if len({image_path(folder, name) for name in sides}) == 1:

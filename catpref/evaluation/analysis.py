@@ -30,8 +30,9 @@ from catpref.evaluation.reaction_times import ReactionTimes
 from catpref.evaluation.sampling import simulate
 from catpref.evaluation.utilities_of_wins import image_table, with_wins
 from catpref.models import psychometric, registry, study_cnn
+from catpref.models.davidson import where_preferred
 from catpref.models.interface import Data, Images, Model, map_name
-from catpref.models.learned import learned_from, with_lapses
+from catpref.models.learned import learned_from, of_known_images
 from catpref.models.psychometric import PsychometricFit
 from catpref.models.registry import MODELS
 from catpref.models.utility import UTILITY, Utility, project
@@ -168,7 +169,7 @@ class Analysis:
 
     @property
     def has_map(self) -> bool:
-        """Whether a map of the face shows something that was learned: both halves of the session say so."""
+        """Whether a map of the image shows something that was learned: both halves of the session say so."""
         return self.better_than_chance and (self.map_agreement or 0.0) >= attribution.RELIABLE
 
 
@@ -188,6 +189,7 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
     check_both_sides_chosen(session)
     data, splits = _data(session, backbone, options)
     images, pairs, everything = data.images, data.pairs, np.arange(len(data.pairs))
+    preferred, choices = where_preferred(everything, data.choices)
     chosen = _chosen(options, data)
 
     started = time.perf_counter()
@@ -198,7 +200,7 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
     if any("kernels" in model.needs for model in chosen):
         _ = data.kernels  # once, before several folds ask for them
 
-    observer = psychometric.fit(pairs, data.choices)
+    observer = psychometric.fit(pairs[preferred], choices)
     folds = [fold for each in splits for fold in each]
     sampling = simulate(_features(data, options.seed), pairs, folds, observer, options.seed)
     results = corrected(
@@ -215,7 +217,7 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
         curve = learn_from_fewer(UTILITY, data, splits[:_CURVE_REPEATS], of_utility)
         contributions = attribution.contributions(predictors[UTILITY.name], data.embeddings, images.layout)
         agreement = attribution.agreement(data)
-        predictors[UTILITY.name] = _attentive(predictors[UTILITY.name], data, observer.lapse)
+        predictors[UTILITY.name] = _with_known(predictors[UTILITY.name], data, observer.lapse)
     alone = image_table(pairs, data.choices, len(session.images))
     ranking = with_wins(rank(session.images, images, predictors), alone, session.images)
     return Analysis(
@@ -229,7 +231,7 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
         map_size=images.map_size,
         noise_ceiling=noise_ceiling(session.noise_ceiling, observer),
         observer=observer,
-        choice_model=choice_model.check(pairs, data.choices, _whose(session), options.seed),
+        choice_model=choice_model.check(pairs[preferred], choices, _whose(session)[preferred], options.seed),
         reaction_times=_reaction_times(session, alone["bradley_terry"].to_numpy()[pairs]),
         learning_curve=curve,
         contributions=None if contributions is None else contributions[pictures.numbers],
@@ -250,7 +252,8 @@ def _data(session: Session, backbone: Backbone, options: Options) -> tuple[Data,
     """Return what models read of a session, and the folds of each cross-validation."""
     pairs = session.pairs
     repeats = max(1, min(_MOST_REPEATS, _ENOUGH_IMAGES // len(session.images)))
-    splits = [split(pairs, options.split, options.folds, options.seed + repeat) for repeat in range(repeats)]
+    seeds, tested = range(options.seed, options.seed + repeats), session.has_preference
+    splits = [split(pairs, options.split, options.folds, seed, tested) for seed in seeds]
     trained = [*(train for train, _ in splits[0]), np.arange(len(pairs))]
     data = Data(
         images_of(session, backbone, options, [len(train) for train in trained]),
@@ -264,9 +267,9 @@ def _data(session: Session, backbone: Backbone, options: Options) -> tuple[Data,
     return data, splits
 
 
-def _attentive(model: Utility, data: Data, lapse: float) -> Utility:
-    """Take lapses into account in known utilities, which they make look smaller; new images have their gain."""
-    learned = with_lapses(learned_from(data, np.arange(len(data.pairs))), data.choices, lapse)
+def _with_known(model: Utility, data: Data, lapse: float) -> Utility:
+    """Take the known utilities from what is learned for them; new images have their gain."""
+    learned = of_known_images(learned_from(data, np.arange(len(data.pairs))), data.choices, lapse)
     return replace(model, known_utilities=project(learned, data.embeddings).known_utilities)
 
 

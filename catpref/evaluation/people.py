@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 from catpref.evaluation.noise_ceiling import noise_ceiling
 from catpref.evaluation.scores import hits_of
 from catpref.models import psychometric
+from catpref.models.davidson import where_preferred
 from catpref.models.people import People
 from catpref.models.psychometric import PsychometricFit
 
@@ -265,6 +266,8 @@ def _rankings(participants: Sequence[str], images: Sequence[str], utilities: np.
 
 def _answers(pairs: np.ndarray, choices: np.ndarray) -> PsychometricFit | None:
     """Estimate how one participant answers; None where one side was never chosen."""
+    preferred, choices = where_preferred(np.arange(len(pairs)), choices)
+    pairs = pairs[preferred]
     if len(np.unique(choices)) < 2:
         return None
     return psychometric.fit(pairs, choices)

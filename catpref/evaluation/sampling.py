@@ -140,14 +140,14 @@ def p_value(
     pairs
         Left and right image of each trial, as indices, shape (trials, 2).
     choices
-        0 = left, 1 = right, shape (trials,).
+        0 = left, 1 = right, 0.5 = no preference (between the two for the regression), shape (trials,).
     folds
-        Training and test trials.
+        Training and test trials; of the latter none without a preference.
     seed
         Seed of the permutations.
     """
     random = np.random.default_rng(seed)
-    answers = np.where(choices == 1, 1.0, -1.0)
+    answers = 2.0 * choices - 1
     scale = _normalised(features, pairs)[1]
     observed = float(_hits((features / scale)[None], pairs, answers, folds)[0])
     as_good = 0

@@ -39,7 +39,7 @@ def analyse_several(session: Session, backbone: Backbone, options: Options) -> A
     check_both_sides_chosen(session)
     pairs = session.pairs
     codes, who = np.unique(session.trials["participant"].to_numpy(str), return_inverse=True)
-    folds = split(pairs, options.split, options.folds, options.seed)
+    folds = split(pairs, options.split, options.folds, options.seed, session.has_preference)
     images = images_of(session, backbone, replace(options, models=(POPULATION.name,)), [])
     data = Data(
         images, pairs, session.trials["choice"].to_numpy(), who=who, participants=tuple(codes.tolist()),

@@ -5,7 +5,10 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from catpref.errors import BadInput
+from catpref.command_line import warn_on_terminal
+from catpref.design.designs import full_or_incomplete
+from catpref.design.trial_list import FULL, INCOMPLETE, read_trial_list
+from catpref.errors import BadInput, not_installed
 from catpref.lab.options import experiment_parser
 from catpref.lab.planning import Plan, plan_session
 from catpref.lab.texts import load_texts
@@ -18,13 +21,24 @@ def experiment(design: str, script: str) -> Callable[[Sequence[str]], None]:
         options = experiment_parser(design, script).parse_args(arguments)
         _check(options)
         with ExitStack() as held:
-            _run(options, design, held)
+            _run(options, _design(options, design), held)
 
     return command
 
 
+def _design(options: Namespace, design: str) -> str:
+    """Return the design of the list: the experiment with all pairs shows a balanced subset, too."""
+    if design != FULL:
+        return design
+    if options.trials_file:
+        given = read_trial_list(options.trials_file, options.stimuli)[0].design
+        return given if given == INCOMPLETE else design
+    return full_or_incomplete(options.images, options.trials)
+
+
 def _run(options: Namespace, design: str, held: ExitStack) -> None:
     """Run a session; `held` lets go of it at the end."""
+    warn_on_terminal()
     texts = load_texts(options.texts)
     plan = None
     if options.participant is not None:
@@ -36,11 +50,13 @@ def _run(options: Namespace, design: str, held: ExitStack) -> None:
 
     check_psychopy()
     from catpref.lab.dialog import ask_participant, ask_to_go_on
+    from catpref.lab.fonts import check_fonts
     from catpref.lab.monitor import load_monitor
+    from catpref.lab.practice import count_practice
     from catpref.lab.two_afc import Settings, run_session
 
     settings = Settings(
-        practice=options.practice,
+        practice=count_practice(options.practice, options.stimuli, texts.question),
         timeout=options.timeout,
         monitor=load_monitor(options.monitor) if options.monitor else None,
         degrees=options.degrees,
@@ -56,6 +72,7 @@ def _run(options: Namespace, design: str, held: ExitStack) -> None:
         if plan.answered and not (options.resume or ask_to_go_on(_offer(plan))):
             print("cancelled; nothing was changed")
             return
+    check_fonts(options.texts, texts)  # after the dialogs: it starts Qt without a window
     answered = run_session(plan, texts, settings)
     total = len(plan.trials)
     stopped = "" if answered == total else "stopped, "
@@ -94,8 +111,10 @@ def _may_go_on(plan: Plan, options: Namespace) -> bool:
 def check_psychopy() -> None:
     """Raise BadInput where PsychoPy is not installed, or finds no display when imported."""
     try:
+        # Qt comes first, or takes PsychoPy's FreeType, which draws no emoji.
+        import PyQt6.QtGui  # noqa: F401, I001
         import psychopy.visual  # noqa: F401
     except ModuleNotFoundError as problem:
-        raise BadInput(f"{problem.name} is not installed; pip install 'catpref[experiment]'") from problem
+        raise BadInput(not_installed(problem, "experiment")) from problem
     except Exception as problem:  # whatever pyglet raises
         raise BadInput(f"no window can be opened: {problem}") from problem

@@ -8,7 +8,7 @@ from psychopy import gui
 
 from catpref.command_line import positive
 from catpref.errors import BadInput
-from catpref.sessions.participants import check_new_participant
+from catpref.sessions.participants import check_participant
 
 CODE, SESSION = "Participant code, such as p01 (no name)", "Session (empty: what comes next)"
 
@@ -27,7 +27,7 @@ def ask_participant(session: int | None) -> tuple[str, int | None] | None:
     while gui.DlgFromDict(answers, title=title, order=[CODE, SESSION]).OK:
         try:
             number = answers[SESSION].strip()
-            return check_new_participant(answers[CODE].strip()), positive(number) if number else None
+            return check_participant(answers[CODE].strip()), positive(number) if number else None
         except (BadInput, ArgumentTypeError) as problem:
             title = str(problem)
     return None

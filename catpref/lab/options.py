@@ -56,8 +56,9 @@ def _add_trials(parser: Parser) -> None:
         help="for all that is drawn (default: a new one, kept in session.json)",
     )  # fmt: skip
     trials.add_argument(
-        "--practice", type=non_negative, metavar="K", default=PRACTICE,
-        help=f"pairs of drawn faces to practise on before the first trial (default: {PRACTICE})",
+        "--practice", type=non_negative, metavar="K",
+        help=f"pairs of drawn cats to practise on before the first trial (default: {PRACTICE}, or none where the "
+        "stimulus set does not show cat faces)",
     )  # fmt: skip
 
 

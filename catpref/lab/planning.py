@@ -27,7 +27,7 @@ from catpref.lab.recording import (
     running,
 )
 from catpref.lab.rescue import find_rescued, take_back
-from catpref.sessions.participants import check_new_participant
+from catpref.sessions.participants import check_participant
 from catpref.stimuli.images import image_path, open_image
 
 SESSIONS = Path("sessions")
@@ -105,7 +105,7 @@ def plan_session(
     options
         The command line of an experiment.
     design
-        ``"random-sampled"`` or ``"fully-sampled"``.
+        ``"random-sampled"``, ``"fully-sampled"`` or ``"balanced-incomplete"``.
     question
         What the participant is asked.
     participant, session
@@ -130,7 +130,7 @@ def _plan(
     held: ExitStack,
 ) -> Plan:
     """Find out what comes next; `held` lets go of the session at its end."""
-    check_new_participant(participant)
+    check_participant(participant)
     stem = f"{participant}_{design}_"
 
     def at(number: int) -> Path:
@@ -313,7 +313,7 @@ def _new(folder: Path, options: argparse.Namespace, who: dict[str, Any]) -> Plan
         _check_images(trials, options.stimuli)
     else:
         images = count_images(who["design"], options.images, options.trials)
-        pairs = count_pairs(who["design"], images)
+        pairs = count_pairs(who["design"], images, options.trials)
         made = {
             "images": images,
             "trials": pairs,

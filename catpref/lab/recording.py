@@ -18,7 +18,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from catpref._io.files import force_to_disk
+from catpref._io.files import force_to_disk, make_folder, put_in_place
 from catpref._io.locks import locked
 from catpref._io.reading import read_bytes
 from catpref.design.trial_list import Trial, write_trial_list
@@ -104,7 +104,7 @@ def made_whole(folder: Path) -> Iterator[Path]:
             if all(entry.name.lstrip(".").startswith(("session.", "trials.")) for entry in left.iterdir()):
                 shutil.rmtree(left, ignore_errors=True)
         try:
-            building = Path(tempfile.mkdtemp(prefix=f".{folder.name}{_BUILDING}", dir=folder.parent))
+            building = make_folder(folder.parent, f".{folder.name}{_BUILDING}")
         except OSError as problem:
             raise BadInput(f"{folder}: cannot be written ({problem.strerror})") from problem
         try:
@@ -249,7 +249,7 @@ class Recording:
             return f"is not trial {trial.trial} of {TRIALS}"
         for name, found, meant in zip(COLUMNS, row, shown, strict=True):
             if name == "choice":
-                right = found in ("", "0", "1")
+                right = found in ("", "0", "1", "0.5")
             elif name == "rt":
                 right = not found or (not found.startswith("-") and _SECONDS.fullmatch(found))
             elif name == "onset":
@@ -263,7 +263,7 @@ class Recording:
         return None
 
     def answer(
-        self, trial: Trial, choice: int | None, rt: float | None, onset: float, response: str = ""
+        self, trial: Trial, choice: float | None, rt: float | None, onset: float, response: str = ""
     ) -> None:
         """Put one answer on disk: when this returns, it is there; when it raises, it is kept as `unsaved`.
 
@@ -272,7 +272,7 @@ class Recording:
         trial
             The trial.
         choice
-            0 for the left image, 1 for the right one, None after a time-out.
+            0 for the left image, 1 for the right one, 0.5 for no preference, None after a time-out.
         rt, onset
             Seconds from the onset to the answer, and from the start of the session to the onset.
         response
@@ -310,7 +310,7 @@ class Recording:
         }
 
     def _row(
-        self, trial: Trial, choice: int | None, rt: float | None, onset: float, response: str
+        self, trial: Trial, choice: float | None, rt: float | None, onset: float, response: str
     ) -> list[str]:
         row = [
             *self._who,
@@ -320,7 +320,7 @@ class Recording:
             trial.left_image,
             trial.right_image,
         ]
-        row += ["" if choice is None else str(choice), "" if rt is None else f"{rt:.6f}", f"{onset:.6f}"]
+        row += ["" if choice is None else f"{choice:g}", "" if rt is None else f"{rt:.6f}", f"{onset:.6f}"]
         return [*row, "" if trial.repeat_of is None else str(trial.repeat_of), trial.catch, response]
 
     def _check_place(self) -> None:
@@ -369,7 +369,7 @@ def replace_content(path: Path, content: bytes) -> None:
             temporary.write_bytes(content)
             temporary.chmod(0o644)
             force_to_disk(temporary)
-            temporary.replace(path)
+            put_in_place(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
         force_to_disk(path.parent)

@@ -109,7 +109,7 @@ def _is_of(folder: Path, rescued: Path) -> bool:
         description = read_description(rescued)
         check_description(rescued / DESCRIPTION, description)
         was = description.get(RESCUED_FROM)
-        if not isinstance(was, str) or (os.name == "posix" and rescued.stat().st_uid != os.getuid()):
+        if not isinstance(was, str) or (os.name != "nt" and rescued.stat().st_uid != os.getuid()):
             return False
         beside = rescued.parent == folder.absolute().parent and Path(was).name == folder.name
         return beside or Path(was) == folder.absolute()

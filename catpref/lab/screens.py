@@ -1,7 +1,6 @@
 """The screens of a session, drawn with PsychoPy: calm, grey, and in proportion to any window."""
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from PIL import Image, ImageOps
@@ -10,15 +9,14 @@ from psychopy.visual.rect import Rect
 
 from catpref.lab import layout
 from catpref.lab.layout import FAINT, INK, SOFT
-from catpref.lab.texts import FONT, FONT_FILE, Page, Texts
+from catpref.lab.lettering import BASE
+from catpref.lab.text_image import TextImage
+from catpref.lab.texts import Page, Texts, fonts
 
 DARK, LIGHT = "#000000", "#ffffff"
 
 PATCH = 0.08
 """Side of the photodiode's patch, in window heights."""
-
-_LONGEST = 44
-"""Characters of a word in a line of text."""
 
 Draw = Callable[[], None]
 
@@ -39,20 +37,6 @@ class Area(NamedTuple):
 def largest_box(width: int, height: int) -> int:
     """Return how large two images, the question and the hints can be in a window: the images' side in pixels."""
     return 2 * round(layout.lay_out(width, height, layout.LAB).box / 2)
-
-
-def _broken(text: str) -> str:
-    """Break paths that are longer than a line, which have no space to break at, after a slash."""
-    return re.sub(rf"\S{{{_LONGEST + 1},}}", lambda word: "\n".join(_pieces(word.group())), text)
-
-
-def _pieces(word: str) -> Iterator[str]:
-    while len(word) > _LONGEST:
-        slash = max(word.rfind(sign, 0, _LONGEST) for sign in "/\\")
-        end = slash + 1 if slash > 0 else _LONGEST
-        yield word[:end]
-        word = word[end:]
-    yield word
 
 
 class Screens:
@@ -83,11 +67,14 @@ class Screens:
         self._centre = self.box // 2 + round(layout.GAP * width)
         edge = self.box / 2 / height / self._unit
         self._question = self._text(edge + layout.QUESTION_ABOVE, layout.QUESTION, INK)
-        self._question.text = texts.question
-        self._hints = [self._text(-edge - layout.HINT_BELOW, layout.HINT, SOFT) for _ in range(2)]
-        for hint, text, side in zip(self._hints, (texts.hints.left, texts.hints.right), (-1, 1), strict=True):
-            hint.text = text
-            hint.pos = (side * self._centre / height, hint.pos[1])
+        self._question.setText(texts.question)
+        hints = [(texts.hints.left, -1), (texts.hints.right, 1)]
+        if texts.hints.no_preference:
+            hints.append((texts.hints.no_preference, 0))
+        self._hints = [self._text(-edge - layout.HINT_BELOW, layout.HINT, SOFT) for _ in hints]
+        for hint, (text, side) in zip(self._hints, hints, strict=True):
+            hint.setText(text)
+            hint.setPos((side * self._centre / height, hint.pos[1]))
         self._title = self._text(0.0, layout.TITLE, INK)
         self._body = self._text(0.0, layout.BODY, INK)
         self._press = self._text(layout.PRESS, layout.HINT, SOFT)
@@ -131,6 +118,13 @@ class Screens:
             areas.append(Area(x - width / 2, y - height / 2, x + width / 2, y + height / 2))
         return areas[0], areas[1]
 
+    def third_area(self) -> Area:
+        """Return where a click is the third answer: around its hint."""
+        top, reach = -self.box / 2, self._centre / 2
+        return Area(
+            -reach, top - 2 * layout.HINT_BELOW * self._unit * int(self._window.size[1]), reach, top - 1
+        )
+
     def trial(self) -> None:
         """Draw the two placed images, the question and the keys."""
         for part in (self._question, *self._hints, *self._images):
@@ -146,12 +140,11 @@ class Screens:
     def page(self, page: Page, share: float | None = None) -> Draw:
         """Prepare a screen of text, with a bar for the share that is done, and give what draws it."""
         parts: list = [self._title, self._body, self._press]
-        for part, text in zip(
-            parts, (page.title, _broken(page.body.strip()), page.hint.strip()), strict=True
-        ):
-            part.text = text
-        title, height = (part.boundingBox[1] / self._window.size[1] for part in (self._title, self._body))
-        self._title.pos = (0, (height + title) / 2 + layout.TITLE_ABOVE * self._unit)
+        for part, text in zip(parts, (page.title, page.body.strip(), page.hint.strip()), strict=True):
+            part.setText(text)
+            part.prepare()
+        title, height = self._title.lines, self._body.lines
+        self._title.setPos((0, (height + title) / 2 + layout.TITLE_ABOVE * self._unit))
         if share is not None:
             length, y = layout.BAR * self._unit, -height / 2 - 0.07 * self._unit
             self._track.width, self._track.pos = length, (0, y)
@@ -169,13 +162,13 @@ class Screens:
         if self._patches:
             self._patches[color].draw()
 
-    def _text(self, y: float, size: float, color: str) -> visual.TextStim:
-        return visual.TextStim(
+    def _text(self, y: float, size: float, color: str) -> TextImage:
+        text = TextImage(
             self._window,
-            font=FONT,
-            fontFiles=[str(FONT_FILE)],
-            pos=(0, y * self._unit),
+            font=fonts(self.texts, BASE),
             height=size * self._unit,
             wrapWidth=self._wrap,
             color=color,
         )
+        text.setPos((0, y * self._unit))
+        return text

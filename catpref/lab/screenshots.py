@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from catpref._io.outputs import output_folder
-from catpref.command_line import Parser
+from catpref.command_line import Parser, warn_on_terminal
 from catpref.lab.command import check_psychopy
 from catpref.lab.practice import practice_pairs
 from catpref.lab.texts import ENGLISH, load_texts
@@ -27,14 +27,17 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--photodiode", action="store_true", help="with the patch at the lower left")
     parser.add_argument("--windowed", action="store_true", help="do not fill the screen")
     options = parser.parse_args(arguments)
+    warn_on_terminal()
     texts = load_texts(options.texts)
     names = find_images(options.stimuli)
     first, last = (open_image(image_path(options.stimuli, name)) for name in (names[0], names[-1]))
 
     check_psychopy()
+    from catpref.lab.fonts import check_fonts
     from catpref.lab.screens import Draw, Screens
     from catpref.lab.stage import Stage
 
+    check_fonts(options.texts, texts)
     stage = Stage(texts.keys.stop, options.windowed)
     screens = Screens(stage.window, texts, photodiode=options.photodiode)
 

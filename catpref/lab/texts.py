@@ -1,5 +1,7 @@
 """What participants read and which keys they press, from ``texts.toml`` or a file like it."""
 
+import logging
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,18 +10,13 @@ from pathlib import Path
 from string import Formatter, ascii_lowercase, digits
 from typing import Annotated, Any
 
-import matplotlib
-from matplotlib.ft2font import FT2Font
 from pydantic import ConfigDict, Field
 
 from catpref._io.reading import read_bytes
 from catpref._io.schemas import Schema
 from catpref.errors import BadInput
 
-FONT = "DejaVu Sans"
-"""It has ← and →, and comes with matplotlib, so that it is there on a machine without any font."""
-
-FONT_FILE = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+log = logging.getLogger(__name__)
 
 ENGLISH = Path(__file__).with_name("texts.toml")
 
@@ -52,6 +49,13 @@ KEYS = frozenset(
 
 _LARGEST = 2**20  # bytes
 
+_EAST_ASIAN = {
+    "[ぁ-ヿ]": "Noto Sans CJK JP, Noto Sans JP, IPAGothic, Hiragino Sans, Yu Gothic",
+    "[가-힣]": "Noto Sans CJK KR, Noto Sans KR, Apple SD Gothic Neo, Malgun Gothic",
+    "[一-鿿]": "Noto Sans CJK SC, Noto Sans SC, WenQuanYi Micro Hei, PingFang SC, Microsoft YaHei",
+}
+"""Fonts for texts with Kana, with Hangul, and with Chinese characters alone, which differ from country to country."""
+
 
 _Names = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 
@@ -63,13 +67,15 @@ class Keys(Schema):
     right: _Names
     go_on: _Names
     stop: _Names
+    no_preference: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
 
 
 class Hints(Schema):
-    """What stands below the left and the right image."""
+    """What stands below the left and the right image, and between them where a third answer is offered."""
 
     left: str
     right: str
+    no_preference: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,8 +102,9 @@ class Web(Schema):
 
 
 class Texts(Schema):
-    """Everything a participant reads."""
+    """Everything a participant reads; `font` is a family of fonts, or several with commas between them."""
 
+    font: str
     question: str
     keys: Keys
     hints: Hints
@@ -114,32 +121,63 @@ class Texts(Schema):
 
 
 def load_texts(path: Path = ENGLISH) -> Texts:
-    """Read a file like ``texts.toml``.
+    """Read a file like ``texts.toml``; what it lacks is taken from there.
 
     Raises
     ------
     BadInput
-        If it cannot be read, lacks or misspells an entry, fills in what is not known, names a key that there is
-        not, gives a key two meanings, or has a character that the font has not.
+        If it cannot be read, misspells an entry, fills in what is not known, names a key that there is not, or
+        gives a key two meanings.
     """
+    table = _read_table(path)
+    table, lacking = _completed(table, _read_table(ENGLISH))
+    texts = Texts.of(table, path, f"take it from {ENGLISH}")
+    _check_keys(path, texts.keys)
+    if bool(texts.keys.no_preference) != bool(texts.hints.no_preference):
+        raise BadInput(f"{path}: a third answer needs no_preference both in keys and in hints; add the other")
+    pages = {name: _page(path, name, table) for name in PAGES}
+    if lacking:
+        log.warning("%s: does not have %s; taken from the English %s", path, ", ".join(lacking), ENGLISH.name)
+    return texts.model_copy(update=pages | {"pause": pages["break"]})
+
+
+def shown(texts: Texts) -> str:
+    """Return all that participants read in the lab."""
+    pages = [getattr(texts, "pause" if name == "break" else name) for name in PAGES]
+    parts = [part for page in pages for part in (page.title, page.body, page.hint)]
+    return "\n".join([texts.question, *(hint for _, hint in texts.hints), *parts])
+
+
+def fonts(texts: Texts, base: str) -> str:
+    """Return the families of fonts to look for a character in, with commas between them: `base` is for Latin."""
+    text = shown(texts)
+    east_asian = next((families for signs, families in _EAST_ASIAN.items() if re.search(signs, text)), "")
+    return ", ".join(filter(None, [texts.font, base, east_asian]))
+
+
+def _read_table(path: Path) -> dict[str, Any]:
     try:
         content = read_bytes(path, _LARGEST)
     except FileNotFoundError as problem:
         raise BadInput(f"{path}: cannot be read ({problem.strerror})") from problem
     try:
-        text = content.decode("utf-8-sig")
-        table = tomllib.loads(text)
+        return tomllib.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as problem:  # no UTF-8, or no TOML
         reason = problem if isinstance(problem, ValueError) else "too many brackets in each other"
         raise BadInput(f"{path}: is not TOML in UTF-8 ({reason}); correct it") from problem
-    texts = Texts.of(table, path, f"take it from {ENGLISH}")
-    font = FT2Font(str(FONT_FILE))
-    for character in sorted(set(text) - {"\n", "\r", "\t"}):
-        if not font.get_char_index(ord(character)):
-            raise BadInput(f"{path}: the font, {FONT}, has no '{character}'; write it otherwise")
-    _check_keys(path, texts.keys)
-    pages = {name: _page(path, name, table) for name in PAGES}
-    return texts.model_copy(update=pages | {"pause": pages["break"]})
+
+
+def _completed(table: dict[str, Any], english: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return a file's entries with those that it lacks in English, and which texts these are."""
+    whole, lacking = english | table, []
+    for name, value in english.items():
+        entries = table.get(name)
+        if isinstance(value, dict) and isinstance(entries, dict):
+            whole[name] = value | entries
+            lacking += [f"{name}.{entry}" for entry in value if entry not in entries]
+        elif entries is None:
+            lacking.append(name)
+    return whole, [name for name in lacking if name.split(".")[0] not in ("font", "keys")]
 
 
 def _check_keys(path: Path, keys: Keys) -> None:

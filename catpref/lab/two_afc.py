@@ -26,12 +26,13 @@ from catpref.lab.recording import Recording, begin, running
 from catpref.lab.rescue import RESCUED_FROM, save_elsewhere
 from catpref.lab.screens import Area, Screens, largest_box
 from catpref.lab.stage import ANYWHERE, Shown, Stage, Stopped
-from catpref.lab.texts import Page, Texts
+from catpref.lab.texts import Keys, Page, Texts
+from catpref.sessions.cells import NO_PREFERENCE
 
 STOPPED_STAYS = 2.0
 """Seconds after which the last screen of a session that was stopped closes by itself."""
 
-LEFT, RIGHT = "left image", "right image"
+LEFT, RIGHT, THIRD = "left image", "right image", "third answer"
 
 _CLOCK_MOVED = 10.0
 """Seconds by which the clock of the day may gain or lose in a sitting before a line says so."""
@@ -254,7 +255,9 @@ def _show_trials(session: _Session, settings: Settings) -> None:
     def pair(images: Iterator[Pair], after: float) -> Shown:
         stage.show(screens.fixation, until=after + FIXATION, meanwhile=lambda: screens.place(*next(images)))
         areas: dict[str, Area] = dict(zip((LEFT, RIGHT), screens.areas(), strict=True))
-        answers = texts.keys.left + texts.keys.right
+        if texts.keys.no_preference:
+            areas[THIRD] = screens.third_area()
+        answers = texts.keys.left + texts.keys.right + texts.keys.no_preference
         with stage.frames_count():
             return stage.show(screens.trial, answers, areas, seconds=settings.timeout or inf)
 
@@ -272,11 +275,11 @@ def _show_trials(session: _Session, settings: Settings) -> None:
         for trial, following in zip(trials, [*trials[1:], None], strict=True):
             onset, response, at = pair(images, after)
             session.late.append(onset - after - FIXATION)
-            clicked = response in (LEFT, RIGHT)
+            clicked = response in (LEFT, RIGHT, THIRD)
             answer = partial(
                 recording.answer,
                 trial,
-                int(response == RIGHT or response in texts.keys.right) if response else None,
+                _choice(response, texts.keys) if response else None,
                 rt=at - onset if response else None,
                 onset=onset - start,
                 response="click" if clicked else response,
@@ -290,6 +293,13 @@ def _show_trials(session: _Session, settings: Settings) -> None:
                 done = blocks.index(following.block)
                 pause = texts.pause.fill(done=done, blocks=len(blocks))
                 after = page(pause, recording.answered / total)
+
+
+def _choice(response: str, keys: Keys) -> float:
+    """Return the choice that a key or a click stands for."""
+    if response == THIRD or response in keys.no_preference:
+        return NO_PREFERENCE
+    return int(response == RIGHT or response in keys.right)
 
 
 def _loads(

@@ -1,4 +1,4 @@
-"""Baselines that look at no face: the more frequent side, and plain numbers of each image."""
+"""Baselines that look at no picture: the more frequent side, and plain numbers of each image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from catpref.models import laplace
+from catpref.models.davidson import where_preferred
 from catpref.models.interface import Data, Model
 from catpref.models.kernels import right_minus_left
 
@@ -23,7 +24,8 @@ class _Given:
 
 
 def _fit_majority_side(data: Data, train: np.ndarray, _: np.ndarray | None) -> _Given:
-    rate = (data.choices[train].sum() + 1) / (len(train) + 2)  # Laplace's rule of succession
+    _, choices = where_preferred(train, data.choices)
+    rate = (choices.sum() + 1) / (len(choices) + 2)  # Laplace's rule of succession
     return _Given(np.full(len(data.pairs), rate), float(logit(rate)))
 
 
@@ -52,4 +54,4 @@ LUMINANCE = _by_number(
 CONTRAST = _by_number(
     "contrast", "contrast", "luminance_and_contrast", lambda data: data.luminance_and_contrast[:, 1]
 )
-CROP_SIZE = _by_number("crop_size", "size of the face's crop", "crop_sizes", lambda data: data.crop_sizes)
+CROP_SIZE = _by_number("crop_size", "size of the crop", "crop_sizes", lambda data: data.crop_sizes)

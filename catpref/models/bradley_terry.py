@@ -6,6 +6,7 @@ import choix
 import numpy as np
 from scipy.special import expit
 
+from catpref.models.davidson import where_preferred
 from catpref.models.interface import Data, Model
 
 _PENALTY = 0.5  # a standard Gaussian prior on each utility; keeps an image that always won finite
@@ -48,7 +49,8 @@ class _Known:
 
     def p_right(self, trials: np.ndarray) -> np.ndarray:
         pairs = self.data.pairs
-        return fit_and_predict(pairs[self.train], self.data.choices[self.train], pairs[trials])
+        train, choices = where_preferred(self.train, self.data.choices)
+        return fit_and_predict(pairs[train], choices, pairs[trials])
 
 
 BRADLEY_TERRY = Model(

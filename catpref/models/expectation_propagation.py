@@ -63,42 +63,20 @@ def fit(
     precision, shift = np.zeros((2, trials)) if sites is None else sites.copy()
     for _ in range(_SWEEPS):
         mean, covariance, _ = _gaussian(design, precision, shift)
-        logits = design @ mean, ((design @ covariance) * design).sum(1)
-        new_precision, new_shift = updated(*logits, np.array([precision, shift]), likelihood)
+        centre, variance, tilted = _tilted(design, mean, covariance, precision, shift, likelihood)
+        new_precision = np.maximum(1 / tilted[2] - 1 / variance, _LEAST_PRECISION)
+        new_shift = tilted[1] * (new_precision + 1 / variance) - centre / variance
         change = np.abs(new_precision - precision).max() + np.abs(new_shift - shift).max()
         precision += _DAMPING * (new_precision - precision)
         shift += _DAMPING * (new_shift - shift)
         if change < _ENOUGH:
             break
     mean, covariance, log_determinant = _gaussian(design, precision, shift)
-    logits = design @ mean, ((design @ covariance) * design).sum(1)
-    centre, variance, tilted = _tilted(*logits, np.array([precision, shift]), likelihood)
+    centre, variance, tilted = _tilted(design, mean, covariance, precision, shift, likelihood)
     beside = 1 + precision * variance
     of_sites = (shift**2 * variance + 2 * shift * centre - precision * centre**2) / beside - np.log(beside)
     evidence = np.log(tilted[0]).sum() - of_sites.sum() / 2 - log_determinant / 2 + shift @ design @ mean / 2
     return Posterior(mean, covariance, float(evidence), np.array([precision, shift]))
-
-
-def updated(
-    means: np.ndarray,
-    variances: np.ndarray,
-    sites: np.ndarray,
-    likelihood: Callable[[np.ndarray], np.ndarray],
-) -> np.ndarray:
-    """Return the sites that match each trial's likelihood where the posterior of its logit is as it is.
-
-    Parameters
-    ----------
-    means, variances
-        Of the posterior of the logit of what was chosen, shape (trials,).
-    sites
-        That this posterior was made with, shape (2, trials).
-    likelihood
-        See `fit`.
-    """
-    centre, variance, tilted = _tilted(means, variances, sites, likelihood)
-    precision = np.maximum(1 / tilted[2] - 1 / variance, _LEAST_PRECISION)
-    return np.array([precision, tilted[1] * (precision + 1 / variance) - centre / variance])
 
 
 def _gaussian(
@@ -113,16 +91,17 @@ def _gaussian(
 
 
 def _tilted(
-    means: np.ndarray,
-    variances: np.ndarray,
-    sites: np.ndarray,
+    design: np.ndarray,
+    mean: np.ndarray,
+    covariance: np.ndarray,
+    precision: np.ndarray,
+    shift: np.ndarray,
     likelihood: Callable[[np.ndarray], np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return each logit's mean and variance without its own trial, and mass, mean and variance with it."""
-    precision, shift = sites
-    variances = np.maximum(variances, 1e-12)
+    variances = np.maximum(((design @ covariance) * design).sum(1), 1e-12)
     alone = 1 / np.maximum(1 / variances - precision, 1e-9 / variances)
-    centre = alone * (means / variances - shift)
+    centre = alone * ((design @ mean) / variances - shift)
     points = centre[:, None] + np.sqrt(alone)[:, None] * _NODES
     weighed = likelihood(points) * _WEIGHTS
     mass = np.maximum(weighed.sum(1), 1e-300)

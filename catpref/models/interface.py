@@ -83,7 +83,7 @@ class Data:
     pairs
         Left and right image of each trial, as indices, shape (trials, 2).
     choices
-        0 = left, 1 = right, shape (trials,).
+        0 = left, 1 = right, 0.5 = no preference, shape (trials,).
     crop_sizes
         Log side of each face's crop in its photograph, shape (images,); None where the set does not tell.
     who, participants

@@ -5,7 +5,7 @@ others, without going back to the embeddings; `catpref.models.utility` writes it
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ from scipy.special import expit
 
 from catpref.models import laplace, relevance
 from catpref.models.calibration import fit_gain
+from catpref.models.davidson import where_preferred
 from catpref.models.interface import Data, of_trials
 from catpref.models.kernels import Kernels, directions, incidence_of, right_minus_left, squared_distances
 
@@ -92,34 +93,51 @@ def learn(kernels: Kernels, choices: np.ndarray, train: np.ndarray, seed: int = 
     kernels
         Of the session.
     choices
-        0 = left, 1 = right, of all its trials, shape (trials,).
+        0 = left, 1 = right, 0.5 = no preference, of all its trials, shape (trials,).
     train
         The trials to learn from, as indices.
     seed
         Seed of the choice of trials that tell the relevant blocks, where there are many.
     """
-    variances, effect_variance = _relevance(kernels, choices, train, seed)
+    return _learned(kernels, *_relevance(kernels, choices, train, seed), choices, train)
+
+
+def _learned(
+    kernels: Kernels,
+    variances: np.ndarray,
+    effect_variance: float,
+    choices: np.ndarray,
+    train: np.ndarray,
+    lapse: float = 0.0,
+) -> Learned:
     gram = kernels.gram(variances) + effect_variance * kernels.effects()
     span = directions(gram, kernels.pairs[train])
     differences = right_minus_left(gram @ span, kernels.pairs)
     squares = squared_distances(gram, kernels.pairs)
-    posterior = laplace.fit(differences[train], choices[train], prior_variance=1.0)
+    posterior = laplace.fit(differences[train], choices[train], prior_variance=1.0, lapse=lapse)
     return Learned(kernels, variances, effect_variance, span, differences, squares, posterior)
 
 
-def with_lapses(learned: Learned, choices: np.ndarray, lapse: float) -> Learned:
-    """Learn again from all trials of the session, of which the observer did not look at some.
+def of_known_images(learned: Learned, choices: np.ndarray, lapse: float) -> Learned:
+    """Learn again from all trials of the session, for what is known of the images that were shown.
+
+    Of some trials the observer did not look. And image effects have at least the variance that is expected before any
+    choice: Laplace's approximation takes most of it away from images that were shown once, of which no choice tells
+    it. New images are predicted better so (`benchmarks.observers`), but known ones would seem to be known too well.
 
     Parameters
     ----------
     learned
         From all trials.
     choices
-        0 = left, 1 = right, shape (trials,).
+        0 = left, 1 = right, 0.5 = no preference, shape (trials,).
     lapse
         The lapse rate.
     """
-    return replace(learned, posterior=laplace.fit(learned.differences, choices, prior_variance=1.0, lapse=lapse))
+    expected = float(np.exp(relevance.learned_prior()["image effect"][0]))
+    effect_variance = max(learned.effect_variance, expected)
+    everything = np.arange(len(choices))
+    return _learned(learned.kernels, learned.variances, effect_variance, choices, everything, lapse)
 
 
 def gain_of(held_out: Sequence[tuple[Moments, np.ndarray]], choices: np.ndarray) -> float:
@@ -128,11 +146,12 @@ def gain_of(held_out: Sequence[tuple[Moments, np.ndarray]], choices: np.ndarray)
     Parameters
     ----------
     held_out
-        What was learned without the images of some trials, and those trials.
+        What was learned without the images of some trials, and those trials; ties among them play no part.
     choices
-        0 = left, 1 = right, of all the session's trials, shape (trials,).
+        0 = left, 1 = right, 0.5 = no preference, of all the session's trials, shape (trials,).
     """
-    if not held_out:
+    held_out = [(learned, where_preferred(test, choices)[0]) for learned, test in held_out]
+    if not sum(len(test) for _, test in held_out):
         return 1.0
     moments = [learned.moments(test) for learned, test in held_out]
     mean, variance = (np.concatenate(part) for part in zip(*moments, strict=True))

@@ -109,7 +109,7 @@ def mode(
     Parameters
     ----------
     design
-        Times the weights, these are the logits of what was chosen in each trial, shape (trials, dimensions).
+        Times the weights, these are the logits of each trial, shape (trials, dimensions).
     log_likelihoods
         Of each choice, given these logits.
     slopes

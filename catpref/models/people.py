@@ -8,6 +8,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit
 
+from catpref.models import davidson
 from catpref.models.kernels import Kernels, incidence_of, right_minus_left, squared_distances
 from catpref.models.learned import moderated
 
@@ -64,7 +65,7 @@ class Person:
         Inner products of their trials' differences within late stages and layers, shape (2, trials, trials), and if
         every image were a dimension of its own, shape (trials, trials).
     choices
-        0 = left, 1 = right, shape (trials,).
+        0 = left, 1 = right, 0.5 = no preference, shape (trials,).
     logits
         Their posterior mode, shape (trials,).
     """
@@ -77,7 +78,7 @@ class Person:
     logits: np.ndarray
 
     def observe(self) -> None:
-        """Make the choices Gaussian at the current logits."""
+        """Make the choices Gaussian at the current logits; how readily they have no preference is their own."""
         self.root, self.target = observe(self.logits, self.choices)
 
     def integrate_out(self, variances: Variances) -> None:
@@ -199,9 +200,9 @@ class People:
 
 def observe(logits: np.ndarray, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Make choices Gaussian at some logits: the roots of their information, and what logits they speak for."""
-    p_right = expit(logits)
-    information = np.maximum(p_right * (1 - p_right), _LEAST_INFORMATION)
-    return np.sqrt(information), logits + (choices - p_right) / information
+    _, pulls, information = davidson.likelihood(logits, choices, davidson.tie_parameter(logits, choices))
+    information = np.maximum(information, _LEAST_INFORMATION)
+    return np.sqrt(information), logits + pulls / information
 
 
 def factor_of(covariance: np.ndarray, root: np.ndarray) -> Any:

@@ -110,7 +110,7 @@ class Population:
         pairs
             Left and right image of each trial, indices into `embeddings`, shape (trials, 2).
         choices
-            0 = left, 1 = right, shape (trials,).
+            0 = left, 1 = right, 0.5 = no preference, shape (trials,).
         """
         shown, indices = np.unique(pairs, return_inverse=True)
         sides, given = indices.reshape(-1, 2), self.of(None)

@@ -4,13 +4,12 @@ The dimensions of an embedding come in blocks (one layer in one region, or one l
 prior variance, whose logarithm is a sum of factors (the layer's and the region's), each with a Gaussian prior. One
 session hardly tells the factors: their priors were learned from many people's choices on several sets of images, by
 `benchmarks.relevance_prior`, and stand in ``relevance_prior.json``. The most probable factors are taken; the choices
-are made Gaussian by expectation propagation, in turn with the factors. Laplace's approximation would not do: where an
-image is shown once, no choice tells how much it matters itself, but that approximation says that it does not.
+are made Gaussian by Laplace's approximation at the current utilities, in turn with the factors.
 
 References
 ----------
 MacKay (1992). The evidence framework applied to classification networks. Neural Computation 4(5).
-Rasmussen & Williams (2006). Gaussian Processes for Machine Learning, sections 3.6 and 5.5.
+Rasmussen & Williams (2006). Gaussian Processes for Machine Learning, sections 3.4 and 5.1.
 """
 
 import json
@@ -22,19 +21,19 @@ from importlib.resources import files
 import numpy as np
 from scipy.linalg import block_diag, get_blas_funcs, get_lapack_funcs
 from scipy.optimize import minimize
-from scipy.special import expit, logsumexp
+from scipy.special import logsumexp
 
-from catpref.models import expectation_propagation
+from catpref.models import davidson
+from catpref.models.newton import minimise
 from catpref.perception.embeddings import Blocks
 
 _trmm, _trsm, _trsv = get_blas_funcs(("trmm", "trsm", "trsv"), dtype=float)
-(_potrf,) = get_lapack_funcs(("potrf",), dtype=float)
+_potrf, _potrs = get_lapack_funcs(("potrf", "potrs"), dtype=float)
 
 _LIMIT = 12.0  # on the log variances, so that no step of the search overflows
 _ROUNDS = 6
 _STEPS = 12
-_SWEEPS = 20
-_SETTLED = 1e-3  # change of a trial's precision, or of that times its mean
+_ENOUGH = 1e-8  # twice the log posterior still to be gained
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of the inner products, in units of their mean diagonal
 _LEAST_INFORMATION = 1e-15  # of the greatest: what a Cholesky factor needs is a little more than rounding
 
@@ -117,7 +116,7 @@ def block_variances(
     incidence
         How each trial's utility difference is made of the items' utilities, shape (trials, items).
     choices
-        0 = left, 1 = right, shape (trials,).
+        0 = left, 1 = right, 0.5 = no preference, shape (trials,).
 
     Returns
     -------
@@ -157,15 +156,17 @@ def log_factors(
         return np.square(apart).sum() / 2 - value, apart / prior.sd - slope
 
     logs = found = prior.mean
-    signed = incidence * np.where(choices == 1, 1.0, -1.0)[:, None]
-    sites = np.zeros((2, len(choices)))
+    weights = np.zeros(items)
+    ties = davidson.tie_parameter(np.zeros(len(choices)), choices)
     bounds = [(-_LIMIT, _LIMIT)] * len(logs)
     step = 0
     while True:
         step += 1
         logs = found
-        sites = _matched(weighted(prior.variances(logs)), signed, sites)
-        observed = _observe(signed, sites)
+        gram = weighted(prior.variances(logs))
+        weights = _mode(gram, incidence, choices, weights, ties)
+        ties = davidson.tie_parameter(incidence @ (gram @ weights), choices)
+        observed = _observe(incidence, choices, gram @ weights, ties)
         options = {"maxiter": _STEPS}
         found = minimize(
             loss, logs, args=(observed,), jac=True, method="L-BFGS-B", bounds=bounds, options=options
@@ -206,13 +207,9 @@ class _Evidence:
         value = (self.root @ self.seen) @ gram @ weights / 2 - np.log(np.diag(factor)).sum()
         return float(value), np.outer(weights, weights) - halved @ halved.T  # (gram + information⁻¹)⁻¹
 
-    def moments(self, gram: np.ndarray, trials: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and variance of combinations of the utilities, shape (combinations, items), given a prior."""
-        factor = self._factor(gram)
-        together = gram @ trials.T
-        told = _trsm(1, factor, self.root.T @ together, lower=1)
-        mean = told.T @ _trsv(factor, self.seen, lower=1)
-        return mean, np.einsum("ij,ji->i", trials, together) - np.square(told).sum(0)
+    def weights(self, gram: np.ndarray) -> np.ndarray:
+        """Return what, times a prior covariance, are the most probable utilities under it."""
+        return self.root @ _potrs(self._factor(gram), self.seen, lower=1)[0]
 
     def _factor(self, gram: np.ndarray) -> np.ndarray:
         """Return the lower Cholesky factor of ``I + rootᵀ gram root``, whose eigenvalues are 1 at least.
@@ -240,25 +237,39 @@ def _cholesky(matrix: np.ndarray) -> np.ndarray:
     return factor
 
 
-def _observe(signed: np.ndarray, sites: np.ndarray) -> _Evidence:
-    """Return what Gaussian sites of the trials, whose signed incidence is given, say of the utilities."""
-    precision, shift = sites
-    information = signed.T @ (signed * precision[:, None])
+def _observe(
+    incidence: np.ndarray, choices: np.ndarray, utilities: np.ndarray, ties: float = 0.0
+) -> _Evidence:
+    """Expand the log likelihood of the choices to second order around the utilities."""
+    _, pulls, of_trials = davidson.likelihood(incidence @ utilities, choices, ties)
+    information = incidence.T @ (incidence * of_trials[:, None])
     # Nothing is known of the sum of all utilities: the least that makes a Cholesky factor of the information.
     norm = float(np.abs(information).sum(1).max())
     _diagonal(information)[:] += max(_LEAST_INFORMATION * norm, np.finfo(float).tiny)
     root = _cholesky(information)
-    return _Evidence(root, _trsv(root, signed.T @ shift, lower=1), norm)
+    surprise = _trsv(root, incidence.T @ pulls, lower=1)
+    return _Evidence(root, root.T @ utilities + surprise, norm)
 
 
-def _matched(gram: np.ndarray, signed: np.ndarray, sites: np.ndarray) -> np.ndarray:
-    """Find the sites that expectation propagation ends with under a prior covariance."""
-    if not sites.any():
-        variances = np.einsum("ij,ji->i", signed, gram @ signed.T)
-        sites = expectation_propagation.updated(np.zeros(len(signed)), variances, sites, expit)
-    for _ in range(_SWEEPS):
-        before = sites
-        sites = expectation_propagation.updated(*_observe(signed, sites).moments(gram, signed), sites, expit)
-        if np.abs(sites - before).max() < _SETTLED:
-            break
-    return sites
+def _mode(
+    gram: np.ndarray, incidence: np.ndarray, choices: np.ndarray, weights: np.ndarray, ties: float
+) -> np.ndarray:
+    """Find the weights that, times a prior covariance, are the most probable utilities.
+
+    These are Newton's steps of Rasmussen & Williams, algorithm 3.1.
+    """
+
+    def loss(weights: np.ndarray) -> float:
+        utilities = gram @ weights
+        return float(
+            weights @ utilities / 2 - davidson.likelihood(incidence @ utilities, choices, ties)[0].sum()
+        )
+
+    def step_at(weights: np.ndarray) -> tuple[np.ndarray, float, None]:
+        utilities = gram @ weights
+        step = weights - _observe(incidence, choices, utilities, ties).weights(gram)
+        pulls = davidson.likelihood(incidence @ utilities, choices, ties)[1]
+        gradient = gram @ (weights - incidence.T @ pulls)
+        return step, float(gradient @ step), None
+
+    return minimise(weights, loss, step_at, _ENOUGH)[0]

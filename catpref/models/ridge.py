@@ -12,6 +12,7 @@ from sklearn.metrics import log_loss
 
 from catpref.design.splits import split
 from catpref.errors import BadInput
+from catpref.models.davidson import where_preferred
 from catpref.models.interface import Data, Model
 from catpref.models.kernels import directions, right_minus_left
 
@@ -36,13 +37,14 @@ class _Ridge:
 
 
 def _fit(data: Data, train: np.ndarray, _: np.ndarray | None) -> _Ridge:
+    train, choices = where_preferred(train, data.choices)
     kernels = data.kernels
     sizes = np.bincount(kernels.blocks.of_dimension, minlength=len(kernels.blocks.factors))
     gram = kernels.gram(sizes / sizes.sum())
     differences = right_minus_left(gram @ directions(gram, kernels.pairs[train]), kernels.pairs)
     if not differences.shape[1]:  # all images look the same, and scikit-learn wants something to read
         differences = np.zeros((len(differences), 1))
-    seen, choices = differences[train], data.choices[train]
+    seen = differences[train]
     return _Ridge(
         _regression(_choose(seen, choices, data.pairs[train], data.seed)).fit(seen, choices), differences
     )

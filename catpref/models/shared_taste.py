@@ -58,7 +58,7 @@ def learn(
     who
         The person of each trial, from 0, shape (trials,).
     choices
-        0 = left, 1 = right, of all the session's trials, shape (trials,).
+        0 = left, 1 = right, 0.5 = no preference, of all the session's trials, shape (trials,).
     train
         The trials to learn from, as indices.
     variances

@@ -25,6 +25,7 @@ from catpref.errors import BadInput
 from catpref.models import laplace, stored
 from catpref.models.calibration import fit_gain
 from catpref.models.components import IMAGES_AT_ONCE, MOST_COMPONENTS, components_of, mixing_of
+from catpref.models.davidson import where_preferred
 from catpref.models.interface import Data, Epoch, Images, Model
 from catpref.models.learned import learned_from
 from catpref.models.study_cnn import CHANNELS
@@ -361,8 +362,9 @@ class _Trained:
 
 def _fit(data: Data, train: np.ndarray, test: np.ndarray | None) -> _Trained:
     start = project(learned_from(data, train), data.embeddings)
+    train, choices = where_preferred(train, data.choices)
     followed = None if test is None else (data.pairs[test], data.choices[test])
-    pairs, choices = data.pairs[train], data.choices[train]
+    pairs = data.pairs[train]
     model = fit(data.embeddings, pairs, choices, start, data.images.layout, followed, data.seed, data.device)
     return _Trained(model, data)
 

@@ -9,7 +9,9 @@ else the user names its file each time, which is known again by its sha256.
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +31,7 @@ from catpref.models.registry import MODELS
 from catpref.perception.backbones import NAMES, Backbone, load_backbone, load_copy
 from catpref.perception.embeddings import GRIDS, layout
 from catpref.perception.weights import check_file, parse_arrays, parse_json
+from catpref.stimuli.new_photographs import as_stimuli
 
 _COPY = "network.json"  # what `backbone` says of a network that is in the folder
 _MOST_JSON = 1 << 16  # bytes of the description: it has a dozen lines
@@ -50,6 +53,8 @@ class FittedModels:
         The models, by name.
     better_than_chance
         Whether the first of them was shown to be; None where that is unknown.
+    cropped
+        Whether the images that they were fitted on were cropped around the face, so that new ones have to be.
     """
 
     backbone: Backbone
@@ -58,10 +63,23 @@ class FittedModels:
     map_layer: int | None
     predictors: Mapping[str, Any]
     better_than_chance: bool | None = None
+    cropped: bool = False
 
     def images(self, paths: Sequence[Path], cache: Path | None) -> Images:
         """Return images as these models read them."""
         return Images(paths, self.backbone, self.embedding, self.map_size, self.map_layer, cache)
+
+    @contextmanager
+    def seen(
+        self, paths: Sequence[Path], cache: Path | None, crop: bool = True
+    ) -> Iterator[tuple[Images, list[int] | None]]:
+        """Yield images, cropped if need be and asked for, and then 1 for each with a face that was found, else 0."""
+        if not (crop and self.cropped):
+            yield self.images(paths, cache), None
+            return
+        with tempfile.TemporaryDirectory(prefix="catpref-") as folder:
+            seen = as_stimuli(paths, Path(folder))
+            yield self.images([one.file for one in seen], cache), [int(one.has_face) for one in seen]
 
 
 class _Description(Schema, extra="ignore"):
@@ -79,6 +97,7 @@ class _Description(Schema, extra="ignore"):
         Annotated[str, Predicate(lambda name: name in MODELS and MODELS[name].restore is not None)], Sha256
     ] = Field(min_length=1, description="the sha256 of each model's file")
     better_than_chance: bool | None = Field(None, description="true, false or null")
+    cropped: bool = Field(False, description="true or false")
 
 
 def save(models: FittedModels, folder: Path) -> None:
@@ -99,6 +118,7 @@ def save(models: FittedModels, folder: Path) -> None:
         "map_layer": models.map_layer,
         "files_sha256": files,
         "better_than_chance": models.better_than_chance,
+        "cropped": models.cropped,
     }
     (folder / "model.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
@@ -162,7 +182,9 @@ def load(
             raise BadInput(f"{path}: damaged ({problem}); fit the session again") from problem
 
     predictors = {name: restored(name) for name in MODELS if name in about.files_sha256}
-    return FittedModels(network, about.embedding, size, about.map_layer, predictors, about.better_than_chance)
+    return FittedModels(
+        network, about.embedding, size, about.map_layer, predictors, about.better_than_chance, about.cropped
+    )
 
 
 def _load_backbone(

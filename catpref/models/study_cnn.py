@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from catpref._io.progress import progress
 from catpref.errors import BadInput
 from catpref.models import stored, study_training
+from catpref.models.davidson import where_preferred
 from catpref.models.interface import Data, Epoch, Model
 
 SIZES = range(32, 2049)
@@ -212,8 +213,9 @@ class _Trained:
 
 
 def _fit(data: Data, train: np.ndarray, test: np.ndarray | None) -> _Trained:
-    followed = None if test is None else (data.maps[test], data.choices[test])
-    return _Trained(fit(data.maps[train], data.choices[train], followed, data.seed, data.device), data)
+    train, choices = where_preferred(train, data.choices)
+    followed = None if test is None else (data.maps[test], data.choices[test].astype(int))
+    return _Trained(fit(data.maps[train], choices, followed, data.seed, data.device), data)
 
 
 STUDY_CNN = Model(

@@ -266,7 +266,7 @@ def fit(
         Left and right image of each trial, indices into `embeddings`, shape (trials, 2). Images in no pair
         play no part.
     choices
-        0 = left, 1 = right, shape (trials,).
+        0 = left, 1 = right, 0.5 = no preference, shape (trials,).
     blocks
         Which dimensions share their relevance; None takes all for equally relevant.
     seed

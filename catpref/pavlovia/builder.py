@@ -1,7 +1,7 @@
 """The session as a PsychoPy Builder experiment: the screens of the lab, for a browser.
 
 Builder's components draw the screens and read the keys. What they cannot do is in code components, in Python for
-PsychoPy and in JavaScript for PsychoJS (``in_browser.js`` and the snippets here). Both keep in `view` what the
+PsychoPy and in JavaScript for PsychoJS (``*in_browser.js`` and the snippets here). Both keep in `view` what the
 components show: lengths in window heights, and what changes from trial to trial.
 """
 
@@ -22,14 +22,15 @@ from psychopy.experiment.routines import Routine
 
 from catpref.lab import layout
 from catpref.lab.layout import BACKGROUND, FAINT, INK, SOFT
-from catpref.lab.texts import Page, Texts
+from catpref.lab.texts import Page, Texts, fonts
+from catpref.sessions.participants import CODE
 
-_HERE = Path(__file__).parent
+_HERE, _LAB = Path(__file__).parent, Path(layout.__file__).parent
+_IN_PYTHON = [_LAB / "layout.py", _LAB / "lettering.py", _LAB / "text_image.py", _HERE / "in_psychopy.py"]
+_IN_JAVASCRIPT = [_HERE / "in_browser.js", _HERE / "texts_in_browser.js"]
 _OURS = re.compile("^from catpref.*\n", re.MULTILINE)
 
 PRACTICE_FILE, TRIALS_FILE = "practice.csv", "trials.csv"
-
-_CODE = "^(?=.*[0-9])[A-Za-z0-9_-]{1,20}$"  # as catpref.participants.check_new_participant has it
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def build(texts: Texts, plan: WebSession) -> Experiment:
         "Enable Escape": False,  # texts.toml says which keys stop a session
         "Save log file": False,
         "Save psydat file": False,
+        "Save wide csv file": False,  # `save` does, after each answer
         "HTML path": "",
         "End Message": _literal(f"{texts.end.title} {texts.end.body}"),
     }.items():
@@ -79,6 +81,10 @@ def build(texts: Texts, plan: WebSession) -> Experiment:
     _pair(_routine(experiment, "pair"), texts, "left_file", "right_file", record=True)
     _loop(experiment, 2, "trials", TRIALS_FILE, repeats="$view.repeats", rows="$view.rows")
     _page(_routine(experiment, "end"), texts.end, [], "beginEnd();", "begin_end()", body="$view.body")
+    for routine in experiment.routines.values():
+        for component in routine:
+            if isinstance(component, TextComponent):
+                component.params["font"].val = fonts(texts, "Arial, DejaVu Sans")
     return experiment
 
 
@@ -121,7 +127,6 @@ def _text(
     component = TextComponent(routine.exp, routine.name, f"{routine.name}_{name}")
     values = {
         "text": text,
-        "font": "Arial",  # browsers have it, or one that looks like it
         "pos": f"$({x}, {y})",
         "letterHeight": f"{height} * view.unit",
         "wrapWidth": "view.wrap",
@@ -168,7 +173,7 @@ def _literal(text: str) -> str:
 # ---- screens -----------------------------------------------------------------------------------------------
 
 _STOP = (
-    'if deviceManager.getDevice("defaultKeyboard").getKeys(keyList=PLAN["stop"]):\n    thisExp.status = FINISHED',
+    "if stopped():\n    thisExp.status = FINISHED",
     "if (stopped()) {\n  quitPsychoJS(stoppedText(), false);\n}",
 )
 
@@ -183,11 +188,13 @@ def _set_up(routine: Routine, texts: Texts, plan: WebSession) -> None:
         "trials_file": TRIALS_FILE,
         "practice_file": PRACTICE_FILE,
         "right": texts.keys.right,
+        "no_preference": texts.keys.no_preference,
         "stop": texts.keys.stop,
-        "code": _CODE,
+        "code": f"^{CODE}$",
         "end_stays": layout.END_STAYS,
         "double_click": layout.DOUBLE_CLICK,
-        "layout": layout.WEB._asdict() | {"box": layout.BOX, "gap": layout.GAP},
+        "layout": layout.WEB._asdict()
+        | {"box": layout.BOX, "gap": layout.GAP, "hint_below": layout.HINT_BELOW},
         "texts": {
             "welcome": texts.instructions.hint,
             "practice_intro": texts.practice.hint,
@@ -205,15 +212,16 @@ def _set_up(routine: Routine, texts: Texts, plan: WebSession) -> None:
         },
     }
     literal = json.dumps(known, indent=2, ensure_ascii=False)  # the same in both languages
-    shared, python, javascript = (
-        path.read_text(encoding="utf-8")
-        for path in (Path(layout.__file__), _HERE / "in_psychopy.py", _HERE / "in_browser.js")
-    )
+    python = "\n".join(path.read_text(encoding="utf-8") for path in _IN_PYTHON)
     python = _OURS.sub("", python)  # where the script runs, there is no catpref
+    javascript = "\n".join(path.read_text(encoding="utf-8") for path in _IN_JAVASCRIPT)
     _code(
         routine,
         "setup",
-        before=(f"{shared}\n{python}\nPLAN.update({literal})", f"const PLAN = {literal};\n\n{javascript}"),
+        before=(
+            f"{python}\nPLAN.update({literal})",
+            f"const PLAN = {literal};\n\n{javascript}",
+        ),
         set_up=('set_up(win, thisExp, expInfo["participant"])', "setUp();"),
         finally_=("", "if (isCompleted && !uploads()) {\n  answers.forget();\n}"),
     )
@@ -270,13 +278,16 @@ def _pair(routine: Routine, texts: Texts, left: str, right: str, record: bool = 
         _rectangle(routine, part, str(size), "(0, 0)", INK, stop=start)
     above = f"view.box / 2 + {layout.QUESTION_ABOVE} * view.unit"
     _text(routine, "question", _literal(texts.question), above, layout.QUESTION, INK, start)
+    y = f"-view.box / 2 - {layout.HINT_BELOW} * view.unit"
     for side, sign, hint in (("left", "-", texts.hints.left), ("right", "", texts.hints.right)):
         image = ImageComponent(routine.exp, name, f"{name}_{side}")
         pos, size = f"$({sign}view.centre, 0)", f"$(view.{side}_size[0], view.{side}_size[1])"
         _add(routine, image, start, image="", size=size, pos=pos)
-        y = f"-view.box / 2 - {layout.HINT_BELOW} * view.unit"
         _text(routine, f"{side}_hint", _literal(hint), y, layout.HINT, SOFT, start, x=f"{sign}view.centre")
-    _keys(routine, texts.keys.left + texts.keys.right, start)
+    if texts.hints.no_preference:
+        third = _literal(texts.hints.no_preference)
+        _text(routine, "third_hint", third, y, layout.HINT, SOFT, start)
+    _keys(routine, texts.keys.left + texts.keys.right + texts.keys.no_preference, start)
     python, javascript = _STOP
     _code(
         routine,

@@ -12,12 +12,13 @@ from PIL import Image
 from catpref._io.files import sha256_of
 from catpref._io.outputs import output_folder
 from catpref._io.parallel import parallel, threads
-from catpref.command_line import Parser, non_negative, positive
+from catpref.command_line import Parser, log_to_terminal, non_negative, positive
 from catpref.design.trial_list import COLUMNS, Trial, read_trial_list
-from catpref.errors import BadInput
+from catpref.errors import BadInput, not_installed
 from catpref.lab.options import PRACTICE
-from catpref.lab.practice import practice_pairs
+from catpref.lab.practice import count_practice, practice_pairs
 from catpref.lab.texts import ENGLISH, Texts, load_texts
+from catpref.pavlovia.preview import find_psychojs, preview
 from catpref.stimuli.images import image_path, open_image
 from catpref.stimuli.scrambling import scramble
 
@@ -44,6 +45,27 @@ class Row(NamedTuple):
 
 def main(arguments: Sequence[str]) -> None:
     """Export a trial list."""
+    options = _parser().parse_args(arguments)
+    log_to_terminal()
+    psychojs = find_psychojs(options.psychojs) if options.preview else None
+    if options.jpeg_quality and options.jpeg_quality > 95:
+        raise BadInput(f"--jpeg-quality {options.jpeg_quality}: must be from 1 to 95")
+    # Pavlovia adds .git to the folder, and participants data: neither was written here, so neither is replaced.
+    with output_folder(options.out, "Pavlovia export", reads=[options.trials, options.stimuli]) as folder:
+        trials = read_trial_list(options.trials, options.stimuli)
+        texts = load_texts(options.texts)
+        check_names(options.trials, trials)
+        practice = count_practice(options.practice, options.stimuli, texts.question)
+        export(trials, options.stimuli, folder, texts, practice, options.jpeg_quality)
+    size = sum(path.stat().st_size for path in (options.out / "images").iterdir())
+    print(
+        f"{options.out}: {len(trials)} trials, {size / 2**20:.1f} MiB of images; see {options.out / 'README.md'}"
+    )
+    if psychojs:
+        preview(options.out, psychojs, options.stimuli)
+
+
+def _parser() -> Parser:
     parser = Parser(
         "python experiments/pavlovia.py",
         "Write a folder with the session of a trial list for Pavlovia, or for PsychoPy Builder.",
@@ -61,9 +83,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--practice",
         type=non_negative,
-        default=PRACTICE,
         metavar="K",
-        help=f"practice trials, which show drawn cats (default: {PRACTICE})",
+        help=f"practice trials, which show drawn cats (default: {PRACTICE}, or none where the set does not show "
+        "cat faces)",
     )
     parser.add_argument(
         "--texts",
@@ -72,19 +94,18 @@ def main(arguments: Sequence[str]) -> None:
         metavar="FILE",
         help="what participants read, and the keys (default: %(default)s)",
     )
-    options = parser.parse_args(arguments)
-    if options.jpeg_quality and options.jpeg_quality > 95:
-        raise BadInput(f"--jpeg-quality {options.jpeg_quality}: must be from 1 to 95")
-    # Pavlovia adds .git to the folder, and participants data: neither was written here, so neither is replaced.
-    with output_folder(options.out, "Pavlovia export", reads=[options.trials, options.stimuli]) as folder:
-        trials = read_trial_list(options.trials, options.stimuli)
-        texts = load_texts(options.texts)
-        check_names(options.trials, trials)
-        export(trials, options.stimuli, folder, texts, options.practice, options.jpeg_quality)
-    size = sum(path.stat().st_size for path in (options.out / "images").iterdir())
-    print(
-        f"{options.out}: {len(trials)} trials, {size / 2**20:.1f} MiB of images; see {options.out / 'README.md'}"
+    parser.add_argument(
+        "--preview",
+        action="store_true",
+        help="then run the session in this computer's browser, until Ctrl-C; answers go to data/ beside --out",
     )
+    parser.add_argument(
+        "--psychojs",
+        type=Path,
+        metavar="DIR",
+        help="the folder with PsychoJS, which --preview needs (default: what PSYCHOJS_DIR names)",
+    )
+    return parser
 
 
 def check_names(path: Path, trials: Sequence[Trial]) -> None:
@@ -132,7 +153,7 @@ def export(
 
         from catpref.pavlovia.builder import PRACTICE_FILE, TRIALS_FILE, WebSession, build
     except ModuleNotFoundError as problem:
-        raise BadInput(f"{problem.name} is not installed; pip install 'catpref[experiment]'") from problem
+        raise BadInput(not_installed(problem, "experiment")) from problem
     logging.console.setLevel(logging.CRITICAL)
 
     folder = folder.resolve()

@@ -178,7 +178,7 @@ function layOut() {
 function beginWelcome() {
   if (!new RegExp(PLAN.code).test(expInfo.participant)) { // it could be a name or an address
     psychoJS.config.experiment.saveIncompleteResults = false;
-    quitPsychoJS(PLAN.texts.code, false);
+    quitPsychoJS(ordered(PLAN.texts.code), false);
   }
   beginPage("welcome", PLAN.practice > 0 ? [] : firstFiles());
 }
@@ -255,7 +255,7 @@ function stopped() {
 }
 
 function stoppedText() {
-  return PLAN.texts.stopped.replace("{done}", answers.rows.length);
+  return ordered(PLAN.texts.stopped.replace("{done}", answers.rows.length));
 }
 
 // ---- pairs --------------------------------------------------------------------------------------------------
@@ -275,7 +275,7 @@ function show(stimulus, file) {
   return [scale * image.naturalWidth, scale * image.naturalHeight];
 }
 
-// Load pictures while the cross is shown; then note the onset. True when an image has been touched.
+// Load pictures while the cross is shown; then note the onset. True when an image, or the third answer, has been touched.
 function pairFrame(shown) {
   if (!shown) {
     pictures.load(4);
@@ -290,14 +290,19 @@ function pairFrame(shown) {
   }
   const press = pointer.after(view.onset);
   const inside = (x, y) => Math.abs(Math.abs(x) - view.centre) < view.box / 2 && Math.abs(y) < view.box / 2;
+  const below = (y) => 0 < -y - view.box / 2 && -y - view.box / 2 < 2 * PLAN.layout.hint_below * view.unit;
+  const third = (x, y) => PLAN.no_preference.length > 0 && Math.abs(x) < view.centre / 2 && below(y);
   if (press !== null && inside(press.x, press.y)) {
     view.touched = { choice: press.x > 0 ? 1 : 0, rt: press.time - view.onset };
+  } else if (press !== null && third(press.x, press.y)) {
+    view.touched = { choice: 0.5, rt: press.time - view.onset };
   }
   return view.touched !== null;
 }
 
 function recordAnswer(trial, key, keyTime) {
-  const answer = view.touched || { choice: PLAN.right.includes(key) ? 1 : 0, rt: keyTime };
+  const side = PLAN.right.includes(key) ? 1 : 0;
+  const answer = view.touched || { choice: PLAN.no_preference.includes(key) ? 0.5 : side, rt: keyTime };
   psychoJS.experiment.addData("choice", answer.choice);
   psychoJS.experiment.addData("rt", answer.rt);
   psychoJS.experiment.addData("onset", view.onset_in_session);

@@ -78,6 +78,8 @@ def main(arguments: Sequence[str]) -> None:
 def _read(paths: Sequence[Path], stimuli: Path | None, strict: bool) -> Answers:
     session = read_sessions(paths, stimuli, strict=strict)
     check_both_sides_chosen(session)
+    if not session.has_preference.all():
+        raise BadInput(f"{paths[0]}: has trials without a preference, and the study had none; leave them out")
     images = session.images
     pairs = session.pairs
     if len(pairs) < _LEAST_TRIALS:

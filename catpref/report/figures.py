@@ -129,7 +129,7 @@ def calibration(analysis: Analysis) -> Figure:
 
 
 def ranking(analysis: Analysis, faces: Faces, shown: int = 12) -> Figure:
-    """Draw a strip of faces from the least to the most preferred, with their utilities."""
+    """Draw a strip of images from the least to the most preferred, with their utilities."""
     strip = spread(analysis, shown)
     figure = Figure(figsize=(PAGE * len(strip) / shown, 1.4))
     for axes, (name, utility) in zip(np.atleast_1d(figure.subplots(1, len(strip))), strip, strict=True):
@@ -179,7 +179,7 @@ def learning_curve(curve: LearningCurve, ceiling: float | None) -> Figure:
 
 
 def regions(analysis: Analysis, faces: Faces, shown: int = 4) -> Figure:
-    """Draw where on the face the preference lives, and what speaks for and against some faces."""
+    """Draw where in the image the preference lives, and what speaks for and against some images."""
     assert analysis.contributions is not None
     some = [faces[image].grey for image in analysis.session.images[:_MEAN_FACES]]
     names = analysis.ranking["image"].to_list()
@@ -198,7 +198,7 @@ def regions(analysis: Analysis, faces: Faces, shown: int = 4) -> Figure:
     shades = mpl.colormaps["Oranges"](0.35 + 0.65 * strength)
     shades[..., 3] = 0.85 * pale * strength
     axes.imshow(shades, extent=(0, 1, 1, 0))
-    axes.set_title("over the mean face", fontsize=10)
+    axes.set_title("over the mean image", fontsize=10)
     axes.axis("off")
     scale = ScalarMappable(Normalize(0, most), "Oranges")
     bar = left.colorbar(scale, ax=axes, orientation="horizontal", shrink=0.7, pad=0.02, alpha=pale)
@@ -225,7 +225,7 @@ def regions(analysis: Analysis, faces: Faces, shown: int = 4) -> Figure:
         panel.axis("off")
     scale = ScalarMappable(Normalize(-reach, reach), "RdBu")
     bar = right.colorbar(scale, ax=list(grid.ravel()), orientation="horizontal", shrink=0.6, pad=0.02)
-    bar.set_label("speaks against the face (dashed)  ·  speaks for it (logits a cell)", fontsize=9)
+    bar.set_label("speaks against the image (dashed)  ·  speaks for it (logits a cell)", fontsize=9)
     bar.outline.set_visible(False)  # type: ignore[union-attr]
     return figure
 
@@ -266,7 +266,7 @@ def training(histories: Sequence[Sequence[Epoch]], colour: str = ORANGE, first_e
 
 
 def distance_maps(example: Example, faces: Faces) -> Figure:
-    """Draw two faces, the mean distance map between them, and each layer's map with its colour scale."""
+    """Draw two images, the mean distance map between them, and each layer's map with its colour scale."""
     layers = example.maps
     panels: list[tuple[str, Any]] = [
         ("left", faces[example.left].image),

@@ -10,7 +10,7 @@ from catpref.evaluation.sampling import PERMUTATIONS
 from catpref.models.registry import MODELS
 from catpref.perception.embeddings import SIZE, has_late_stages
 from catpref.perception.late_stages import NETWORKS
-from catpref.report.sentences import ceiling_caveat, failed
+from catpref.report.sentences import ceiling_caveat, failed, no_preference
 from catpref.version import __version__
 
 _EXPLAINED = {
@@ -57,6 +57,9 @@ def _recorded(analysis: Analysis) -> list[str]:
         found.append(f"{repeated} of the trials repeated a pair.")
     if session.catch is not None:
         found.append(f"{session.catch.passed} of {session.catch.trials} catch trials were passed.")
+    ties = no_preference(session)
+    if ties is not None:
+        found.append(ties)
     if session.excluded:
         found.append(f"{session.excluded} trials without a usable answer were left out.")
     if analysis.reaction_times is not None and analysis.reaction_times.warning is None:

@@ -20,7 +20,12 @@ def metrics_of(analysis: Analysis, total_seconds: float) -> dict[str, Any]:
             "trials": len(session.trials),
             "images": len(session.images),
             "participants": session.participants,
-            "choice_right": float(session.trials["choice"].to_numpy().mean()),
+            "choice_right": session.choice_right,
+            **(
+                {}
+                if session.has_preference.all()
+                else {"no_preference": int((~session.has_preference).sum())}
+            ),
             "excluded": session.excluded,
             "duplicates": analysis.pictures.duplicates,
             "catch": None if session.catch is None else session.catch._asdict(),

@@ -60,6 +60,8 @@ def _of_the_session(analysis: Analysis) -> list[str]:
     """Return what else is to be known of the session: catch trials, reaction times, failed checks, a line each."""
     catch, times = analysis.session.catch, analysis.reaction_times
     lines = [] if catch is None else [f"catch trials passed: {catch.passed} of {catch.trials}"]
+    ties = sentences.no_preference(analysis.session)
+    lines += [] if ties is None else [ties]
     if times is not None:
         lines.append(times.warning or f"reaction times: {sentences.reaction_times(times)}")
     return lines + [f"{check.name}: {sentences.of_check(check)}" for check in sentences.failed(analysis)]
@@ -121,6 +123,7 @@ def write(analysis: Analysis, folder: Path) -> None:
             sentence=sentences.headline(analysis),
             signed=_signed,
             ceiling=sentences.ceiling(analysis),
+            no_preference=sentences.no_preference(analysis.session),
             ceiling_caveat=sentences.ceiling_caveat(analysis),
             faces=_strip(analysis, faces),
             by_wins=sentences.ranked_by(analysis) == sentences.BY_WINS,

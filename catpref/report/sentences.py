@@ -9,6 +9,7 @@ from catpref.evaluation.cross_validation import Result
 from catpref.evaluation.reaction_times import ReactionTimes
 from catpref.models.psychometric import PsychometricFit
 from catpref.models.registry import MODELS
+from catpref.sessions.session import Session
 
 BY_WINS = "bradley_terry"
 """The column of the ranking that says what images' wins alone do."""
@@ -130,14 +131,14 @@ def _of_chance(analysis: Analysis) -> list[str]:
         )
     if analysis.contributions is not None and analysis.observers is None:
         found.append(
-            "No ranking by the model and no map of the face are shown, since they would show patterns where nothing "
+            "No ranking by the model and no map of the image are shown, since they would show patterns where nothing "
             "was found."
         )
     return found
 
 
 def of_map(analysis: Analysis) -> str:
-    """Return whether the map of the face can be read: whether two halves of the session agree on it."""
+    """Return whether the map of the image can be read: whether two halves of the session agree on it."""
     if analysis.map_agreement is None:
         return "The session is too short to be halved, which would tell whether a map can be trusted; none is shown."
     halves = "Maps from two halves of the session that share no image"
@@ -194,6 +195,17 @@ def held_out(analysis: Analysis) -> str:
     repeats = analysis.results[0].repeats
     times = f", {repeats} repeats" if repeats > 1 else ""
     return f"{what} ({analysis.options.folds}-fold cross-validation{times})"
+
+
+def no_preference(session: Session) -> str | None:
+    """Return what is done with trials without a preference; None where there are none."""
+    ties = int((~session.has_preference).sum())
+    if not ties:
+        return None
+    return (
+        f"In {ties} of {len(session.trials)} trials there was no preference. Utilities were learned from these, too, "
+        "by Davidson's model of ties (1970); networks, ridge regression and all scores are of the other trials."
+    )
 
 
 def ceiling(analysis: Analysis) -> str:

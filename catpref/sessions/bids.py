@@ -16,6 +16,7 @@ import pandas as pd
 
 from catpref._io.outputs import output_folder
 from catpref.errors import BadInput
+from catpref.sessions.participants import without_accounts
 from catpref.sessions.table import Table, free_name
 from catpref.version import __version__
 
@@ -39,6 +40,7 @@ _COLUMNS: dict[str, dict[str, Any]] = {
         "Levels": {
             "random-sampled": "Each image is in one pair (repeats aside).",
             "fully-sampled": "All pairs of a few images.",
+            "balanced-incomplete": "Some of all pairs, with every image in as many of them (±1).",
         },
     },
     "block": {"Description": "Block of trials between two breaks, from 0."},
@@ -118,6 +120,7 @@ def write(trials: pd.DataFrame, folder: Path, reads: Sequence[Path] = ()) -> lis
         ``_``, which BIDS does not allow in labels, or for upper and lower case; or if `folder` holds something
         else or cannot be written.
     """
+    trials = without_accounts(trials)
     files = list(_files(trials))
     columns = _columns(trials)
     subjects = sorted({name.split("_")[0] for name, _ in files})
@@ -133,7 +136,9 @@ def write(trials: pd.DataFrame, folder: Path, reads: Sequence[Path] = ()) -> lis
                 if name in _COLUMNS or any(cell is not None for cell in cells)
             }
             _write_table(path, part)
-            path.with_suffix(".json").write_text(_description(*part), encoding="utf-8")
+            path.with_suffix(".json").write_text(
+                _description("0.5" in part["choice"], *part), encoding="utf-8"
+            )
         _write_json(building / "dataset_description.json", _DATASET)
         (building / "README").write_text(_README, encoding="utf-8")
         _write_table(building / "participants.tsv", {"participant_id": subjects})
@@ -194,7 +199,10 @@ def _columns(trials: pd.DataFrame) -> dict[str, list[str | None]]:
             reason = "in BIDS that is the reaction time"
             log.info("the column %s is exported as %s, since %s", name, called, reason)
         if name not in ("source", "row"):
-            columns[called] = [_text(cell) for cell in trials[name].tolist()]
+            shown = trials[name].tolist()
+            if name == "choice":  # 1, not 1.0, where there are halves
+                shown = [cell if cell is pd.NA else f"{cell:g}" for cell in shown]
+            columns[called] = [_text(cell) for cell in shown]
     return columns
 
 
@@ -209,10 +217,14 @@ def _escaped(text: str) -> str:
 
 
 @functools.cache
-def _description(*columns: str) -> str:
+def _description(ties: bool, *columns: str) -> str:
     further = {"Description": "A further column of the session's file, as it was."}
     about = {"TaskName": TASK, "TaskDescription": _TASK_DESCRIPTION}
-    return _json(about | {name: _COLUMNS.get(name, further) for name in columns})
+    about |= {name: _COLUMNS.get(name, further) for name in columns}
+    if ties:
+        choice = _COLUMNS["choice"]
+        about["choice"] = choice | {"Levels": choice["Levels"] | {"0.5": "no preference"}}
+    return _json(about)
 
 
 def _write_table(path: Path, columns: Mapping[str, Sequence[str | None]]) -> None:

@@ -9,6 +9,9 @@ from catpref.errors import BadInput
 _NOTHING = {"", "none", "--", "undefined", "null", "na", "n/a", "nan"}
 """What PsychoPy, PsychoJS, BIDS, R and pandas write for no value."""
 
+NO_PREFERENCE = 0.5
+"""The choice that stands for a third answer, where a session offers one."""
+
 
 def without_quotes(cell: str) -> str:
     """Take a cell out of the list or quotes that PsychoPy or a spreadsheet may have written it in."""
@@ -28,12 +31,12 @@ def number(cell: str) -> float | None:
     return float(text.replace(",", "."))
 
 
-def choice(cell: str) -> int | None:
-    """Read a choice: 0 = left, 1 = right, None = no answer."""
+def choice(cell: str) -> float | None:
+    """Read a choice: 0 = left, 1 = right, 0.5 = no preference, None = no answer."""
     value = number(cell)
-    if cell.strip() and (value not in (0, 1) or cell.strip().startswith(("-", "+"))):
-        raise BadInput("is not a choice; use 0 (left), 1 (right), empty (no answer)")
-    return None if value is None else int(value)
+    if cell.strip() and (value not in (0, NO_PREFERENCE, 1) or cell.strip().startswith(("-", "+"))):
+        raise BadInput("is not a choice; use 0 (left), 1 (right), empty (no answer), 0.5 (no preference)")
+    return NO_PREFERENCE if value == NO_PREFERENCE else None if value is None else int(value)
 
 
 def scrambled_side(cell: str) -> str:

@@ -11,7 +11,7 @@ from typing import Literal
 from urllib.parse import unquote
 
 from catpref.errors import BadInput, shown
-from catpref.sessions.cells import is_nothing, number, without_quotes
+from catpref.sessions.cells import NO_PREFERENCE, is_nothing, number, without_quotes
 from catpref.sessions.table import SIDES, Table
 from catpref.sessions.words import IMAGE, KINDS, side_of, word_set, words
 from catpref.stimuli.images import SUFFIXES
@@ -182,6 +182,8 @@ def _pad(seen: set[str]) -> dict[str, int]:
 def _digits(bare: Mapping[str, str], lone: bool) -> dict[str, int]:
     """Return the sides of 0 and 1, or of 1 and 2; none where there are others, or a 1 alone may be either."""
     numbers = {item: value for item, token in bare.items() if (value := number(token)) is not None}
+    if lone:
+        numbers = {item: value for item, value in numbers.items() if value != NO_PREFERENCE}
     values = {*numbers.values()}
     if values and values <= {1, 2} and 2 in values:
         first = 1

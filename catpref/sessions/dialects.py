@@ -12,7 +12,7 @@ from itertools import compress
 from catpref.errors import BadInput, shown
 from catpref.sessions import answers, bids, gorilla, jspsych, psychopy_csv, tidy, two_rows, winners
 from catpref.sessions.answers import Source
-from catpref.sessions.cells import is_nothing, number
+from catpref.sessions.cells import NO_PREFERENCE, is_nothing, number
 from catpref.sessions.coding import chosen_image, items_of, looks_like_image, meaning_of
 from catpref.sessions.columns import NOTHING, Asked, has, option
 from catpref.sessions.table import SIDES, Table, free_name
@@ -102,7 +102,7 @@ def _is_plain(table: Table, answered: bool) -> bool:
     if not answered:
         return True
     given = {cell for cell in table["choice"] if not is_nothing(cell)}
-    others = {cell for cell in given if number(cell) not in (0, 0.5, 1)}
+    others = {cell for cell in given if number(cell) not in (0, NO_PREFERENCE, 1)}
     of_numbers = any(cell.strip()[:1].isdigit() and number(cell) is not None for cell in others)
     if of_numbers or (others and others == given):
         return False

@@ -47,7 +47,8 @@ class Session:
     trials
         One row an answered trial, index 0 … n − 1. Always there: `left_image`, `right_image` (str, relative
         to `stimuli`; one name a file, even where the session spells it in two ways), `choice` (int; 0 = left,
-        1 = right), `source` (str, the session file) and `row` (int, its line there; the header is line 1).
+        1 = right; float where there is 0.5 = no preference), `source` (str, the session file) and `row` (int,
+        its line there; the header is line 1).
         Where the files have them: `participant`, `session`, `design` (str or None), `rt`, `onset` (seconds,
         NaN = unknown), `block`, `trial`, `repeat_of` (nullable integers, or str where one is not a whole
         number), and every other named column, as text; a file's own `source` and `row` are called
@@ -67,6 +68,16 @@ class Session:
     excluded: int
     catch: CatchTrials | None
     noise_ceiling: float | None
+
+    @property
+    def has_preference(self) -> np.ndarray:
+        """Whether a side was preferred in each trial, shape (trials,)."""
+        return self.trials["choice"].to_numpy() != cells.NO_PREFERENCE
+
+    @property
+    def choice_right(self) -> float:
+        """The fraction of right choices where a side was preferred."""
+        return float(self.trials["choice"].to_numpy()[self.has_preference].mean())
 
     @property
     def images(self) -> list[str]:
@@ -150,7 +161,7 @@ def read_trials(
     Returns
     -------
     trials
-        As in `Session.trials`, but `choice` is a nullable integer, and there is `catch` where a file has it:
+        As in `Session.trials`, but `choice` is nullable, and there is `catch` where a file has it:
         the side that was scrambled, or empty.
     folder
         The stimulus folder.
@@ -216,11 +227,11 @@ def check_both_sides_chosen(session: Session) -> None:
     BadInput
         If all choices are the same.
     """
-    chosen = set(session.trials["choice"])
-    if len(chosen) == 1:
-        side = ("left", "right")[chosen.pop()]
+    chosen = set(session.trials["choice"]) - {cells.NO_PREFERENCE}
+    if len(chosen) < 2:
+        side = f"only the {('left', 'right')[int(chosen.pop())]}" if chosen else "no"
         sources = ", ".join(session.trials["source"].unique())
-        raise BadInput(f"{sources}: only the {side} side was ever chosen, so there is nothing to learn from")
+        raise BadInput(f"{sources}: {side} side was ever chosen, so there is nothing to learn from")
 
 
 # ---- from files to one table -------------------------------------------------------------------------------
@@ -262,6 +273,8 @@ def _frame(trials: Columns) -> pd.DataFrame:
     for name, column in trials.items():
         if name in ("rt", "onset"):
             frame[name] = np.array(column, dtype=float)
+        elif name == "choice" and cells.NO_PREFERENCE in column:
+            frame[name] = pd.array(column, dtype="Float64") if None in column else np.array(column)
         elif name in ("choice", "row") and None not in column:
             frame[name] = np.array(column, dtype=int)
         elif name in _WHOLE | {"choice"} and not any(isinstance(cell, str) for cell in column):

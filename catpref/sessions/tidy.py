@@ -9,7 +9,7 @@ from itertools import combinations
 
 from catpref.errors import BadInput, shown
 from catpref.sessions.answers import Source
-from catpref.sessions.cells import is_nothing, number
+from catpref.sessions.cells import NO_PREFERENCE, is_nothing, number
 from catpref.sessions.coding import Named, looks_like_image, named
 from catpref.sessions.columns import Asked, naming_sides, option
 from catpref.sessions.table import SIDES, Table
@@ -150,7 +150,7 @@ def _of(table: Table, name: str, asked: Asked, lone: bool) -> list[Named] | None
         ]
     else:
         cells = named(table, name, "values", asked.choices, lone)
-    given = [cell for cell in cells if any(item is not None for item in cell)]
+    given = [cell for cell in cells if any(item not in (None, str(NO_PREFERENCE)) for item in cell)]
     understood = sum(any(isinstance(item, int) for item in cell) for cell in given)
     is_told = asked.choices is not None or 2 * understood >= len(given)
     return cells if understood and is_told else None

@@ -22,25 +22,32 @@ def _render_command(arguments: Sequence[str]) -> None:
 
 
 def _import_command(arguments: Sequence[str]) -> None:
-    from catpref.stimuli.photographs import LEFT_OUT, import_photographs, summary
+    from catpref.stimuli.contact_sheet import CONTACT_SHEET
+    from catpref.stimuli.photographs import LEFT_OUT, OTHERWISE, few_faces, import_photographs, summary
 
     parser = Parser(
         "python -m catpref.stimuli import",
-        "Make a stimulus set from photographs of cats: one face cropped from each, in one size.",
+        "Make a stimulus set from photographs. It looks for one cat's face in each and crops it; photographs of "
+        "anything else need --no-crop. All stimuli have one size.",
         "python -m catpref.stimuli import ~/photos stimuli/cats",
     )
     parser.add_argument("source", type=Path, metavar="SRC", help="a folder of photographs; subfolders count")
     parser.add_argument("folder", type=Path, metavar="DEST", help="where to write the set")
     parser.add_argument(
-        "--no-crop", action="store_true", help="faces aligned already: only make square and resize"
+        "--no-crop",
+        action="store_true",
+        help="houses, dogs, paintings, or faces aligned already: only take the middle square, and resize",
     )
     options = parser.parse_args(arguments)
     kept, left_out = import_photographs(options.source, options.folder, crop=not options.no_crop)
     print(
         f"{options.folder}: {kept} stimuli, {MANIFEST}; {len(left_out)} photographs left out, see {LEFT_OUT}"
     )
+    print(f"  look through them: {options.folder / CONTACT_SHEET}")
     for line in summary(left_out):
         print(f"  {line}")
+    if few_faces(left_out, kept):
+        print(f"  {OTHERWISE}")
 
 
 def main(arguments: Sequence[str]) -> None:

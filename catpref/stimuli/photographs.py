@@ -10,15 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from catpref._io.files import sha256_of
+from catpref._io.files import portable_name, sha256_of
 from catpref._io.outputs import output_folder
 from catpref._io.parallel import parallel, threads
 from catpref.errors import BadInput
+from catpref.stimuli import contact_sheet
 from catpref.stimuli.duplicates import Look, look, look_at, same_pictures
 from catpref.stimuli.images import find_images, image_path, open_image
-from catpref.stimuli.sets import MANIFEST, MANIFEST_COLUMNS, SIZE, STIMULUS_SET, write_table
+from catpref.stimuli.sets import CAT_FACE, MANIFEST, MANIFEST_COLUMNS, SIZE, STIMULUS_SET, write_table
 
 LEFT_OUT = "left_out.csv"
+
+OTHERWISE = "import looks for cat faces; for other stimuli, or faces cropped already, add --no-crop"
+_NO_FACE = "no cat's face found"
 
 SMALLEST = 128
 """Least side in pixels of a square that becomes a stimulus: enlarged over four times it is only a blur."""
@@ -71,9 +75,11 @@ def import_photographs(source: Path, folder: Path, crop: bool = True) -> tuple[i
     source
         The folder of photographs, subfolders included.
     folder
-        Where to; replaced whole if catpref wrote all of it. Gets `MANIFEST` and `LEFT_OUT` (``file, reason``) too.
+        Where to; replaced whole if catpref wrote all of it. Gets `MANIFEST`, `LEFT_OUT` (``file, reason``)
+        and a contact sheet too.
     crop
-        False for faces that are aligned already: the largest centred square is taken.
+        False for other stimuli than cats, and for faces that are aligned already: the largest centred square
+        is taken.
 
     Returns
     -------
@@ -104,11 +110,22 @@ def import_photographs(source: Path, folder: Path, crop: bool = True) -> tuple[i
         left_out.sort()
         if not kept:
             reasons = "; ".join(summary(left_out))
-            raise BadInput(f"{source}: none of {len(names)} photographs can be used: {reasons}")
-        rows = [(one.file, sha256_of(building / one.file), one.source, *one.box, SIZE, SIZE) for one in kept]
+            instead = f"; {OTHERWISE}" if few_faces(left_out, 0) else ""
+            raise BadInput(f"{source}: none of {len(names)} photographs can be used: {reasons}{instead}")
+        shows = CAT_FACE if crop else ""
+        rows = [
+            (one.file, sha256_of(building / one.file), one.source, *one.box, SIZE, SIZE, shows)
+            for one in kept
+        ]
         write_table(building / MANIFEST, MANIFEST_COLUMNS, rows)
         write_table(building / LEFT_OUT, LeftOut._fields, left_out)
+        contact_sheet.write(building, [one.file for one in kept], source, left_out, outside.name)
     return len(kept), left_out
+
+
+def few_faces(left_out: Sequence[LeftOut], kept: int) -> bool:
+    """Return whether in most photographs no cat's face was found, as where they show something else."""
+    return sum(one.reason == _NO_FACE for one in left_out) > kept
 
 
 def summary(left_out: Sequence[LeftOut]) -> list[str]:
@@ -179,6 +196,12 @@ def centre_square(width: int, height: int) -> Box:
     return left, top, left + side, top + side
 
 
+def save_stimulus(photograph: Image.Image, box: Box, path: Path) -> None:
+    """Cut a square out of a photograph and write it as a stimulus."""
+    stimulus = photograph.resize((SIZE, SIZE), Image.Resampling.LANCZOS, box=box)
+    stimulus.save(path, quality=QUALITY, subsampling=0)
+
+
 def _cascades() -> tuple[Any, Any]:
     """Load the two cascades: once for each thread, since a classifier keeps its working memory in itself."""
     if not hasattr(_thread, "cascades"):
@@ -205,7 +228,7 @@ def _make_stimulus(source: Path, folder: Path, crop: bool, job: tuple[str, str])
     if crop:
         face = find_face(photograph)
         if face is None:
-            return LeftOut(name, "no cat's face found")
+            return LeftOut(name, _NO_FACE)
         box = square_around(face, *photograph.size)
     else:
         box = centre_square(*photograph.size)
@@ -214,8 +237,7 @@ def _make_stimulus(source: Path, folder: Path, crop: bool, job: tuple[str, str])
         return LeftOut(name, f"too small (a square of {side} pixels; {SMALLEST} are needed)")
     path = folder / file
     path.parent.mkdir(parents=True, exist_ok=True)
-    stimulus = photograph.resize((SIZE, SIZE), Image.Resampling.LANCZOS, box=box)
-    stimulus.save(path, quality=QUALITY, subsampling=0)
+    save_stimulus(photograph, box, path)
     # Looked at as written, so that a later check of the set sees the same.
     return Stimulus(file, name, box, look(photograph), look_at(path))
 
@@ -240,10 +262,10 @@ def _part_copies(made: Sequence[Stimulus]) -> tuple[list[Stimulus], list[tuple[S
 
 
 def _file_names(sources: Sequence[str]) -> list[str]:
-    """Return stimulus names after the photographs, each once even where upper and lower case are the same."""
+    """Return stimulus names after the photographs, each once whatever a system takes for equal, and usable on all."""
     files: dict[str, str] = {}
     for source in sources:
-        stem = PurePosixPath(source).with_suffix("")
+        stem = PurePosixPath(*map(portable_name, PurePosixPath(source).with_suffix("").parts))
         file, count = f"{stem}.jpg", 1
         while file.casefold() in files:
             count += 1

@@ -23,14 +23,32 @@ SIZE = 512
 STIMULUS_SET = "stimulus set"
 """What the folders that `render` and `import` write are, for `catpref._io.outputs`."""
 
+_MOST_PROCESSES = 61  # that Windows can wait for
+
 MANIFEST = "manifest.csv"
 MANIFEST_COLUMNS = (
     *("file", "sha256", "source"),
     *("crop_left", "crop_top", "crop_right", "crop_bottom"),
-    *("width", "height"),
+    *("width", "height", "shows"),
 )
 """`source` is what `file` was made from. The crop box is in pixels of the upright source, its right and
-bottom just outside, and empty for a drawn face. `width` and `height` are the file's, in pixels."""
+bottom just outside, and empty for a drawn face. `width` and `height` are the file's, in pixels. `shows` is
+`CAT_FACE` where one was drawn or found, and else empty."""
+
+CAT_FACE = "cat face"
+
+
+def shows_cat_faces(stimuli: Path) -> bool:
+    """Return whether a set's manifest says that it shows cat faces, drawn or found by `import`."""
+    try:
+        with (stimuli / MANIFEST).open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error):
+        return False
+    made = [row for row in rows if row.get("crop_left") is not None]  # not a manifest of other software
+    return bool(made) and all(
+        row.get("shows", CAT_FACE) == CAT_FACE for row in made
+    )  # catpref 0.2: only these
 
 
 def render(folder: Path, n: int, seed: int) -> None:
@@ -61,11 +79,13 @@ def render(folder: Path, n: int, seed: int) -> None:
     with output_folder(folder, STIMULUS_SET) as building:
         # Fresh processes: a forked copy of one in which OpenCV or torch has started threads can hang.
         pool = ProcessPoolExecutor(
-            os.cpu_count(), mp_context=multiprocessing.get_context("spawn"), initializer=_start_drawing
+            min(os.cpu_count() or 1, _MOST_PROCESSES),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start_drawing,
         )
         hashes = parallel(pool, partial(_draw_face, building), faces, "drawing faces")
         rows = [
-            (name, sha256, f"catpref.catface, seed {seed}", "", "", "", "", SIZE, SIZE)
+            (name, sha256, f"catpref.catface, seed {seed}", "", "", "", "", SIZE, SIZE, CAT_FACE)
             for name, sha256 in zip(names, hashes, strict=True)
         ]
         parameters.insert(0, "file", names)

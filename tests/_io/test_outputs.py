@@ -376,7 +376,7 @@ def test_a_lock_that_is_a_link_empties_nothing(tmp_path: Path) -> None:
 
 
 def _count_up(folder: str, number: int) -> int:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         try:
             write_file(Path(folder) / "count.csv", str(number))

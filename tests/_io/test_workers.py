@@ -19,7 +19,7 @@ def _threads() -> Iterator[None]:
 
 
 def test_each_thread_computes_alone_and_afterwards_all_is_as_before() -> None:
-    meeting = threading.Barrier(THREADS, timeout=30)  # so many work at the same time
+    meeting = threading.Barrier(THREADS, timeout=200)  # so many work at the same time
 
     def work(_: int) -> int:
         meeting.wait()

@@ -16,6 +16,7 @@ from sessions_support import EXPERIMENTS, Session, draw_pictures
 from catpref.design.designs import list_trials, make_trials
 from catpref.design.trial_list import FULL, RANDOM, Trial, read_trial_list, write_trial_list
 from catpref.lab.recording import COLUMNS
+from catpref.lab.texts import ENGLISH
 from catpref.sessions.session import read_sessions
 from catpref.stimuli.images import find_images
 from catpref.stimuli.scrambling import scramble
@@ -159,6 +160,29 @@ def is_shown(screen: np.ndarray, stimuli: Path, trial: Trial) -> bool:
     return True
 
 
+def test_a_third_answer_by_key_and_by_click(start, stimuli, tmp_path):
+    text = ENGLISH.read_text(encoding="utf-8").replace("# no_preference", "no_preference")
+    (tmp_path / "texts.toml").write_text(text, encoding="utf-8")
+    size = ("--trials", 6, "--seed", 2, "--texts", tmp_path / "texts.toml")
+    session = start("random_sampled.py", "--stimuli", stimuli, *size, *PLAIN)
+    session.press("space")
+    next_trial()
+    session.click(640, 700)  # no answer: above the hint, between the images
+    for number, key in enumerate(["Down", "f", None, "Right", "Down", "f"]):
+        next_trial()
+        if key is None:
+            session.click(640, 838)
+            session.until(lambda number=number: len(session.rows()) == number + 1)
+        else:
+            session.answer(key)
+    assert session.leave("Left")[0] == 0
+    rows = session.rows()
+    assert [row["choice"] for row in rows] == ["0.5", "0", "0.5", "1", "0.5", "0"]
+    assert [row["response"] for row in rows] == ["down", "f", "click", "right", "down", "f"]
+    trials = read_sessions([session.out / "session.csv"]).trials
+    assert trials["choice"].tolist() == [0.5, 0, 0.5, 1, 0.5, 0]
+
+
 def test_parts_of_a_list_on_several_days_catch_trials_and_time_outs(start, stimuli, tmp_path):
     """The second call shows what the first left, in a folder of its own; catch trials show a scrambled image."""
     given = tmp_path / "given.csv"
@@ -299,7 +323,7 @@ def test_early_keys_are_ignored_and_quick_keys_are_not(display):
             time.sleep(0.2)
         stage.stdin.write("\n")
         stage.stdin.flush()
-    stage.communicate(timeout=30)
+    stage.communicate(timeout=200)
     assert stage.returncode == 0
 
 
@@ -310,7 +334,7 @@ def test_the_dialog_asks_for_a_code_and_whether_to_go_on(display, stimuli, tmp_p
         return subprocess.run(["xdotool", *arguments], env=environment, capture_output=True, text=True).stdout
 
     def focus(title: str) -> None:
-        window, deadline = "", time.monotonic() + 30
+        window, deadline = "", time.monotonic() + 200
         while not window:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
@@ -348,7 +372,7 @@ def test_the_dialog_asks_for_a_code_and_whether_to_go_on(display, stimuli, tmp_p
         xdotool("key", "j")
         next_trial()
         xdotool("key", "Escape")
-        said, complained = process.communicate(timeout=30)
+        said, complained = process.communicate(timeout=200)
         assert (process.returncode, complained) == (0, "")
         assert "stopped, 1 of 4" in said
 
@@ -360,7 +384,7 @@ def test_the_dialog_asks_for_a_code_and_whether_to_go_on(display, stimuli, tmp_p
         xdotool("key", "Return")
         wait_until_begun(2)
         xdotool("key", "Escape")
-        said, complained = process.communicate(timeout=30)
+        said, complained = process.communicate(timeout=200)
     finally:
         process.kill()
     assert (process.returncode, complained) == (0, "")

@@ -8,7 +8,7 @@ import pytest
 from sessions_support import draw_pictures
 
 from catpref.design.designs import make_trials
-from catpref.design.trial_list import FULL, RANDOM, read_trial_list, write_trial_list
+from catpref.design.trial_list import FULL, INCOMPLETE, RANDOM, read_trial_list, write_trial_list
 from catpref.errors import BadInput
 from catpref.lab.command import experiment
 from catpref.lab.options import experiment_parser
@@ -66,6 +66,14 @@ def test_a_new_list_has_repeats_and_catch_trials(plan):
     bare = plan("--images", 20, "--repeats", 0, "--catch", 0)
     assert numbers(bare) == list(range(190))
     assert not Path("sessions").exists()
+
+
+def test_a_balanced_subset_is_a_design_of_its_own(plan):
+    made = plan("--images", 20, "--trials", 30, "--seed", 3, design=INCOMPLETE)
+    assert made.description["list"] == dict(images=20, trials=30, repeats=1, catch=0, block=100, seed=3)
+    assert made.folder.name == "p01_balanced-incomplete_1" and len(made.trials) == 31
+    answer(made, 7)
+    assert plan("--images", 20, "--trials", 30, design=INCOMPLETE).answered == 7
 
 
 def test_a_stopped_session_goes_on_where_it_stopped(plan):
@@ -229,6 +237,8 @@ def test_bad_input_is_found_before_a_window_opens(no_window, stimuli, tmp_path, 
     given = tmp_path / "given.csv"
     full = make_trials(FULL, find_images(stimuli)[:5])
     write_trial_list(given, full)
+    subset = tmp_path / "subset.csv"
+    write_trial_list(subset, make_trials(INCOMPLETE, find_images(stimuli)[:10], trials=15))
     broken = tmp_path / "broken"
     broken.mkdir()
     for number in range(5):
@@ -255,7 +265,10 @@ def test_bad_input_is_found_before_a_window_opens(no_window, stimuli, tmp_path, 
         (FULL, stimuli, ["--images", "6", "--texts", str(given)], "given.csv: is not TOML"),
         (FULL, stimuli, ["--images", "6", "--degrees", "5"], "add --monitor"),
         (FULL, stimuli, ["--images", "6", "--trials-per-session", "5"], "leave --out out"),
-        (FULL, stimuli, ["--images", "6"], "no window can be opened"),
+        (FULL, stimuli, ["--trials", "2000"], "of 50 images a balanced subset"),
+        (RANDOM, stimuli, ["--trials-file", str(subset)], "the design is balanced-incomplete"),
+        (FULL, stimuli, ["--trials-file", str(subset), "--seed", "1"], "leave --seed out"),
+        (FULL, stimuli, ["--trials-file", str(subset)], "no window can be opened"),
     ]:
         out = [] if "--out" in arguments else ["--out", str(tmp_path / "new")]
         who = [] if "--participant" in arguments else ["--participant", "p01"]

@@ -18,7 +18,7 @@ from catpref.design.designs import make_trials
 from catpref.design.trial_list import RANDOM, Trial
 from catpref.errors import BadInput
 from catpref.lab.recording import COLUMNS, Recording, begin, describe, read_description
-from catpref.sessions.participants import check_new_participant
+from catpref.sessions.participants import check_participant
 
 TRIALS = make_trials(RANDOM, [f"süß,{number}.png" for number in range(40)], repeats=1, catch=2)
 
@@ -240,8 +240,20 @@ def test_rows_that_do_not_belong_to_the_list(folder):
 
 
 def test_participant_codes():
-    for code in ("p01_b-2", "7", "VP0042"):
-        assert check_new_participant(code) == code
-    for code in ("", "Anna Müller", "Anna", "anna1@lab.org", "../x1", "p01\n", "p01" * 7, "10.0.0.1", "p٣"):
+    for code in ("p01_b-2", "7", "VP0042", "sub-03", "A", "550e8400-e29b-41d4-a716-446655440000"):
+        assert check_participant(code) == code
+    for code in (
+        "",
+        "Anna Müller",
+        "Anna",
+        "anna1@lab.org",
+        "../x1",
+        "p01\n",
+        "p01" * 14,
+        "10.0.0.1",
+        "p٣",
+        "AB",
+        "19870312",
+    ):
         with pytest.raises(BadInput, match="participant"):
-            check_new_participant(code)
+            check_participant(code)

@@ -74,7 +74,7 @@ def in_colour(session: Session) -> bool:
 
 def wait_for_page(session: Session, key: str) -> None:
     """Answer until a page of text has come instead of the next pair."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 200
     session.until(lambda: in_colour(session))
     session.press(key)
     time.sleep(1.5)
@@ -96,7 +96,7 @@ def test_a_second_process_is_told_who_runs_the_session(start):
     before = files(session.out)
     assert sorted(before) == [".running", *FILES]
     second = subprocess.run(
-        [*session.command, "--resume"], env=session.environment, capture_output=True, text=True, timeout=60
+        [*session.command, "--resume"], env=session.environment, capture_output=True, text=True, timeout=200
     )
     assert (second.returncode, second.stdout, second.stderr.count("\n")) == (2, "", 1)
     assert f"{session.out}: is being run by process {session.process.pid} since 20" in second.stderr
@@ -162,7 +162,7 @@ def test_a_folder_that_goes_away_in_mid_session(start, homes, tmp_path):
     assert (rescued / SESSION).read_bytes().startswith((away / SESSION).read_bytes())
 
     lost = subprocess.run(
-        [*session.command, "--resume"], env=session.environment, capture_output=True, text=True, timeout=60
+        [*session.command, "--resume"], env=session.environment, capture_output=True, text=True, timeout=200
     )
     assert (lost.returncode, lost.stderr.count("\n")) == (2, 1)
     assert f"{rescued}: holds the answers of {session.out}, which is not there any more" in lost.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from catpref.errors import BadInput
-from catpref.lab.texts import ENGLISH, KEYS, load_texts
+from catpref.lab.texts import ENGLISH, KEYS, fonts, load_texts
 
 GERMAN = Path(__file__).parents[2] / "experiments" / "texts_de.toml"
 
@@ -33,11 +33,40 @@ def test_another_language_and_another_question(tmp_path):
     assert load_texts(mine).instructions.fill(trials=5).title == "Which {one} is cuter?"
 
 
+def test_a_file_may_hold_only_what_it_changes(tmp_path, caplog):
+    mine = tmp_path / "my.toml"
+    mine.write_text('question = "どっち？"\n[end]\ntitle = "終わり"\n[keys]\nleft = ["a"]', encoding="utf-8")
+    texts, english = load_texts(mine), load_texts()
+    assert texts.instructions.fill(trials=5).title == "どっち？"
+    assert (texts.end.title, texts.end.body) == ("終わり", english.end.body)
+    assert (texts.keys.left, texts.keys.right) == (["a"], english.keys.right)
+    assert (texts.pause, texts.web) == (english.pause, english.web)
+    (said,) = caplog.messages
+    assert f"{mine}: does not have hints, instructions, practice" in said and "end.body, end.hint," in said
+    assert "keys" not in said and "font" not in said
+    caplog.clear()
+    assert load_texts(GERMAN) and not caplog.messages
+
+
+def test_characters_that_many_fonts_have_come_from_those_of_the_language():
+    def families(question: str, font: str = "") -> list[str]:
+        texts = load_texts().model_copy(update={"question": question, "font": font})
+        return fonts(texts, "Arial").split(", ")
+
+    assert families("Which?") == ["Arial"]
+    assert families("どちらの猫？")[:2] == ["Arial", "Noto Sans CJK JP"]
+    assert families("哪只猫？")[:2] == ["Arial", "Noto Sans CJK SC"]
+    assert families("어느 고양이?", "Mine, Other")[:4] == ["Mine", "Other", "Arial", "Noto Sans CJK KR"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ('right = ["right", "j"]', "", "has no keys.right; take it from"),
-        ("[end]", "[ende]", "has no end; take it from"),
+        ('# no_preference = ["down"]', 'no_preference = ["down"]', "needs no_preference both in keys and in hints"),
+        ('# no_preference = ["down"]', 'no_preference = ["f"]', "the key f is named twice"),
+        ("[end]", "[ende]", "ende means nothing; take it from"),
+        ("[web]", "[hints.web]", "hints.web means nothing; take it from"),
+        ('question = "Which one is cuter?"', "question = 3", "question must be a valid string; take it from"),
         ("[hints]", "[hints]\nmiddle = ''", "hints.middle means nothing; take it from"),
         ("[keys]", "quesion = ''\n[keys]", "quesion means nothing; take it from"),
         ("{trials} pairs", "{pairs} pairs", "instructions.body has braces that cannot be filled in ('pairs'); known"),
@@ -53,7 +82,6 @@ def test_another_language_and_another_question(tmp_path):
         ("{trials} pairs", "{} pairs", "braces that cannot be filled in"),
         ('"Thank you!"', "3", "end.title must be a valid string"),
         ('[end]\n', "[end]\ntitel = ''\n", "end.titel means nothing; take it from"),
-        ('"Thank you!"', '"谢谢"', "has no '谢'"),
         ('"Thank you!"', '"Thank you!', "is not TOML in UTF-8"),
     ],
 )  # fmt: skip

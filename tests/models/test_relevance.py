@@ -52,9 +52,12 @@ def test_the_evidence_is_the_gaussian_one_and_its_gradient_right() -> None:
     known = random.normal(size=(12, 8))
     pairs = all_pairs(12)
     incidence = np.eye(12)[pairs[:, 1]] - np.eye(12)[pairs[:, 0]]
-    sites = np.array([random.uniform(0.05, 0.3, len(pairs)), random.normal(0, 0.5, len(pairs))])
-    evidence = relevance._observe(incidence, sites)
-    noise, seen = 1 / sites[0], sites[1] / sites[0]  # the choices as measurements of differences
+    choices = (random.random(len(pairs)) < 0.5).astype(int)
+    utilities = random.normal(size=12)
+    evidence = relevance._observe(incidence, choices, utilities)
+    p_right = expit(incidence @ utilities)
+    noise = 1 / (p_right * (1 - p_right))
+    seen = incidence @ utilities + (choices - p_right) * noise  # the choices as measurements of differences
 
     def exact(gram: np.ndarray) -> float:
         covariance = incidence @ gram @ incidence.T + np.diag(noise)
@@ -77,15 +80,3 @@ def test_what_no_block_carries_is_an_effect_of_the_image() -> None:
     grams = grams_of(random.normal(size=(40, 6)), 2, np.eye(40))
     variances, effect = relevance.block_variances(grams, independent(2), differences, choices)
     assert effect > 5 * variances.sum()
-
-
-def test_images_shown_once_tell_nothing_of_their_effects() -> None:
-    """Their effect keeps what the prior says: Laplace's evidence made it a fifth of that, whatever the choices."""
-    random = np.random.default_rng(0)
-    pairs = np.arange(300).reshape(-1, 2)
-    differences = np.eye(300)[pairs[:, 1]] - np.eye(300)[pairs[:, 0]]
-    choices = random.integers(0, 2, len(pairs))
-    grams = grams_of(differences @ random.normal(size=(300, 6)), 2, differences)
-    prior = independent(2)
-    effect = relevance.block_variances(grams, prior, np.eye(150), choices)[1]
-    assert effect == pytest.approx(np.exp(prior.mean[-1]), rel=0.25)

@@ -49,6 +49,7 @@ def study(tmp_path_factory) -> Path:
     names = sorted(path.relative_to(cats).as_posix() for path in cats.rglob("*.*g"))
     write_trial_list(folder / "trials.csv", make_trials(RANDOM, names, repeats=1, catch=1, block=4, seed=3))
     texts = ENGLISH.read_text(encoding="utf-8").replace('"Which one is cuter?"', json.dumps(QUESTION), 1)
+    texts = texts.replace("# no_preference", "no_preference")
     (folder / "texts.toml").write_text(texts, encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if name != "DISPLAY"}
     command = [sys.executable, PAVLOVIA, "trials.csv", "--stimuli", "cats", "--out", "web", "--practice", "1"]
@@ -160,6 +161,34 @@ JSON.stringify({json.dumps(windows)}.map(([innerWidth, innerHeight]) => {{
         assert np.allclose(np.multiply(shown, min(width, height)), lay_out(width, height, WEB), rtol=1e-12)
 
 
+@pytest.mark.browser
+def test_the_third_answer_in_a_browser(study):
+    exported = (study / "web" / "two_afc.js").read_text(encoding="utf-8-sig")
+    ours = re.search(r"^const PLAN = .*?^const view = .*?^};", exported, re.MULTILINE | re.DOTALL)
+    names = ("layOut", "pairFrame", "recordAnswer")
+    functions = [
+        re.search(rf"^function {name}\(.*?^}}", exported, re.MULTILINE | re.DOTALL) for name in names
+    ]
+    assert ours and all(functions)
+    script = f"""{ours[0]}
+const window = {{ innerWidth: 1000, innerHeight: 1000 }}, found = [];
+let press = null;
+const pointer = {{ after: () => press }}, answers = {{ add: (row) => found.push(row[1]) }};
+const psychoJS = {{ experiment: {{ addData: () => null }} }};
+{"".join(function[0] for function in functions if function)}
+layOut();
+const edge = -view.box / 2, hint = edge - PLAN.layout.hint_below * view.unit;
+for (const [x, y] of [[0, hint], [0, edge + 0.01], [view.centre, hint], [-view.centre, 0], [view.centre, 0]]) {{
+  press = {{ x: x, y: y, time: 2 }};
+  Object.assign(view, {{ onset: 1, touched: null }});
+  found.push(pairFrame(true) ? view.touched.choice : null);
+}}
+view.touched = null;
+["down", "j", "f"].forEach((key) => recordAnswer(0, key, 1));
+JSON.stringify(found)"""
+    assert json.loads(node("-p", script)) == [0.5, None, None, 0, 1, 0.5, 1, 0]
+
+
 def test_builders_script_runs_in_psychopy_and_its_answers_are_read(study, display, tmp_path):
     shutil.copytree(study / "web", tmp_path / "web")
     environment = os.environ | {"DISPLAY": display}
@@ -176,7 +205,7 @@ def test_builders_script_runs_in_psychopy_and_its_answers_are_read(study, displa
         subprocess.run(["xdotool", "key", key], env=environment, check=True)
 
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         title = ["xdotool", "search", "--onlyvisible", "--name", "two_afc"]
         while subprocess.run(title, env=environment, capture_output=True).returncode:
             assert time.monotonic() < deadline and process.poll() is None
@@ -184,7 +213,14 @@ def test_builders_script_runs_in_psychopy_and_its_answers_are_read(study, displa
         time.sleep(0.5)
         press("Return")  # the dialog: a code has been drawn
         while process.poll() is None and time.monotonic() < deadline + 60:
-            for key in ("space", "f", "space", "j"):  # whatever is on the screen, one of them goes on
+            for key in (
+                "space",
+                "f",
+                "space",
+                "j",
+                "space",
+                "Down",
+            ):  # whatever is on the screen, one of them goes on
                 if process.poll() is None:
                     press(key)
                     time.sleep(0.3)
@@ -194,7 +230,7 @@ def test_builders_script_runs_in_psychopy_and_its_answers_are_read(study, displa
     (written,) = (tmp_path / "web" / "data").glob("*.csv")
     trials = check_answers(study, written)
     assert trials["onset"].is_monotonic_increasing
-    assert list(trials["choice"]) == [{"f": 0, "j": 1}[key] for key in trials["pair_key.keys"]]
+    assert list(trials["choice"]) == [{"f": 0, "j": 1, "down": 0.5}[key] for key in trials["pair_key.keys"]]
     assert np.allclose(trials["rt"], trials["pair_key.rt"].astype(float))
     assert {row["participant"] for row in rows(written)} <= {written.name.split("_")[0]}
 
@@ -294,8 +330,8 @@ KINDS = {
 class Internet:
     """The exported folder, PsychoJS, its libraries, and Pavlovia as far as a session needs it."""
 
-    def __init__(self, web: Path, psychojs: Path, libraries: Path) -> None:
-        self.web, self.psychojs, self.libraries = web, psychojs, libraries
+    def __init__(self, web: Path, psychojs: Path) -> None:
+        self.web, self.psychojs = web, psychojs
         self.connected = True
         self.lost: set[str] = set()  # files that do not arrive
         self.asked: list[str] = []
@@ -309,7 +345,7 @@ class Internet:
         if path.startswith("https://pavlovia.org/api/"):
             return self._api(method, path, body)
         if path.startswith("https://cdn.jsdelivr.net/"):
-            file = self.libraries / Path(path).name
+            file = self.psychojs / Path(path).name
             return Reply(file.read_bytes() if file.exists() else b"", KINDS[file.suffix])
         if path == f"{SITE}config.json":
             return Reply(json.dumps(CONFIGURATION).encode())
@@ -337,38 +373,14 @@ class Internet:
         return Reply(b"{}")
 
 
-@pytest.fixture(scope="module")
-def libraries(tmp_path_factory) -> tuple[Path, Path]:
-    """PsychoJS, and the library with which it downloads."""
-    named = os.environ.get("PSYCHOJS_DIR")
-    if not named:
-        pytest.skip(
-            "PSYCHOJS_DIR is not set: build PsychoJS (github.com/psychopy/psychojs, npm install, npm run build:js, "
-            "npm run build:css) and name its folder with psychojs-*.js and psychojs-*.css"
-        )
-    folder = tmp_path_factory.mktemp("libraries")
-    there = sorted(Path(named).glob("preloadjs*.js"))
-    if not there:
-        subprocess.run(
-            ["npm", "pack", "--silent", "preloadjs@1.0.1"], cwd=folder, check=True, capture_output=True
-        )
-        shutil.unpack_archive(next(folder.glob("*.tgz")), folder)
-        there = [folder / "package" / "lib" / "preloadjs.min.js"]
-    shutil.copy(there[0], folder / "preloadjs.min.js")
-    return Path(named), folder
+@pytest.fixture
+def internet(study, psychojs) -> Internet:
+    return Internet(study / "web", psychojs)
 
 
 @pytest.fixture
-def internet(study, libraries) -> Internet:
-    return Internet(study / "web", *libraries)
-
-
-@pytest.fixture
-def browser(internet, tmp_path) -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not program:
-        pytest.fail("Chromium is missing: sudo apt install chromium")
-    with chromium(program, tmp_path, internet) as page:
+def browser(internet, chromium_program, tmp_path) -> Iterator[Browser]:
+    with chromium(chromium_program, tmp_path, internet) as page:
         yield page
 
 
@@ -398,7 +410,7 @@ class Participant:
             or "[]"
         )
 
-    def answer(self, number: int, seconds: float = 60) -> None:
+    def answer(self, number: int, seconds: float = 200) -> None:
         """Go on, choosing one side and then the other, until so many answers are given."""
         end = time.monotonic() + seconds
         while (given := len(self.answers())) < number:

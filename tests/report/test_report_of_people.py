@@ -86,7 +86,7 @@ def test_two_of_opposite_taste_are_said_to_be_and_have_no_map() -> None:
     assert "p000 and p001 have opposite tastes: their utilities correlate at r = −0.90." in text
     assert "3% of the variance of taste is shared" in text and "0.97 (0.90 to 1.00)" in text
     assert "not shown to be better than chance" in text
-    assert "There is no face that they agree on" in text and "+ p000 − p001" in text
+    assert "There is no image that they agree on" in text and "+ p000 − p001" in text
     assert "[people_map]" not in text
     assert "No participant answers as if at random, against the others, or by side." in text
 

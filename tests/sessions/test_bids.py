@@ -89,6 +89,13 @@ def test_parts_of_one_session_are_runs(study: Path) -> None:
     assert path.relative_to(study / "bids") == Path("sub-p1/beh/sub-p1_task-2afc_beh.tsv")
 
 
+def test_accounts_of_online_workers_are_not_exported(study: Path) -> None:
+    worker = "5f3c9a1b2c3d4e5f60718293"
+    (path,) = export(study, write(study, worker, "1"))
+    assert path.name == "sub-online1_ses-1_task-2afc_beh.tsv"
+    assert not any(worker in one.read_text() for one in (study / "bids").rglob("*") if one.suffix)
+
+
 def test_what_cannot_be_exported(study: Path) -> None:
     nobodys = study / "nobodys.csv"
     nobodys.write_text("left_image,right_image,choice\na.png,b.png,0\n")
@@ -99,7 +106,7 @@ def test_what_cannot_be_exported(study: Path) -> None:
     assert "does not say whose it is" in said(nobodys)
     twins = said(study / "p-02_1" / "session.csv", write(study, "p_02", "1"))
     assert "sub-p02" in twins and "rename" in twins
-    assert "letters and digits" in said(write(study, "__", "1"))
+    assert "letters and digits" in said(write(study, "p03", "__"))
     assert "letters and digits" in said(write(study, "p03", "-"))
     assert not (study / "bids").exists()
     mine = study / "bids"

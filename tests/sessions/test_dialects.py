@@ -260,6 +260,12 @@ def test_of_two_columns_that_agree_the_fuller_counts() -> None:
     assert as_session(table("img1,img2,resp,chosen", *rows))["choice"] == ["0", "1", "", "0", "1"]
 
 
+def test_no_preference_in_a_web_export() -> None:
+    rows = [("a.png", "b.png", cell, "x") for cell in ("0.5", "1", "0.5", "0", "0.5")]
+    session = as_session(table("left_image,right_image,choice,key_resp.keys", *rows))
+    assert session["choice"] == ["0.5", "1", "0.5", "0", "0.5"]
+
+
 def test_one_line_says_what_was_taken_for_what(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "catpref")
     header = "img1,img2,choice,reaction_time_ms,subject_id"

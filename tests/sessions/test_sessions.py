@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from catpref.errors import BadInput
 from catpref.sessions.session import Session, check_both_sides_chosen, read_pairs, read_sessions
+from catpref.stimuli.folder import StimulusFolder
 
 HEADER = "left_image,right_image,choice\n"
 ROWS = "a.png,b.png,0\nb.png,c.png,1\nc.png,a.png,\n"
@@ -586,7 +587,7 @@ def test_pairs_are_checked_as_a_session_is(write: Write) -> None:
         ((HEADER + "a.png,b.png,0\n\0,b.png,1\n"), ["row 3", "NUL"]),
         (HEADER + "a.png,b.png,0\nb.png,c.png,2\n", ["row 3, column choice", "'2'"]),
         (HEADER + "\na.png,b.png,up\n", ["row 3, column choice", "'up'"]),
-        (HEADER + "a.png,b.png,0.5\n", ["row 2, column choice", "'0.5'"]),
+        (HEADER + "a.png,b.png,0.4\n", ["row 2, column choice", "'0.4'"]),
         (HEADER + "a.png,b.png,nan\n", ["row 2, column choice", "'nan'"]),
         (HEADER + "a.png,b.png,10\n", ["row 2, column choice", "'10'"]),
         (HEADER + "a.png,b.png,-0\n", ["row 2, column choice", "'-0'"]),
@@ -631,6 +632,7 @@ def test_bad_files(write: Write, tmp_path: Path, content: str | bytes, words: li
     assert len(message) < 600
 
 
+@pytest.mark.posix
 def test_paths_that_are_no_files(tmp_path: Path, write: Write) -> None:
     assert "no such file" in complaint(tmp_path / "gone.csv")
     assert "is a folder" in complaint(tmp_path)
@@ -657,7 +659,22 @@ def test_only_one_side_chosen(write: Write) -> None:
 # ---- size and hostility ------------------------------------------------------------------------------------
 
 
-def test_twenty_thousand_trials_of_two_thousand_images_read_at_once(tmp_path: Path) -> None:
+@pytest.fixture
+def followed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Paths that were followed from the root on, which takes most of the time."""
+    paths: list[str] = []
+
+    follow = os.path.realpath
+    monkeypatch.setattr("os.path.realpath", lambda path, **how: paths.append(path) or follow(path, **how))
+    return paths
+
+
+def test_twenty_thousand_trials_of_two_thousand_images_read_at_once(
+    tmp_path: Path, followed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+    find = StimulusFolder.file
+    monkeypatch.setattr(StimulusFolder, "file", lambda folder, name: found.append(name) or find(folder, name))
     names = [f"cats/{number:04d}.png" for number in range(2000)]
     (tmp_path / "cats").mkdir()
     for name in names:
@@ -666,37 +683,37 @@ def test_twenty_thousand_trials_of_two_thousand_images_read_at_once(tmp_path: Pa
     pairs = np.array([rng.permutation(2000)[:2] for _ in range(20_000)])
     table = pd.DataFrame(np.array(names)[pairs], columns=pd.Index(["left_image", "right_image"]))
     table.assign(choice=rng.integers(0, 2, 20_000), rt=1.0).to_csv(tmp_path / "session.csv", index=False)
-    start = time.process_time()
     session = read_sessions([tmp_path / "session.csv"])
-    seconds = time.process_time() - start
     assert (len(session.trials), len(session.images)) == (20_000, 2000)
-    assert seconds < 3, f"{seconds:.2f} s"  # 0.4 s on two idle cores
+    assert len(found) <= 2 * 2000 and len(followed) < 20, "each image is looked up, not each trial's"
 
 
 @pytest.mark.parametrize(
-    ("header", "left", "right"),
-    [(HEADER, "d/../{}.png", "./{}.png"), ("leftImage,rightImage,key_resp.keys\n", "resources/{}", "{}")],
+    ("header", "left", "right", "most"),
+    [
+        (HEADER, "d/../{}.png", "./{}.png", 20),
+        ("leftImage,rightImage,key_resp.keys\n", "resources/{}", "{}", 10_020),  # each name once
+    ],
 )
-def test_ten_thousand_names_are_found_at_once(tmp_path: Path, header: str, left: str, right: str) -> None:
+def test_ten_thousand_names_are_found_at_once(
+    tmp_path: Path, followed: list[str], header: str, left: str, right: str, most: int
+) -> None:
     (tmp_path / "d").mkdir()
     for number in range(10_000):
         (tmp_path / f"{number}.png").touch()
     rows = [f"{left.format(2 * row)},{right.format(2 * row + 1)},1\n" for row in range(5000)]
     rows[0] = rows[0].replace(",1\n", ",0\n")
     (tmp_path / "session.csv").write_text(header + "".join(rows))
-    start = time.process_time()
     session = read_sessions([tmp_path / "session.csv"])
-    seconds = time.process_time() - start
     assert len(session.images) == 10_000
-    assert seconds < 2, f"{seconds:.2f} s"  # 0.2 s; 7 s where each name is followed from the root on
+    assert len(followed) <= most
 
 
-def test_a_path_of_thousands_of_copies_ends_soon(write: Write) -> None:
+def test_a_path_of_thousands_of_copies_ends_soon(write: Write, followed: list[str]) -> None:
     header = "left_image,right_image,key_resp.keys\n"
-    start = time.process_time()
     message = complaint(write(f"{header}{'stimuli/' * 4000}a.png,b.png,f\n"))
     assert "row 2, column left_image" in message and len(message) < 600
-    assert time.process_time() - start < 1  # 30 s where every copy is looked into
+    assert len(followed) < 20, "not every copy is looked into"
 
 
 @pytest.mark.parametrize(
@@ -707,7 +724,7 @@ def test_a_mebibyte_of_anything_ends_soon(write: Write, piece: bytes) -> None:
     start = time.process_time()
     with suppress(BadInput):
         read_sessions([write(content)])
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < 30, "where it took more than proportional time, hours"
 
 
 NAMES = [

@@ -9,6 +9,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from catpref.stimuli.catface import INFANTILE, PARAMETERS, draw, sample_parameters
 
@@ -149,12 +150,16 @@ def test_a_value_out_of_range_is_refused_by_name(name):
             draw(FACE | {name: value})
 
 
-def test_draws_and_encodes_fast_enough_for_2000_faces_in_two_minutes():
+def test_a_face_is_drawn_about_as_soon_as_a_picture_is_compressed():
     faces = sample_parameters(10, seed=0).to_dict("records")
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8))
     draw(faces[0])
-    start = time.process_time()
+    times = [time.process_time()]
     for face in faces:
         draw(face).save(io.BytesIO(), "PNG", compress_level=1)
-    assert (time.process_time() - start) / len(faces) < 0.2, (
-        "0.12 s a face would do on 2 cores; 0.04 s measured"
-    )
+    times.append(time.process_time())
+    for _ in faces:
+        noise.save(io.BytesIO(), "PNG", compress_level=6)
+    times.append(time.process_time())
+    drawing, compressing = np.diff(times)
+    assert drawing < 4 * compressing  # 1.6 measured; with 4, 2000 faces take two minutes on two cores

@@ -19,7 +19,14 @@ from catpref.errors import BadInput
 from catpref.stimuli.catface import draw, sample_parameters
 from catpref.stimuli.duplicates import near_duplicates
 from catpref.stimuli.images import find_images, open_image
-from catpref.stimuli.photographs import SMALLEST, find_face, import_photographs, square_around, summary
+from catpref.stimuli.photographs import (
+    SMALLEST,
+    find_face,
+    import_photographs,
+    square_around,
+    summary,
+)
+from catpref.stimuli.sets import shows_cat_faces
 
 WALL = (150, 140, 130)
 
@@ -127,7 +134,7 @@ def imported(faces, tmp_path_factory) -> tuple[Path, Path, subprocess.CompletedP
     photograph(faces[0]).save(folder.parent / "secret.jpg")
     (source / "out.jpg").symlink_to(folder.parent / "secret.jpg")
     line = [sys.executable, "-m", "catpref.stimuli", "import", str(source), str(folder)]
-    return source, folder, subprocess.run(line, capture_output=True, text=True, timeout=100)
+    return source, folder, subprocess.run(line, capture_output=True, text=True, timeout=400)
 
 
 def test_usable_photographs_become_stimuli_under_their_own_names(imported):
@@ -148,6 +155,7 @@ def test_usable_photographs_become_stimuli_under_their_own_names(imported):
 def test_what_is_left_out_is_listed_with_its_reason(imported):
     _, folder, done = imported
     reasons = {row["file"]: row["reason"].partition(" (")[0] for row in table(folder / "left_out.csv")}
+    assert shows_cat_faces(folder) and "--no-crop" not in done.stdout
     assert reasons == {
         "bomb.png": "more than 64 megapixels",
         "copy_smaller.jpg": "near-duplicate",
@@ -194,6 +202,7 @@ def test_aligned_faces_are_only_made_square(tmp_path):
     assert kept == 1
     assert [(one.file, one.reason[:9]) for one in left_out] == [("tiny.png", "too small")]
     assert box_of(table(tmp_path / "set/manifest.csv")[0]) == (50, 0, 350, 300)
+    assert not shows_cat_faces(tmp_path / "set")
 
 
 def test_of_copies_the_largest_is_kept(tmp_path, faces):
@@ -213,7 +222,9 @@ def test_a_failed_import_leaves_the_earlier_set(tmp_path, faces):
     before = contents(tmp_path / "set")
     (tmp_path / "walls").mkdir()
     Image.new("RGB", (400, 400), WALL).save(tmp_path / "walls/a.png")
-    with pytest.raises(BadInput, match="none of 1 photographs can be used: 1 no cat's face found: a"):
+    with pytest.raises(
+        BadInput, match=r"none of 1 photographs can be used: 1 no cat's face found: a\.png; .*--no-crop"
+    ):
         import_photographs(tmp_path / "walls", tmp_path / "set")
     assert contents(tmp_path / "set") == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["faces", "set", "walls"]

@@ -21,12 +21,12 @@ from catpref.stimuli.__main__ import main
 from catpref.stimuli.catface import draw, sample_parameters
 from catpref.stimuli.duplicates import look, near_duplicates, same_pictures
 from catpref.stimuli.images import MAX_PIXELS, find_images, image_path, open_image
-from catpref.stimuli.sets import render
+from catpref.stimuli.sets import render, shows_cat_faces
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "catpref.stimuli", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=100)
+    return subprocess.run(line, capture_output=True, text=True, timeout=400)
 
 
 def dot(path: Path) -> Path:
@@ -247,8 +247,20 @@ def test_render_writes_faces_parameters_and_a_manifest(drawn):
     manifest, parameters = table(drawn / "manifest.csv"), table(drawn / "parameters.csv")
     assert [row["file"] for row in manifest] == [row["file"] for row in parameters] == find_images(drawn)
     assert list(manifest[0]) == [
-        *("file", "sha256", "source", "crop_left", "crop_top", "crop_right", "crop_bottom", "width", "height")
+        *(
+            "file",
+            "sha256",
+            "source",
+            "crop_left",
+            "crop_top",
+            "crop_right",
+            "crop_bottom",
+            "width",
+            "height",
+        ),
+        "shows",
     ]
+    assert shows_cat_faces(drawn)
     assert all(row["sha256"] == sha256_of(drawn / row["file"]) for row in manifest)
     values = {name: float(value) for name, value in parameters[2].items() if name != "file"}
     assert np.array_equal(np.asarray(draw(values)), np.asarray(open_image(drawn / "cat_0003.png")))
@@ -271,16 +283,17 @@ def test_render_refuses_a_folder_that_is_not_its_own(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.posix
 def test_an_interrupted_render_leaves_what_was_there(tmp_path):
     folder = tmp_path / "drawn"
     line = [sys.executable, "-m", "catpref.stimuli", "render", "--n", "3000", str(folder)]
     process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while not list(tmp_path.glob(".drawn.*/*.png")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the command and its workers
-    _, complaint = process.communicate(timeout=30)
+    _, complaint = process.communicate(timeout=200)
     assert process.returncode == 130
     assert complaint == ""
     assert list(tmp_path.iterdir()) == []
