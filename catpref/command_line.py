@@ -28,7 +28,7 @@ def as_typed(message: str) -> str:
         name, value = found.groups()
         return f"--{name.replace('_', '-')}{' ' if value else ''}{value}" if name in _options else found[0]
 
-    return re.sub(r"(?<![\w./])([a-z_]+)=([\w./~-]?)", spelt, message)
+    return re.sub(r"(?<![\w./,])([a-z_]+)=([\w./~'\"-]?)", spelt, message)
 
 
 class Parser(argparse.ArgumentParser):
@@ -77,13 +77,17 @@ class Parser(argparse.ArgumentParser):
 def files_meant(path: Path) -> list[Path]:
     """Return the files of which a path is the pattern, as in ``sessions/*.csv``; or itself, if there are none."""
     path = _at_home(path)
-    return [path] if path.exists() else sorted(map(Path, glob.glob(str(path)))) or [path]  # noqa: PTH207
+    return [path] if _exists(path) else sorted(map(Path, glob.glob(str(path)))) or [path]  # noqa: PTH207
 
 
 def _at_home(path: Path) -> Path:
     with contextlib.suppress(RuntimeError):
-        return path if path.exists() else path.expanduser()
+        return path if _exists(path) else path.expanduser()
     return path
+
+
+def _exists(path: Path) -> bool:
+    return Path(path).exists()  # noqa: PTH110; a name that is too long is that of nothing
 
 
 def run(command: Callable[[Sequence[str]], None]) -> NoReturn:
@@ -227,6 +231,18 @@ COMMON: dict[str, dict[str, Any]] = {
     "--json": {"action": "store_true", "help": "print JSON instead of a table"},
 }
 """Arguments that several commands have, and how they are declared unless a command does so otherwise."""
+
+
+def add_column_options(parser: Parser) -> None:
+    """Add the options that say what the columns and values of files from elsewhere are."""
+    parser.add_argument(
+        "--columns", metavar="left=COL,right=COL,choice=COL|FILE.toml",
+        help="what the columns of files from elsewhere are, also rt and participant (default: as recognised)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--choices", metavar="left=VALUE,right=VALUE[,none=VALUE]",
+        help="what stands for each side there, and for no answer (default: as recognised)",
+    )  # fmt: skip
 
 
 def add_network_options(parser: Parser) -> None:

@@ -3,12 +3,20 @@
 from collections.abc import Sequence
 
 from catpref._io.outputs import output_folder
-from catpref.command_line import Parser, add_network_options, log_to_terminal, positive, run
+from catpref.command_line import (
+    Parser,
+    add_column_options,
+    add_network_options,
+    log_to_terminal,
+    positive,
+    run,
+)
 from catpref.errors import BadInput
 from catpref.learning import learn
 from catpref.models import registry
 from catpref.perception.backbones import DEFAULT, NAMES
 from catpref.report import page
+from catpref.sessions.columns import asked
 from catpref.sessions.session import read_sessions
 
 
@@ -16,10 +24,11 @@ def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     options = vars(_parser().parse_args(arguments))
     sessions, stimuli, out, strict = (options.pop(name) for name in ("sessions", "stimuli", "out", "strict"))
+    said = asked(options.pop("columns"), options.pop("choices"))
     log_to_terminal()
     out = out or sessions[0].parent / f"{sessions[0].stem}_fit"
     with output_folder(out, "fit", reads=sessions) as folder:
-        session = read_sessions(sessions, stimuli, strict=strict)
+        session = read_sessions(sessions, stimuli, said, strict)
         if session.stimuli.resolve().is_relative_to(out.resolve()):
             raise BadInput(
                 f"{out}: would be replaced whole, and {session.stimuli} is in it; choose another --out"
@@ -39,6 +48,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("sessions")
     parser.add_argument("--stimuli")
+    add_column_options(parser)
     parser.add_argument("--strict")
     parser.add_argument("--out", help="where to write (default: session_fit/ beside it)")
     models, usual = registry.choosable(), list(registry.DEFAULT)

@@ -15,6 +15,7 @@ from catpref.models import registry, store
 from catpref.models.store import FittedModels
 from catpref.perception import backbones
 from catpref.perception.backbones import Backbone
+from catpref.sessions.columns import AsPython, asked
 from catpref.sessions.session import Session, read_sessions
 from catpref.stimuli.new_photographs import is_cropped_around_faces
 from catpref.taste import AnyPath, Taste
@@ -25,6 +26,9 @@ AUTO = "auto"
 def read_session(
     sessions: AnyPath | pd.DataFrame | Sequence[AnyPath | pd.DataFrame],
     stimuli: AnyPath | None = None,
+    *,
+    columns: AsPython | None = None,
+    choices: AsPython | None = None,
     strict: bool = False,
 ) -> Session:
     """Read what one person chose, from one or several files or tables.
@@ -36,6 +40,12 @@ def read_session(
     stimuli
         The stimulus folder, from which the images' paths start. By default the one that the JSON beside a file
         names, else the file's own folder; a table needs it.
+    columns
+        What the columns of files from elsewhere are, where they are not recognised: a dictionary or text such as
+        ``"left=imgL,right=imgR,choice=resp"``, also with rt and participant, or a TOML file with ``[columns]``
+        and ``[choices]``.
+    choices
+        What stands for each side in them, such as ``"left=1,right=2,none=0"``.
     strict
         Whether one row that cannot be used is enough to refuse a file. By default such rows are left out, which a
         line of the log says, and more than half of the rows of a file must be usable.
@@ -48,7 +58,8 @@ def read_session(
     Raises
     ------
     BadInput
-        If a file is missing or is no session, an image is missing, or no trial was answered.
+        If a file is missing or is no session, its columns are not told, an image is missing, or no trial
+        was answered.
 
     Examples
     --------
@@ -58,7 +69,7 @@ def read_session(
     """
     listed = [sessions] if isinstance(sessions, str | Path | pd.DataFrame) else list(sessions)
     sources = [one if isinstance(one, pd.DataFrame) else Path(one) for one in listed]
-    return read_sessions(sources, _path(stimuli), strict=strict)
+    return read_sessions(sources, _path(stimuli), asked(columns, choices), strict)
 
 
 def learn(

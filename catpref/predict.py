@@ -28,6 +28,10 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--stimuli", help="folder that the paths in --pairs start from")
     parser.add_argument("--strict", help="refuse --pairs with a row that cannot be used, not leave it out")
     parser.add_argument(
+        "--columns", metavar="left=COL,right=COL|FILE.toml",
+        help="what the columns of --pairs are (default: as recognised)",
+    )  # fmt: skip
+    parser.add_argument(
         "--participant", metavar="CODE",
         help="whose taste, of several (default: the column participant of --pairs, else the shared one)",
     )  # fmt: skip
@@ -45,8 +49,9 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     if bool(options.images) == (options.pairs is not None):
         parser.error("give either images to rank or --pairs")
-    if (options.stimuli is not None or options.strict) and options.pairs is None:
-        parser.error("--stimuli and --strict go with --pairs")
+    for name in ("stimuli", "columns", "strict"):
+        if getattr(options, name) and options.pairs is None:
+            parser.error(f"--{name} goes with --pairs")
 
     warn_on_terminal()
     if options.out is None:
@@ -65,7 +70,12 @@ def _table(options: argparse.Namespace) -> pd.DataFrame:
     if options.images:
         return taste.rank(options.images, options.participant, options.crop)
     return taste.predict(
-        options.pairs, options.stimuli, options.participant, strict=options.strict, crop=options.crop
+        options.pairs,
+        options.stimuli,
+        options.participant,
+        columns=options.columns,
+        strict=options.strict,
+        crop=options.crop,
     )
 
 

@@ -20,6 +20,7 @@ from catpref.models.registry import MODELS
 from catpref.models.store import FittedModels
 from catpref.report import page
 from catpref.report.metrics import metrics_of
+from catpref.sessions.columns import AsPython, asked
 from catpref.sessions.participants import check_participant
 from catpref.sessions.session import SIDES, Session, read_pairs, read_sessions
 from catpref.stimuli.images import image_path, images_in
@@ -150,6 +151,8 @@ class Taste:
         pairs: AnyPath | pd.DataFrame,
         stimuli: AnyPath | None = None,
         participant: str | None = None,
+        *,
+        columns: AsPython | None = None,
         strict: bool = False,
         crop: bool = True,
     ) -> pd.DataFrame:
@@ -164,6 +167,8 @@ class Taste:
         participant
             Whose choices, where several participants were learned from; None takes the column participant of the
             pairs. Who is not known is predicted from the shared taste.
+        columns
+            What the columns of the pairs are, as in `read_session`.
         strict
             Whether to refuse pairs with a row that shows one image only, or one image on both sides. By default such
             rows are left out, which a line of the log says.
@@ -184,7 +189,7 @@ class Taste:
         if stimuli is None and isinstance(pairs, pd.DataFrame) and self.analysis is not None:
             stimuli = self.analysis.session.stimuli
         source = pairs if isinstance(pairs, pd.DataFrame) else Path(pairs)
-        table, folder = read_pairs(source, _path(stimuli), strict=strict)
+        table, folder = read_pairs(source, _path(stimuli), asked(columns, None), strict)
         names, indices = np.unique(table[list(SIDES)].to_numpy(), return_inverse=True)
         name, predictor = next(iter(self._fitted.predictors.items()))
         predict = MODELS[name].p_right

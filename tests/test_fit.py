@@ -143,7 +143,7 @@ def test_the_metrics_have_the_schema(fitted: Path) -> None:
             assert entry["p_value"] is entry["p_value_corrected"] is None
     observer, curve = metrics["observer"], metrics["learning_curve"]
     low, high = observer["lapse_ci95"]
-    assert 0 < low < observer["lapse"] < high < 1
+    assert 0 <= low < observer["lapse"] < high < 1
     assert observer["side_bias_ci95"][0] < observer["side_bias"] < observer["side_bias_ci95"][1]
     assert curve["model"] == "utility" and curve["trials"] == [14.0, 28.0], "a quarter of 28 is too few"
     assert len(curve["accuracy"]) == len(curve["accuracy_ci95"]) == 2
@@ -561,8 +561,8 @@ def test_bad_input_in_a_fresh_process(prepared: Path) -> None:
     done = shell("catpref.fit", "session.csv", "--strict", cwd=prepared.parent)
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        "catpref: session.csv: row 5, column choice: '2' is not a choice;"
-        " use 0 (left), 1 (right), empty (no answer), 0.5 (no preference)\n"
+        "catpref: session.csv: row 5, column choice: '2' is not a choice that is known; of '0', '1', '2', name what"
+        " stands for a side: --choices left=1,right=2,none=0\n"
     )
     assert listing(prepared.parent) == before
 

@@ -21,7 +21,7 @@ from catpref.perception.backbones import load_backbone
 from catpref.perception.embeddings import embed
 from catpref.perception.features import Features
 from catpref.sessions import __main__ as sessions_door
-from catpref.sessions import session
+from catpref.sessions import bids
 from catpref.sessions.session import read_trials
 from catpref.stimuli import __main__ as stimuli_door
 from catpref.stimuli import images, photographs
@@ -349,7 +349,7 @@ def test_an_export_takes_time_in_proportion_to_its_trials(tmp_path: Path) -> Non
         (tmp_path / "big.csv").write_text(",".join(COLUMNS) + "\n" + rows)
         table = read_trials([tmp_path / "big.csv"], tmp_path / "set")[0]
         before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
-        files = list(session.bids._files(table))
+        files = list(bids._files(table))
         used.append(resource.getrusage(resource.RUSAGE_SELF).ru_utime - before)
         assert len(files) == people and sum(len(rows) for _, rows in files) == len(table)
     assert used[1] < 24 * used[0] + 0.05, "eight times the people"

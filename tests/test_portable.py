@@ -1,6 +1,7 @@
 """The whole way on this system; on Linux with what Windows lacks taken away (``on_windows``)."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ ROOMS = Path(catpref.__file__).parent
 MODULES = [
     ".".join(path.relative_to(ROOMS.parent).with_suffix("").parts)
     for path in sorted(ROOMS.rglob("*.py"))
-    if "psychopy import" not in (text := path.read_text(encoding="utf-8")) and "import psychopy" not in text
+    if not re.search(r"(?m)^ *(from|import) psychopy", path.read_text(encoding="utf-8"))
 ]
 
 

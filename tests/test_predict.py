@@ -262,7 +262,7 @@ def test_a_pair_of_one_image_is_left_out_or_refused(study: Path) -> None:
     done = call(main, *arguments)
     assert (done.code, len(table(done.out))) == (0, 2) and "row 3:" in done.err
     assert "row 3, column right_image" in refusal(main, *arguments, "--strict")
-    assert "go with --pairs" in refusal(main, arguments[0], study / "cats", "--strict")
+    assert "--strict goes with --pairs" in refusal(main, arguments[0], study / "cats", "--strict")
 
 
 @pytest.mark.parametrize("name", ["utility.safetensors", "siamese_cnn.safetensors", "study_cnn.safetensors"])

@@ -32,7 +32,7 @@ def read_bytes(path: Path, most: int) -> bytes:
     except (FileNotFoundError, NotADirectoryError) as problem:
         raise FileNotFoundError(problem.errno, problem.strerror, str(path)) from problem
     except (OSError, ValueError) as problem:
-        if os.path.isdir(path):  # noqa: PTH112; a name that is too long is none. Which Windows opens in no way
+        if os.path.isdir(path):  # which Windows opens in no way; no error for a name that is too long  # noqa: PTH112
             raise BadInput(f"{path}: is a folder; name the file in it") from problem
         raise BadInput(
             f"{path}: cannot be read ({getattr(problem, 'strerror', None) or problem})"

@@ -40,6 +40,7 @@ from catpref.perception import low_level
 from catpref.perception.backbones import Backbone
 from catpref.perception.embeddings import DEFAULT, GRIDS
 from catpref.perception.lpips_maps import layer_maps
+from catpref.sessions import winners
 from catpref.sessions.pictures import Pictures, pictures_of
 from catpref.sessions.session import Session, check_both_sides_chosen
 from catpref.stimuli.images import image_path
@@ -160,6 +161,11 @@ class Analysis:
         """Whether the first model's taste is shown to predict choices better than chance does."""
         scores = self.results[0].scores
         return scores.accuracy_ci95[0] > 0.5 and (scores.p_value is None or scores.p_value <= _LEVEL)
+
+    @property
+    def sides_known(self) -> bool:
+        """Whether a side bias can be estimated: the session says on which side the images were."""
+        return winners.sides_known(self.session.trials)
 
     @property
     def has_map(self) -> bool:

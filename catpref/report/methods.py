@@ -153,8 +153,9 @@ def _observer(analysis: Analysis) -> list[str]:
         return _participants(several)
     if seen is None:
         return []
+    bias = f"The side bias was {_number(seen.side_bias, seen.side_bias_ci95)} logits (positive: right),"
     return [
-        f"The side bias was {_number(seen.side_bias, seen.side_bias_ci95)} logits (positive: right), the lapse rate "
+        f"{f'{bias} the lapse rate' if analysis.sides_known else 'Sides were not recorded. The lapse rate was'} "
         f"{_percent(seen.lapse, seen.lapse_ci95)}, from one psychometric model of all trials (Schütt et al. 2016).",
         *(check.finding for check in failed(analysis)),
     ]

@@ -69,6 +69,8 @@ def _observers(analysis: Analysis) -> dict[str, Any]:
     """Return how the observer answers, or what several share."""
     if analysis.observer is not None:
         seen = dataclasses.asdict(analysis.observer)
+        if not analysis.sides_known:
+            seen |= {"side_bias": None, "side_bias_ci95": None}
         return {
             "observer": {name: value for name, value in seen.items() if not name.startswith("noise_ceiling")}
         }

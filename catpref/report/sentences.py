@@ -14,6 +14,8 @@ from catpref.sessions.session import Session
 BY_WINS = "bradley_terry"
 """The column of the ranking that says what images' wins alone do."""
 
+_SIDES_UNKNOWN = "The session does not say on which side an image was, so that no side bias is estimated."
+_OF_SIDES = "side bias drift"  # the check of a side bias that changes
 _DRIFT = "drift"  # the check of a taste that changes
 _MOSTLY = 0.5  # of the gain over chance: a ceiling that the side preference brings so much of is not of taste
 _FLAT = 0.01  # nats: a loss that changes by less from the first epoch to the last has not changed
@@ -63,7 +65,9 @@ def remarks(analysis: Analysis) -> list[str]:
     first, ceiling = analysis.results[0].scores, analysis.noise_ceiling
     found = [analysis.pictures.sentence] if analysis.pictures.sentence else []
     seen = analysis.observer
-    if seen is not None and (seen.side_bias_ci95[0] > 0 or seen.side_bias_ci95[1] < 0):
+    if not analysis.sides_known:
+        found.append(_SIDES_UNKNOWN)
+    elif seen is not None and (seen.side_bias_ci95[0] > 0 or seen.side_bias_ci95[1] < 0):
         found.append(_of_side_bias(analysis, seen))
     if not analysis.better_than_chance:
         found += _of_chance(analysis)
@@ -77,9 +81,8 @@ def remarks(analysis: Analysis) -> list[str]:
 
 def failed(analysis: Analysis) -> list[Check]:
     """Return the checks of the model of choice that failed, a taste that changes first."""
-    return sorted(
-        (check for check in analysis.choice_model if check.failed), key=lambda each: each.name != _DRIFT
-    )
+    checks = [each for each in analysis.choice_model if analysis.sides_known or each.name != _OF_SIDES]
+    return sorted((each for each in checks if each.failed), key=lambda each: each.name != _DRIFT)
 
 
 def of_check(check: Check) -> str:
@@ -92,9 +95,12 @@ def of_observers(analysis: Analysis) -> str:
     """Return how the observer answers, or what several share, in a line."""
     seen, several = analysis.observer, analysis.observers
     if seen is not None:
+        lapse = f"lapse rate {with_interval(seen.lapse, seen.lapse_ci95, '.3f')}"
+        if not analysis.sides_known:
+            return lapse
         return (
             f"side bias {with_interval(seen.side_bias, seen.side_bias_ci95, '+.2f')} logits to the right; "
-            f"lapse rate {with_interval(seen.lapse, seen.lapse_ci95, '.3f')}"
+            f"{lapse}"
         )
     assert several is not None
     low, high = several.shared_fraction_ci95

@@ -51,7 +51,7 @@ def stimulus_folder(paths: Sequence[Path], stimuli: Path | None) -> Path:
 
 
 def _named_folder(path: Path) -> Path:
-    for beside in (path.with_suffix(".json"), path.with_name("session.json")):
+    for beside in (_of_its_own(path), path.with_name("session.json")):
         named = _read(beside).stimuli
         if named is None:
             continue
@@ -60,6 +60,11 @@ def _named_folder(path: Path) -> Path:
             raise BadInput(f"{beside}: its stimulus folder {said} is not there; give it with stimuli=")
         return beside.parent / named
     return path.parent
+
+
+def _of_its_own(path: Path) -> Path:
+    """Return where a session's own JSON would be; one that is JSON itself, as jsPsych's, has none."""
+    return path.with_suffix(".json" if path.suffix.lower() != ".json" else ".description.json")
 
 
 def _is_folder(path: Path) -> bool:
@@ -86,7 +91,7 @@ def pooled_noise_ceiling(sources: Sequence[Path | pd.DataFrame], of_trials: Sequ
     """
     if not all(isinstance(source, Path) for source in sources):
         return None  # a table has no JSON beside it
-    ceilings = [_read(path.with_suffix(".json")).noise_ceiling for path in sources if isinstance(path, Path)]
+    ceilings = [_read(_of_its_own(path)).noise_ceiling for path in sources if isinstance(path, Path)]
     known = [ceiling for ceiling in ceilings if ceiling is not None]
     counts = [of_trials.count(str(path)) for path in sources]
     return float(np.average(known, weights=counts)) if known == ceilings else None

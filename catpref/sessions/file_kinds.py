@@ -99,7 +99,7 @@ def _line(before: str) -> int:
 
 def is_json(path: Path, text: str) -> bool:
     """Return whether a text is JSON: by its name, or since it begins with a list of objects."""
-    return path.suffix.lower() in (".json", ".jsonl") or bool(re.match(r"\s*\[\s*\{", text))
+    return path.suffix.lower() in (".json", ".jsonl") or bool(re.match(r"\s*\[[\s\[]*\{", text))
 
 
 def json_rows(path: Path, text: str) -> Rows:

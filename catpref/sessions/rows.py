@@ -1,8 +1,8 @@
 """From the rows of a table to trials; what makes one row useless costs that row, and a line that says why."""
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -19,6 +19,8 @@ Columns = dict[str, list[Any]]
 """The columns of a table, of the same length; None is an unknown value."""
 
 _LONGEST_MEDIAN = 20  # seconds that half of the answers of a session may take
+_MOST_MILLISECONDS = 1e5  # as such a median; more are microseconds
+_THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(\.\d*)?")
 _MOST_NAMED = 5  # rows, or reasons, in one line
 
 _READERS: dict[str, Callable[[str], Any]] = {
@@ -64,6 +66,8 @@ def read_rows(table: Table, images: ImageNames, names: dict[str, str], strict: b
     """
     table = _without_our_names(table)
     columns = {name: list(table[name]) for name in table.columns if name}
+    if "rt" in columns:
+        columns["rt"] = _without_thousands(columns["rt"])
     faults: dict[int, Fault] = {}
     for name, read in _READERS.items():
         for row, cell in enumerate(columns.get(name, ())):
@@ -80,7 +84,7 @@ def read_rows(table: Table, images: ImageNames, names: dict[str, str], strict: b
     for side in SIDES:
         trials[side] = [called[name] for name in trials[side]]
     if "rt" in trials:
-        trials["rt"] = _in_seconds(table.path, trials["rt"])
+        trials["rt"] = in_seconds(table, trials["rt"])
     trials |= {"source": [str(table.path)] * len(kept), "row": [table.lines[row] for row in kept]}
     return trials, left_out
 
@@ -144,7 +148,9 @@ def leave_out(table: Table, faults: Mapping[int, Fault], strict: bool) -> int:
     rows = len(table.rows) + len(table.ragged)
     if strict or 2 * len(unusable) > rows:
         line, column, wrong, advice = unusable[0]
-        place = f"row {line}" if column is None else f"row {line}, column {shown(column)}:"
+        place = (
+            f"row {line}" if column is None else f"row {line}, column {shown(table.name_in_file(column))}:"
+        )
         others = f" ({len(unusable)} of {rows} rows cannot be used)" if len(unusable) > 1 else ""
         raise BadInput(f"{table.path}: {place} {wrong}; {advice}{others}")
     lines: dict[str, list[str]] = {}
@@ -159,13 +165,23 @@ def _some(parts: Sequence[str], separator: str) -> str:
     return separator.join([*parts[:_MOST_NAMED], *["…"] * (len(parts) > _MOST_NAMED)])
 
 
-def _in_seconds(path: Path, times: list[float | None]) -> list[float | None]:
-    """Take times that are too long for seconds for milliseconds, and say so."""
+def _without_thousands(times: list[str]) -> list[str]:
+    """Take the commas out of milliseconds such as 1,225, which others such as 929 show to be no decimal commas."""
+    plain = [cells.without_quotes(time) for time in times]
+    are_whole = any(time.isdecimal() and int(time) >= 100 for time in plain)
+    return [time.replace(",", "") if are_whole and _THOUSANDS.fullmatch(time) else time for time in plain]
+
+
+def in_seconds(table: Table, times: list[float | None]) -> list[float | None]:
+    """Take times that are too long for seconds for milliseconds, or else microseconds, and say so."""
     known = [time for time in times if time is not None]
-    if not known or np.median(known) <= _LONGEST_MEDIAN:
+    middle = float(np.median(known)) if known else 0.0
+    if middle <= _LONGEST_MEDIAN:
         return times
-    log.info("%s: the median of column rt is %g, so it was taken for milliseconds", path, np.median(known))
-    return [None if time is None else time / 1000 for time in times]
+    unit, size = ("milliseconds", 1e3) if middle <= _MOST_MILLISECONDS else ("microseconds", 1e6)
+    column = shown(table.name_in_file("rt"))
+    log.info("%s: the median of column %s is %g, so it was taken for %s", table.path, column, middle, unit)
+    return [None if time is None else time / size for time in times]
 
 
 def _without_our_names(table: Table) -> Table:
@@ -173,5 +189,5 @@ def _without_our_names(table: Table) -> Table:
     for name in {"source", "row"}.intersection(table.columns):
         renamed = free_name(name, table.columns)
         log.info("%s: its column %s is called %s from here on", table.path, name, renamed)
-        table = replace(table, columns=[renamed if one == name else one for one in table.columns])
+        table = table.renamed({name: renamed})
     return table

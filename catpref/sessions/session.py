@@ -1,23 +1,25 @@
 """session.csv in all its dialects, read into one validated table.
 
 A session is a CSV with a header and one row a trial: `left_image`, `right_image`, `choice` (0 = left,
-1 = right, empty = no answer) and any further column. `catpref.sessions.psychopy_csv` makes one of the wide CSVs that
-PsychoPy and Pavlovia write, `catpref.sessions.bids` of a file that it has exported.
+1 = right, empty = no answer) and any further column. `catpref.sessions.dialects` makes one of what other programs
+write.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from catpref.errors import BadInput, shown
-from catpref.sessions import bids, cells, psychopy_csv, two_rows
+from catpref.errors import BadInput
+from catpref.sessions import cells
+from catpref.sessions.columns import NOTHING, Asked
 from catpref.sessions.description import pooled_noise_ceiling, stimulus_folder
+from catpref.sessions.dialects import as_session, check_codings, check_images
 from catpref.sessions.image_names import ImageNames
 from catpref.sessions.participants import without_names
 from catpref.sessions.rows import Columns, Fault, find_images, leave_out, read_rows
@@ -95,7 +97,10 @@ class Session:
 
 
 def read_sessions(
-    sources: Sequence[Path | pd.DataFrame], stimuli: Path | None = None, strict: bool = False
+    sources: Sequence[Path | pd.DataFrame],
+    stimuli: Path | None = None,
+    asked: Asked = NOTHING,
+    strict: bool = False,
 ) -> Session:
     """Read one or more session files, of one participant or several, into one table.
 
@@ -116,6 +121,8 @@ def read_sessions(
         The stimulus folder. By default each file's own: the one that the JSON beside it names under
         ``"stimuli"`` (`NAME.json` for `NAME.csv`, else `session.json`; relative to the JSON's folder), else
         the folder of the CSV.
+    asked
+        What the user said of the files' columns and values (`catpref.sessions.columns.asked`).
     strict
         Whether one row that cannot be used is enough to refuse a file: one whose choice is not 0, 1 or empty, that
         shows one image only, or one image on both sides, has an unreadable time, or too many cells. By default such
@@ -127,7 +134,7 @@ def read_sessions(
         If a file is missing or is not a session; if too many rows cannot be used; if an image is missing or
         outside the stimulus folder; if no trial is answered; or if the files do not share one stimulus folder.
     """
-    shown, folder, left_out = _read(sources, stimuli, strict)
+    shown, folder, left_out = _read(sources, stimuli, asked, strict)
     scrambled = shown.pop("catch", [None] * len(shown["row"]))
     answered = [row for row, choice in enumerate(shown["choice"]) if choice is not None]
     real = [row for row in answered if not scrambled[row]]
@@ -147,7 +154,7 @@ def read_sessions(
 
 
 def read_trials(
-    paths: Sequence[Path], stimuli: Path | None = None, strict: bool = False
+    paths: Sequence[Path], stimuli: Path | None = None, asked: Asked = NOTHING, strict: bool = False
 ) -> tuple[pd.DataFrame, Path]:
     """Read every trial of some session files, those without an answer and catch trials too.
 
@@ -164,12 +171,12 @@ def read_trials(
     BadInput
         As `read_sessions`, but for files without an answer.
     """
-    trials, folder, _ = _read(paths, stimuli, strict)
+    trials, folder, _ = _read(paths, stimuli, asked, strict)
     return _frame(trials), folder
 
 
 def read_pairs(
-    source: Path | pd.DataFrame, stimuli: Path | None = None, strict: bool = False
+    source: Path | pd.DataFrame, stimuli: Path | None = None, asked: Asked = NOTHING, strict: bool = False
 ) -> tuple[pd.DataFrame, Path]:
     """Read a list of pairs, answered or not, to predict the choices.
 
@@ -179,6 +186,8 @@ def read_pairs(
         A CSV, or a table, with at least the columns `left_image` and `right_image`, in any dialect of a session.
     stimuli
         The stimulus folder; by default found as in `read_sessions`.
+    asked
+        What the user said of the file's columns.
     strict
         Whether to refuse a file for one row that shows one image only, or one image on both sides. By default such
         rows are left out, as in `read_sessions`.
@@ -187,7 +196,7 @@ def read_pairs(
     -------
     pairs
         The file's rows and columns as text, so that they can be written back as they were, but image names are
-        relative to the stimulus folder. (Of a wide CSV: the rows that show a pair.)
+        relative to the stimulus folder. (Of other programs' files: the rows that show a pair.)
     folder
         The stimulus folder.
 
@@ -196,10 +205,10 @@ def read_pairs(
     BadInput
         As `read_sessions`, except that a choice is neither needed nor looked at.
     """
-    table = _read_table(source, answered=False)
+    table = as_session(_table(source), asked, answered=False)
     folder = stimulus_folder([source] if isinstance(source, Path) else [], stimuli)
     if not table.rows:
-        _require(table, *SIDES)
+        check_images(table)
         raise BadInput(f"{table.path}: has a header but no trials")
     faults: dict[int, Fault] = {}
     found = find_images(table, ImageNames(folder), faults)
@@ -231,14 +240,17 @@ _WHOLE = {"block", "trial", "repeat_of"}
 
 
 def _read(
-    sources: Sequence[Path | pd.DataFrame], stimuli: Path | None, strict: bool
+    sources: Sequence[Path | pd.DataFrame], stimuli: Path | None, asked: Asked, strict: bool
 ) -> tuple[Columns, Path, int]:
     """Return the trials, the stimulus folder, and how many rows could not be used."""
-    tables = [_read_table(source) for source in sources]
+    in_files = [_table(source) for source in sources]
+    if asked.choices is None:
+        check_codings(in_files)
+    tables = [as_session(table, asked) for table in in_files]
     folder = stimulus_folder([source for source in sources if isinstance(source, Path)], stimuli)
     filled = [table for table in tables if table.rows]
     if not filled:
-        _require(tables[0], *SIDES)
+        check_images(tables[0])
         raise BadInput(f"{', '.join(str(table.path) for table in tables)}: has a header but no trials")
     for table in tables:
         if not table.rows:
@@ -249,6 +261,10 @@ def _read(
     for name in _WHOLE.intersection(trials):
         trials[name] = cells.whole_numbers(trials[name])
     return _once(without_names(trials)), folder, sum(left_out for _, left_out in read)
+
+
+def _table(source: Path | pd.DataFrame) -> Table:
+    return table_of(source) if isinstance(source, pd.DataFrame) else read_table(source, SIDES)
 
 
 def _frame(trials: Columns) -> pd.DataFrame:
@@ -266,34 +282,6 @@ def _frame(trials: Columns) -> pd.DataFrame:
         else:
             frame[name] = pd.Series(column, dtype=object)
     return pd.DataFrame(frame)
-
-
-# ---- from a file to a table --------------------------------------------------------------------------------
-
-
-def _read_table(source: Path | pd.DataFrame, answered: bool = True) -> Table:
-    """Read a file of any dialect as a table with `left_image`, `right_image` and, where `answered`, `choice`."""
-    table = table_of(source) if isinstance(source, pd.DataFrame) else read_table(source, SIDES)
-    if not table.rows:
-        return replace(table, columns=[*SIDES, "choice"])  # what it calls its columns makes no difference
-    table = two_rows.joined(table)
-    if bids.is_beh(table.path):
-        table = bids.with_own_names(table)
-    elif psychopy_csv.is_wide(table):
-        pairs = psychopy_csv.pairs(table)
-        if not pairs.rows:
-            return pairs
-        pairs = replace(pairs, ragged=table.ragged)
-        return psychopy_csv.with_choices(pairs) if answered else pairs
-    _require(table, *SIDES, *["choice"] * answered)
-    return table
-
-
-def _require(table: Table, *columns: str) -> None:
-    for column in columns:
-        if column not in table.columns:
-            found = shown(", ".join(filter(None, table.columns)), 300) or "no names"
-            raise BadInput(f"{table.path}: the header has no column {column}; it has: {found}")
 
 
 # ---- what all files together say ---------------------------------------------------------------------------

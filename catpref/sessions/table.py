@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from catpref.sessions.file_kinds import (
 )
 
 _LONGEST_HEADER = 2**16
-_SEPARATORS = ",;\t"
+_SEPARATORS = ",;\t|"
 _SEPARATOR_LINE = re.compile(r"""(?i)\s*"?sep=([^\w\s"']|\t)[^\r\n]*""")
 
 SIDES = ("left_image", "right_image")
@@ -34,7 +34,8 @@ SIDES = ("left_image", "right_image")
 class Table:
     """Named columns of text, and the line of the file on which each row starts.
 
-    `ragged` has the lines of rows with more or fewer cells than the header, and what is wrong with each.
+    `ragged` has the lines of rows with more or fewer cells than the header, and what is wrong with each; `called`
+    what the file calls columns that have another name here.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class Table:
     rows: list[list[str]]
     lines: list[int]
     ragged: list[tuple[int, str]] = field(default_factory=list)
+    called: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, column: str) -> list[str]:
         place = self.columns.index(column)
@@ -53,7 +55,29 @@ class Table:
 
     def at(self, row: int, column: str) -> str:
         """Return where a cell is, for a complaint."""
-        return f"{self.path}: row {self.lines[row]}, column {shown(column)}"
+        return f"{self.path}: row {self.lines[row]}, column {shown(self.name_in_file(column))}"
+
+    def name_in_file(self, column: str) -> str:
+        """Return what the file calls a column."""
+        return self.called.get(column, column)
+
+    def renamed(self, names: Mapping[str, str]) -> "Table":
+        """Call columns otherwise: `names` has the old name -> the new one."""
+        called = {new: self.name_in_file(old) for old, new in names.items()}
+        columns = [names.get(name, name) for name in self.columns]
+        return replace(self, columns=columns, called={**self.called, **called})
+
+    def rows_at(self, places: Iterable[int]) -> "Table":
+        """Keep the rows at some places, in this order."""
+        places = list(places)
+        rows, lines = ([listed[place] for place in places] for listed in (self.rows, self.lines))
+        return replace(self, rows=rows, lines=lines)
+
+    def without(self, columns: Collection[str]) -> "Table":
+        """Leave columns out."""
+        keep = [place for place, name in enumerate(self.columns) if name not in columns]
+        rows = [[row[place] for place in keep] for row in self.rows]
+        return replace(self, columns=[self.columns[place] for place in keep], rows=rows)
 
     def with_columns(self, **columns: Sequence[str]) -> "Table":
         """Replace columns, or add them at the end."""
@@ -91,7 +115,7 @@ def read_table(path: Path, expected: Collection[str]) -> Table:
     path
         The file.
     expected
-        Columns that it may have. They tell the separator, where the header has several of ``,;`` and tab, and the
+        Columns that it may have. They tell the separator, where the header has several of ``,;|`` and tab, and the
         sheet of a workbook.
 
     Raises
@@ -113,7 +137,7 @@ def read_table(path: Path, expected: Collection[str]) -> Table:
             table.ragged.append((line, f"has {len(cells)} cells, but the header has {len(columns)}"))
     if len(table.ragged) > len(table.rows):
         line, wrong = table.ragged[0]
-        raise BadInput(f"{path}: row {line} {wrong}")
+        raise BadInput(f"{path}: row {line} {wrong}; the first row must name every column")
     return _without_copies(table)
 
 

@@ -1,108 +1,112 @@
 """Tables with two rows a trial, one for each image, as statistics programs like them."""
 
 import logging
-import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import replace
-from pathlib import PurePosixPath
 
 from catpref.errors import shown
-from catpref.sessions.cells import is_nothing, without_quotes
+from catpref.sessions import tidy
+from catpref.sessions.cells import is_nothing
+from catpref.sessions.coding import looks_like_image
 from catpref.sessions.table import SIDES, Table
-from catpref.stimuli.images import SUFFIXES
+from catpref.sessions.words import side_of, word_set, words
 
 log = logging.getLogger(__name__)
 
-_TRIAL = {"trial", "pair"}
-_WHOSE = {"participant", "subject", "observer", "session", "block", "run"}
-_SIDE = {"side", "position", "location"}
-_MARK = {"chosen", "choice", "chose", "selected", "picked", "preferred", "won", "winner", "win", "response"}
-_SIDES = {"left": 0, "l": 0, "right": 1, "r": 1}
-_MARKS = {"1": 1, "1.0": 1, "true": 1, "yes": 1, "0": 0, "0.0": 0, "false": 0, "no": 0}
-_CHOICES = {(1, 0): "0", (0, 1): "1", (0, 0): "", (1, 1): "left+right"}
+_TRIAL = ({"trial"}, {"pair"}, {"question"})
+_WHOSE = ({"session"}, {"block"}, {"run"})
+_WON = ({"won"}, {"win"})
+_COUNTED = word_set("id nr no number num n index")
+_YES, _NO = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}
+_CHOICES = {(True, False): "0", (False, True): "1", (False, False): "", (True, True): "left+right"}
 
 
-def joined(table: Table) -> Table:
-    """Return a table with one row a trial, where two rows show the images of one; any other table as it is.
+def joined(table: Table) -> Table | None:
+    """Return a table with one row a trial, where two rows show the images of one; None where a table is no such.
 
     Such a table has one column of images and one that numbers trials or pairs (within participants, sessions and
     blocks). Another tells the side of each image, or marks the image that was chosen by 1 and 0 or true and false.
     The images are in `left_image` and `right_image` of the result; where no column tells sides, in `winner` and
     `loser`. Whatever else the two rows say is taken from the first that says it. Rows without a partner are `ragged`.
     """
-    image = [name for name in table.columns if _are_images(table[name])]
-    number = _named(table, _TRIAL)
-    side, mark = _column_of(table, _SIDE, _SIDES), _column_of(table, _MARK, _MARKS)
-    if len(image) != 1 or not number or (side is None and mark is None):
-        return table
-    images = table[image[0]]
-    sides = _meant(table, side, _SIDES)
-    marked = _meant(table, mark, _MARKS)
-    trials: dict[tuple[str, ...], list[int]] = {}
-    for row, key in enumerate(zip(*(table[name] for name in [*_named(table, _WHOSE), *number]), strict=True)):
-        if not is_nothing(images[row]):
-            trials.setdefault(key, []).append(row)
-    order = (
-        sides if side is not None else [not one for one in marked]
-    )  # the image on the left, or the chosen one
+    of_images = [name for name in table.columns if any(map(looks_like_image, table[name]))]
+    number = _called(table, _TRIAL)
+    marks = _marks(table)
+    if len(of_images) != 1 or not number or len({*marks.values()}) > 1:
+        return None
+    image, images = of_images[0], table[of_images[0]]
+    mark, won = next(iter(marks.items()), ("", ()))
+    trials = _trials(table, images, number[:1])
+    sides = _sides(table, trials)
+    order = sides or [int(not one) for one in won]  # the image on the left comes first, else the chosen one
     pairs, odd = [], []
-    for rows in (sorted(rows, key=order.__getitem__) for rows in trials.values()):
-        whole = len(rows) == 2 and order[rows[0]] < order[rows[1]]
-        (pairs if whole else odd).append(rows)
+    for rows in trials if order else ():
+        place = {order[row]: row for row in rows}
+        whole = len(rows) == 2 and place.keys() == {0, 1}
+        (pairs if whole else odd).append([place[0], place[1]] if whole else rows)
     if len(pairs) <= len(odd):
-        return table
-    names = ("winner", "loser") if side is None else SIDES
+        return None
+    names = SIDES if sides else ("winner", "loser")
     added = {name: [images[rows[place]] for rows in pairs] for place, name in enumerate(names)}
-    if side is not None and mark is not None:
-        added["choice"] = [_CHOICES[marked[left], marked[right]] for left, right in pairs]
-    log.info("%s: two rows a trial, told by column %s, were joined", table.path, shown(", ".join(number)))
+    called: dict[str, str] = {name: image for name in names}
+    if sides and won:
+        added["choice"] = [_CHOICES[won[left], won[right]] for left, right in pairs]
+        called["choice"] = mark
+    log.info(
+        "%s: two rows a trial, told by column %s, were joined: images = %s%s",
+        table.path, shown(number[0]), shown(image), f", chosen = {shown(mark)}" * bool(mark),
+    )  # fmt: skip
     ragged = [(table.lines[row], "is not one of two rows of a trial") for rows in odd for row in rows]
     rows = [
         [_first(table.rows[row][place] for row in sorted(pair)) for place in range(len(table.columns))]
         for pair in pairs
     ]
-    lines = [table.lines[min(pair)] for pair in pairs]
-    joint = replace(table, rows=rows, lines=lines, ragged=[*table.ragged, *ragged]).with_columns(**added)
-    return _without(joint, {image[0], side, mark} - {*added})
+    joint = replace(
+        table, rows=rows, lines=[table.lines[min(pair)] for pair in pairs],
+        ragged=[*table.ragged, *ragged], called={**table.called, **called},
+    )  # fmt: skip
+    return joint.with_columns(**added).without({image, *marks} - {*added})
+
+
+def _called(table: Table, names: Collection[set[str]]) -> list[str]:
+    return [name for name in table.columns if {*words(name)} - _COUNTED in names]
+
+
+def _marks(table: Table) -> dict[str, tuple[bool, ...]]:
+    """Return the columns that mark images as chosen, and which they mark."""
+    columns = dict.fromkeys([*tidy.answer_columns(table), *_called(table, _WON)])
+    cells = {
+        name: ["" if is_nothing(cell) else cell.strip().lower() for cell in table[name]] for name in columns
+    }
+    return {
+        name: tuple(cell in _YES for cell in listed)
+        for name, listed in cells.items()
+        if not _YES.isdisjoint(listed) and {*listed} <= _YES | _NO | {""}
+    }
+
+
+def _trials(table: Table, images: Iterable[str], number: Iterable[str]) -> list[list[int]]:
+    """Return the rows with images of each trial."""
+    whose = [*filter(None, [tidy.participant_column(table)]), *_called(table, _WHOSE)]
+    trials: dict[tuple[str, ...], list[int]] = {}
+    for row, (image, *key) in enumerate(
+        zip(images, *(table[name] for name in [*whose, *number]), strict=True)
+    ):
+        if not is_nothing(image):
+            trials.setdefault(tuple(key), []).append(row)
+    return list(trials.values())
+
+
+def _sides(table: Table, trials: Collection[list[int]]) -> list[int | None] | None:
+    """Return the side of each row's image, by the one column that tells apart the two rows of most trials."""
+    columns = ([side_of(words(cell)) for cell in table[name]] for name in table.columns)
+    told = [
+        sides
+        for sides in columns
+        if 2 * sum({sides[row] for row in rows} == {0, 1} for rows in trials) > len(trials)
+    ]
+    return told[0] if len(told) == 1 else None
 
 
 def _first(cells: Iterable[str]) -> str:
     return next((cell for cell in cells if not is_nothing(cell)), "")
-
-
-def _without(table: Table, columns: Collection[str | None]) -> Table:
-    keep = [place for place, name in enumerate(table.columns) if name not in columns]
-    rows = [[row[place] for place in keep] for row in table.rows]
-    return replace(table, columns=[table.columns[place] for place in keep], rows=rows)
-
-
-def _named(table: Table, words: set[str]) -> list[str]:
-    """Return the columns whose names have one of some words, such as ``trialNumber`` or ``trial_no``."""
-    return [
-        name
-        for name in table.columns
-        if words & {word.lower() for word in re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}
-    ]
-
-
-def _column_of(table: Table, words: set[str], values: Mapping[str, int]) -> str | None:
-    """Return the column of such a name that holds such values alone."""
-    return next(
-        (name for name in _named(table, words) if {_plain(cell) for cell in table[name]} <= {*values, ""}),
-        None,
-    )
-
-
-def _meant(table: Table, column: str | None, values: Mapping[str, int]) -> list[int]:
-    return [
-        0 if column is None else values.get(_plain(cell), 0) for cell in table[column or table.columns[0]]
-    ]
-
-
-def _plain(cell: str) -> str:
-    return "" if is_nothing(cell) else without_quotes(cell).lower()
-
-
-def _are_images(cells: list[str]) -> bool:
-    names = [without_quotes(cell) for cell in cells if not is_nothing(cell)]
-    return bool(names) and all(PurePosixPath(name).suffix.lower() in SUFFIXES for name in names)

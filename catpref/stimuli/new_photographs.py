@@ -1,6 +1,5 @@
 """New photographs, cropped as those of a stimulus set were, so that a model sees in both the same."""
 
-import csv
 import io
 import logging
 from collections.abc import Sequence
@@ -11,14 +10,11 @@ from typing import NamedTuple
 from PIL import Image, JpegImagePlugin
 
 from catpref._io.parallel import parallel, threads
-from catpref._io.reading import read_bytes
 from catpref.stimuli.images import open_image
 from catpref.stimuli.photographs import QUALITY, find_face, save_stimulus, square_around
-from catpref.stimuli.sets import MANIFEST, MANIFEST_COLUMNS, SIZE
+from catpref.stimuli.sets import SIZE, read_manifest
 
 log = logging.getLogger(__name__)
-
-_LARGEST_MANIFEST = 256 * 2**20  # bytes
 
 
 class Seen(NamedTuple):
@@ -36,7 +32,7 @@ def is_cropped_around_faces(stimuli: Path) -> bool:
 
     Squares from the middle, as ``--no-crop`` takes them, reach from edge to edge: all begin at the left or top one.
     """
-    boxes = [(row["crop_left"], row["crop_top"]) for row in _manifest(stimuli)]
+    boxes = [(row["crop_left"], row["crop_top"]) for row in read_manifest(stimuli)]
     try:
         return any(min(map(float, box)) > 0 for box in boxes if all(box))  # those of drawn faces are empty
     except ValueError:
@@ -89,17 +85,7 @@ def as_stimuli(images: Sequence[Path], folder: Path) -> list[Seen]:
 
 
 def _listed(folder: Path) -> frozenset[Path]:
-    return frozenset(folder / row["file"] for row in _manifest(folder))
-
-
-def _manifest(folder: Path) -> list[dict[str, str]]:
-    """Return the rows of a folder's manifest; none where it has no manifest of catpref's."""
-    try:
-        text = read_bytes(folder / MANIFEST, _LARGEST_MANIFEST).decode("utf-8-sig")
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    except (OSError, ValueError, csv.Error):
-        return []
-    return rows if all(row.get(name) is not None for row in rows for name in MANIFEST_COLUMNS) else []
+    return frozenset(folder / row["file"] for row in read_manifest(folder))
 
 
 def _is_as_imported(path: Path) -> bool:

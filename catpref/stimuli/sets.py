@@ -4,6 +4,7 @@ Any folder of images is a stimulus set; one that catpref made has a ``manifest.c
 """
 
 import csv
+import io
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 from catpref._io.files import sha256_of
 from catpref._io.outputs import output_folder
 from catpref._io.parallel import parallel
+from catpref._io.reading import read_bytes
 
 SIZE = 512
 """Side in pixels of the square stimuli that catpref makes."""
@@ -23,6 +25,7 @@ SIZE = 512
 STIMULUS_SET = "stimulus set"
 """What the folders that `render` and `import` write are, for `catpref._io.outputs`."""
 
+_LARGEST_MANIFEST = 256 * 2**20  # bytes
 _MOST_PROCESSES = 61  # that Windows can wait for
 
 MANIFEST = "manifest.csv"
@@ -40,15 +43,19 @@ CAT_FACE = "cat face"
 
 def shows_cat_faces(stimuli: Path) -> bool:
     """Return whether a set's manifest says that it shows cat faces, drawn or found by `import`."""
+    rows = read_manifest(stimuli)
+    return bool(rows) and all(row["shows"] == CAT_FACE for row in rows)
+
+
+def read_manifest(stimuli: Path) -> list[dict[str, str]]:
+    """Return the rows of a folder's manifest; none where it has no manifest of catpref's."""
     try:
-        with (stimuli / MANIFEST).open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
+        text = read_bytes(stimuli / MANIFEST, _LARGEST_MANIFEST).decode("utf-8-sig")
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
     except (OSError, ValueError, csv.Error):
-        return False
-    made = [row for row in rows if row.get("crop_left") is not None]  # not a manifest of other software
-    return bool(made) and all(
-        row.get("shows", CAT_FACE) == CAT_FACE for row in made
-    )  # catpref 0.2: only these
+        return []
+    rows = [{"shows": CAT_FACE} | row for row in rows]  # catpref 0.2 made no others, and did not say so
+    return rows if all(row.get(name) is not None for row in rows for name in MANIFEST_COLUMNS) else []
 
 
 def render(folder: Path, n: int, seed: int) -> None:

@@ -114,7 +114,11 @@ def test_a_second_process_is_told_who_runs_the_session(start):
     again.answer("j")
     code, said, complained = again.leave("Escape")
     assert (code, said) == (0, f"{again.out / SESSION}: stopped, 3 of 4 trials answered\n")
-    assert complained.count("\n") == 2 and "no practice on drawn cats" in complained and "the last sitting was at 2099-01-01 12:00" in complained
+    assert (
+        complained.count("\n") == 2
+        and "no practice on drawn cats" in complained
+        and "the last sitting was at 2099-01-01 12:00" in complained
+    )
     onsets, times = ([float(row[name]) for row in again.rows()] for name in ("onset", "rt"))
     assert 0 < onsets[0] < onsets[0] + times[0] < onsets[1] < onsets[1] + times[1] < onsets[2] < 120
     assert sorted(files(again.out)) == FILES

@@ -17,7 +17,8 @@ SIDES = Check("choice repetition", 0.6, 0.001, "The previous choice matters.", "
 def fitted(
     accuracy: float = 0.8, interval: tuple[float, float] = (0.75, 0.85), p_value: float = 0.001,
     ceiling: float | None = 0.85, ceiling_ci95: tuple[float, float] = (0.83, 0.87), by_side: float = 0.5,
-    side_bias: float = 0.0, checks: tuple[Check, ...] = (FINE,), agreement: float | None = 0.8,
+    side_bias: float = 0.0, sides_known: bool = True,
+    checks: tuple[Check, ...] = (FINE,), agreement: float | None = 0.8,
 ) -> Any:  # fmt: skip
     """Make up what sentences read of an analysis."""
     scores = SimpleNamespace(
@@ -39,6 +40,7 @@ def fitted(
         better_than_chance=better,
         noise_ceiling=SimpleNamespace(accuracy=ceiling, ci95=ceiling_ci95, method="one model of all trials"),
         observers=None,
+        sides_known=sides_known,
         observer=SimpleNamespace(side_bias=side_bias, side_bias_ci95=(side_bias - 0.3, side_bias + 0.3)),
         pictures=SimpleNamespace(sentence=""),
         choice_model=list(checks),
@@ -46,6 +48,17 @@ def fitted(
         map_agreement=agreement,
         has_map=better and (agreement or 0) >= 0.5,
     )
+
+
+def test_no_side_bias_is_spoken_of_where_sides_are_not_known() -> None:
+    drift = Check("side bias drift", 0.6, 0.001, "The side bias changes.", "Check the keys.")
+    known, unknown = (fitted(side_bias=2.0, sides_known=known, checks=(drift,)) for known in (True, False))
+    assert "prefers the right side" in " ".join(sentences.remarks(known)) and sentences.failed(known) == [
+        drift
+    ]
+    (said,) = sentences.remarks(unknown)
+    assert "does not say on which side an image was, so that no side bias is estimated" in said
+    assert sentences.failed(unknown) == []
 
 
 def test_the_headline_names_the_ceiling_only_of_a_taste_that_was_shown() -> None:

@@ -146,7 +146,7 @@ def test_every_dialect_finds_images_alike(
     caplog.clear()
     path.write_text(f"left_image,right_image,{keys}\n{prefix}a.png,{prefix}my cat.png,0\n")
     read_sessions([path], cats)
-    assert not caplog.messages, "the same folders before all names go without saying"
+    assert "image names" not in caplog.text, "the same folders before all names go without saying"
 
 
 def test_ids_without_endings_are_found(tmp_path: Path) -> None:

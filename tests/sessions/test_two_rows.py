@@ -39,7 +39,8 @@ def test_images_with_a_side_and_a_mark(path: Path, caplog: pytest.LogCaptureFixt
         ["p02", "a.png", "c.png", 0, 1.5, "4", 8],
     ]
     assert session.excluded == 1 and session.participants == 2
-    assert caplog.messages == [f"{path}: two rows a trial, told by column trialNumber, were joined"]
+    said = "two rows a trial, told by column trialNumber, were joined: images = stimulus, chosen = chosen"
+    assert caplog.messages == [f"{path}: {said}"]
 
 
 def test_rows_without_a_partner_are_left_out(path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -54,11 +55,14 @@ def test_both_images_marked_make_no_choice(path: Path, caplog: pytest.LogCapture
     path.write_text(SIDED.replace("b.png,0,,3", "b.png,1,,3"))
     assert len(read_sessions([path]).trials) == 2
     assert "row 2: 'left+right' is not a choice" in caplog.text
+    with pytest.raises(BadInput, match="row 2, column chosen: 'left"):
+        read_sessions([path], strict=True)
 
 
 def test_without_sides_there_are_winners(path: Path) -> None:
     path.write_text("pair,img,won\n1,a.png,0\n1,b.png,1\n2,b.png,1\n2,c.png,0\n3,a.png,1\n3,c.png,1\n")
     table = joined(read_table(path, SIDES))
+    assert table is not None
     assert table["winner"] == ["b.png", "b.png"] and table["loser"] == ["a.png", "c.png"]
     assert (table.columns, table.ragged[0][0]) == (["pair", "winner", "loser"], 6)
 
@@ -72,7 +76,7 @@ def test_without_sides_there_are_winners(path: Path) -> None:
         "trial,image,chosen\n1,a.png,1\n1,b.png,0\n1,c.png,0\n",
     ],
 )
-def test_other_tables_stay_as_they_are(path: Path, text: str) -> None:
+def test_other_tables_are_not_joined(path: Path, text: str) -> None:
     path.write_text(text)
     table = read_table(path, SIDES)
-    assert joined(table) is table
+    assert joined(table) is None
