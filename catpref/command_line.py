@@ -87,7 +87,10 @@ def _at_home(path: Path) -> Path:
 
 
 def _exists(path: Path) -> bool:
-    return Path(path).exists()  # noqa: PTH110; a name that is too long is that of nothing
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long
+        return False
 
 
 def run(command: Callable[[Sequence[str]], None]) -> NoReturn:

@@ -209,7 +209,7 @@ def test_a_model_on_ones_own_weights_finds_them_or_asks(study: Path, tmp_path: P
 @pytest.mark.parametrize(("arguments", "said"), [
     ([], "either images to rank or --pairs"),
     (["new", "--pairs", "session.csv"], "either images to rank or --pairs"),
-    (["new", "--stimuli", "cats"], "--stimuli and --strict go with --pairs"),
+    (["new", "--stimuli", "cats"], "--stimuli goes with --pairs"),
     (["nowhere.png"], "nowhere.png"),
     (["x" * 300], "File name too long"),
     (["session.csv"], "not an image"),

@@ -71,7 +71,7 @@ def test_lines_are_broken_where_the_script_allows_it(export):
 
 def test_psychojs_dialog_is_written_in_order(export, libraries, tmp_path):
     language, web = export
-    with chromium("chromium", tmp_path, Internet(web, *libraries)) as browser:
+    with chromium("chromium", tmp_path, Internet(web, psychojs)) as browser:
         Participant(browser, phone=False).begin(f"{ELSEWHERE}?participant=Anna&session=1")
         code = load_texts(TEXTS / f"{language}.toml").web.code
         expected = f"{RIGHT_TO_LEFT}{code}{END}" if language == "arabic" else code
@@ -116,7 +116,7 @@ def test_psychopys_script_shows_the_question_as_the_lab_does(export, display, tm
 def test_the_page_breaks_and_orders_lines(export, libraries, tmp_path):
     """A whole session on a phone, on whose screen the lines of the instructions do not fit."""
     language, web = export
-    internet = Internet(web, *libraries)
+    internet = Internet(web, psychojs)
     with chromium("chromium", tmp_path, internet) as browser:
         browser.send("Page.addScriptToEvaluateOnNewDocument", source=RECORD)
         participant = Participant(browser, phone=True)

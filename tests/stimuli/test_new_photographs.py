@@ -52,7 +52,7 @@ def test_the_manifest_tells_how_a_set_was_made(lab: Path, tmp_path: Path) -> Non
     for text in (
         "",
         "file,crop_left\na,1\n",
-        ",".join(sets.MANIFEST_COLUMNS) + "\n" + "x," * 8 + "x\n",
+        ",".join(sets.MANIFEST_COLUMNS) + "\n" + "x," * 9 + "x\n",
         "\0",
     ):
         (tmp_path / "manifest.csv").write_text(text)
@@ -72,7 +72,7 @@ def test_a_stimulus_is_not_cropped_again(lab: Path, tmp_path: Path) -> None:
     shutil.copy(lab / "set" / "0.jpg", copy)
     listed.parent.mkdir(parents=True)
     shutil.copy(lab / "photographs" / "0.png", listed)
-    row = ["deep/listed.png", *["1"] * 8]
+    row = ["deep/listed.png", *["1"] * 8, sets.CAT_FACE]
     with (tmp_path / "other/manifest.csv").open("w", newline="") as file:
         csv.writer(file).writerows([sets.MANIFEST_COLUMNS, row])
     Image.open(lab / "photographs" / "0.png").crop((200, 0, 900, 700)).resize((512, 512)).save(square)
@@ -98,7 +98,10 @@ def test_photographs_are_ranked_as_their_own_crops(
     hurry(monkeypatch)
     session = small_study(tmp_path / "study")
     cats = tmp_path / "study" / "cats"
-    rows = [[path.name, "", path.name, 10, 20, 300, 310, 512, 512] for path in sorted(cats.iterdir())]
+    rows = [
+        [path.name, "", path.name, 10, 20, 300, 310, 512, 512, sets.CAT_FACE]
+        for path in sorted(cats.iterdir())
+    ]
     sets.write_table(cats / "manifest.csv", sets.MANIFEST_COLUMNS, rows)
     assert call(fit, session, "--model", "utility", "--folds", 3).code == 0
     model = tmp_path / "study" / "session_fit" / "model"
