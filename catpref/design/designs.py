@@ -66,14 +66,7 @@ def make_trials(
         raise BadInput(
             f"{len(names)} images are too few; a {design} list needs at least {FEWEST_IMAGES[design]}"
         )
-    if design == RANDOM:
-        pairs = random_pairs(len(names), rng)
-    else:
-        if design == FULL:
-            chosen = all_pairs(len(names))
-        else:
-            chosen = incomplete.balanced_subset(len(names), count_pairs(design, len(names), trials), rng)
-        pairs = keep_apart(balance_sides(chosen, rng), rng)
+    pairs = _pairs(design, len(names), trials, rng)
     shown = insert_repeats(pairs, repeats, repeat_lag(len(pairs), block), rng)
     drawn = draw_catches([pairs[index] for index, _ in shown], catch, len(names), rng)
     catches = {one.after: one for one in drawn}
@@ -94,6 +87,17 @@ def make_trials(
         if number in catches:
             add(*catches[number].pair, catch=catches[number].scrambled)
     return made
+
+
+def _pairs(design: str, images: int, trials: int | None, rng: np.random.Generator) -> list[Pair]:
+    """Return the pairs of a design, left and right, in order."""
+    if design == RANDOM:
+        return random_pairs(images, rng)
+    if design == FULL:
+        chosen = all_pairs(images)
+    else:
+        chosen = incomplete.balanced_subset(images, count_pairs(design, images, trials), rng)
+    return keep_apart(balance_sides(chosen, rng), rng)
 
 
 def random_pairs(images: int, rng: np.random.Generator) -> list[Pair]:
