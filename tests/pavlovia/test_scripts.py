@@ -69,7 +69,7 @@ def test_lines_are_broken_where_the_script_allows_it(export):
     )
 
 
-def test_psychojs_dialog_is_written_in_order(export, libraries, tmp_path):
+def test_psychojs_dialog_is_written_in_order(export, psychojs, tmp_path):
     language, web = export
     with chromium("chromium", tmp_path, Internet(web, psychojs)) as browser:
         Participant(browser, phone=False).begin(f"{ELSEWHERE}?participant=Anna&session=1")
@@ -113,7 +113,7 @@ def test_psychopys_script_shows_the_question_as_the_lab_does(export, display, tm
         process.wait()
 
 
-def test_the_page_breaks_and_orders_lines(export, libraries, tmp_path):
+def test_the_page_breaks_and_orders_lines(export, psychojs, tmp_path):
     """A whole session on a phone, on whose screen the lines of the instructions do not fit."""
     language, web = export
     internet = Internet(web, psychojs)
