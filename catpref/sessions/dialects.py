@@ -103,7 +103,7 @@ def _is_plain(table: Table, answered: bool) -> bool:
         return True
     given = {cell for cell in table["choice"] if not is_nothing(cell)}
     others = {cell for cell in given if number(cell) not in (0, NO_PREFERENCE, 1)}
-    of_numbers = any(cell.strip()[:1].isdigit() and number(cell) is not None for cell in others)
+    of_numbers = any(cell.strip().lstrip("+-−")[:1].isdigit() and number(cell) is not None for cell in others)
     if of_numbers or (others and others == given):
         return False
     chosen = (

@@ -165,3 +165,11 @@ def test_repeats_by_design_go_without_saying(
         len(read_sessions([written(folder, rows, f"left_image,right_image,choice,{column}\n")]).trials) == 2
     )
     assert not caplog.messages
+
+
+@pytest.mark.parametrize("coding", [["-1", "1"], ["-1", "0", "1"], ["1", "2", "0", "3"]])
+def test_numbers_of_another_coding_are_no_stray_rows(folder: Path, coding: list[str]) -> None:
+    """Left out one by one, those of one side would make a session of the other."""
+    rows = "".join(f"a.png,b.png,{coding[row % len(coding)]},0.5,p01\n" for row in range(12))
+    with pytest.raises(BadInput, match="name what"):
+        read_sessions([written(folder, rows)])
