@@ -12,6 +12,7 @@ from catpref.lab.loading import load_pair, loaded_ahead
 from catpref.lab.practice import count_practice, practice_pairs
 from catpref.stimuli.images import find_images
 from catpref.stimuli.scrambling import scramble
+from catpref.stimuli.sets import MANIFEST_COLUMNS
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +64,15 @@ def test_of_a_catch_trial_one_side_is_scrambled(stimuli):
             assert image.tobytes() == expected.tobytes()
 
 
+COLUMNS, OTHERS = ",".join(MANIFEST_COLUMNS[:-1]), "," * (len(MANIFEST_COLUMNS) - 2)
+
+
 @pytest.mark.parametrize(
     ("manifest", "asked", "pairs"),
     [
-        ("file,crop_left,shows\na.png,1,cat face\n", None, 4),
-        ("file,crop_left\na.png,\n", None, 4),  # of catpref 0.2
-        ("file,crop_left,shows\na.png,1,cat face\nb.png,1,\n", None, 0),
+        (f"{COLUMNS},shows\na.png{OTHERS},cat face\n", None, 4),
+        (f"{COLUMNS}\na.png{OTHERS}\n", None, 4),  # of catpref 0.2
+        (f"{COLUMNS},shows\na.png{OTHERS},cat face\nb.png{OTHERS},\n", None, 0),
         ("file,artist\na.png,Klee\n", None, 0),
         (None, None, 0),
         (None, 2, 2),
