@@ -44,6 +44,7 @@ _RULED_OUT = (
     1.92  # log evidence below the greatest: half the 95% point of chi squared with one degree of freedom
 )
 _DRAWS = 1000  # of the noise ceiling
+_NEAR = 0.01  # what the least spread that is tried adds to chance
 
 
 @dataclass(frozen=True)
@@ -193,11 +194,15 @@ def _lapse(log_masses: np.ndarray) -> tuple[float, tuple[float, float]]:
 
 
 def _interval(ceilings: np.ndarray, least_is_probable: bool) -> tuple[float, float]:
-    """Return the shortest interval that holds 95% of the draws, or the one from chance on."""
+    """Return the shortest interval that holds 95% of the draws, or the one from the least ceiling on.
+
+    That is chance, or what a preference for one side alone reaches.
+    """
     ordered = np.sort(ceilings)
     inside = int(np.ceil(_MASS * len(ordered)))
     if least_is_probable:
-        return 0.5, float(ordered[inside - 1])
+        least = float(ordered[0])
+        return least if least > 0.5 + _NEAR else 0.5, float(ordered[inside - 1])
     first = int(np.argmin(ordered[inside - 1 :] - ordered[: len(ordered) - inside + 1]))
     return float(ordered[first]), float(ordered[first + inside - 1])
 

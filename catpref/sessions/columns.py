@@ -123,5 +123,7 @@ def naming_sides(values: Collection[str]) -> str:
     values = sorted(values)
     none = {"none": values[0]} if len(values) == 3 and number(values[0]) in (0, -1) else {}
     left, right = values[-2:] if len(values) in (2, 2 + len(none)) else ("VALUE", "VALUE")
+    if len(values) == 3 and [number(value) for value in values] == [1, 2, 3]:
+        left, right = values[:2]  # a stray 3; other values are left out
     said = shown(", ".join(map(repr, values)), 80)
     return f"of {said}, name what stands for a side: {option('choices', left=left, right=right, **none)}"

@@ -10,9 +10,13 @@ import pandas as pd
 
 from catpref.errors import BadInput, shown
 from catpref.sessions.cells import is_nothing
+from catpref.sessions.columns import option
 from catpref.sessions.private_columns import is_private, says_who, words_of
 
 log = logging.getLogger(__name__)
+
+_MAY_SAY_WHO = {"id", "pid", "person", "user", "rater", "judge"}
+_FEWEST_TRIALS = 5  # on average, of whoever has a value of their own in a column
 
 CODE = "(?:[A-Za-z]|(?=[^0-9]*[0-9])(?!(?:[_-]*[0-9]){8,}[_-]*$)[A-Za-z0-9_-]{1,40})"
 """A participant code, to Python and JavaScript: a digit is in it, which names have not, or it is a single letter.
@@ -62,8 +66,24 @@ def without_names(trials: dict[str, list[Any]]) -> dict[str, list[Any]]:
     ]
     if private:
         log.info("left out, since they may tell who the participant is: %s", shown(", ".join(private), 300))
+    if not codes:
+        _ask_who(trials, private)
     kept = {name: cells for name, cells in trials.items() if name not in private}
     return kept | {"participant": codes} if codes else kept
+
+
+def _ask_who(trials: dict[str, list[Any]], private: Sequence[str]) -> None:
+    """Say so where no column is that of the participants, but one may be."""
+    for name, cells in trials.items():
+        people = len({_same(cell) for cell in cells if isinstance(cell, str)})
+        may_say = name in private or says_who(name) or name.casefold() in _MAY_SAY_WHO
+        if may_say and 1 < people <= len(cells) / _FEWEST_TRIALS:
+            log.warning(
+                "column %s has %d values, and all trials are taken for one person's; if these are participants, add"
+                " %s",
+                shown(name, 60), people, option("columns", participant=name),
+            )  # fmt: skip
+            return
 
 
 def without_accounts(trials: pd.DataFrame) -> pd.DataFrame:

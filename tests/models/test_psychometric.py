@@ -77,6 +77,11 @@ def test_a_coin_flipper_may_be_one() -> None:
     assert all(one.lapse_ci95[0] == 0 for one in seen), "no lapses is among what is possible"
 
 
+def test_a_side_presser_has_the_ceiling_of_the_side() -> None:
+    seen = estimated(0, 1.0, 0.0, all_pairs(50), spread=0.0)
+    assert 0.65 < seen.noise_ceiling_ci95[0] < expit(1.0) < seen.noise_ceiling_ci95[1] < 0.8
+
+
 def test_what_is_told_apart_depends_on_pairs_and_not_on_what_images_are_called() -> None:
     pairs = all_pairs(12)
     renamed = np.random.default_rng(0).permutation(40)[:12][pairs]

@@ -173,3 +173,14 @@ def test_numbers_of_another_coding_are_no_stray_rows(folder: Path, coding: list[
     rows = "".join(f"a.png,b.png,{coding[row % len(coding)]},0.5,p01\n" for row in range(12))
     with pytest.raises(BadInput, match="name what"):
         read_sessions([written(folder, rows)])
+
+
+@pytest.mark.parametrize("column", ["first_name", "ID"])
+def test_people_in_another_column_are_not_pooled_in_silence(
+    folder: Path, caplog: pytest.LogCaptureFixture, column: str
+) -> None:
+    rows = "".join(f"a.png,b.png,{row % 2},0.5,{('Anna', 'Ben', 'Cleo')[row % 3]}\n" for row in range(30))
+    path = written(folder, rows, HEADER.replace("participant", column))
+    assert read_sessions([path]).participants is None
+    assert f"column {column} has 3 values, and all trials are taken for one person's" in caplog.text
+    assert f"columns=participant={column}" in caplog.text
