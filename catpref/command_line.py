@@ -223,6 +223,14 @@ COMMON: dict[str, dict[str, Any]] = {
         "action": "store_true",
         "help": "refuse files with a row that cannot be used, not leave it out",
     },
+    "--columns": {
+        "metavar": "left=COL,right=COL,choice=COL|FILE.toml",
+        "help": "what the columns of files from elsewhere are, also rt and participant (default: as recognised)",
+    },
+    "--choices": {
+        "metavar": "left=VALUE,right=VALUE[,none=VALUE]",
+        "help": "what stands for each side there, and for no answer (default: as recognised)",
+    },
     "--out": {"type": Path, "metavar": "DIR", "help": "where to write"},
     "--weights": {"type": Path, "metavar": "FILE", "help": "read an official backbone's weights from here"},
     "--seed": {
@@ -234,18 +242,6 @@ COMMON: dict[str, dict[str, Any]] = {
     "--json": {"action": "store_true", "help": "print JSON instead of a table"},
 }
 """Arguments that several commands have, and how they are declared unless a command does so otherwise."""
-
-
-def add_column_options(parser: Parser) -> None:
-    """Add the options that say what the columns and values of files from elsewhere are."""
-    parser.add_argument(
-        "--columns", metavar="left=COL,right=COL,choice=COL|FILE.toml",
-        help="what the columns of files from elsewhere are, also rt and participant (default: as recognised)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--choices", metavar="left=VALUE,right=VALUE[,none=VALUE]",
-        help="what stands for each side there, and for no answer (default: as recognised)",
-    )  # fmt: skip
 
 
 def add_network_options(parser: Parser) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from catpref._io.outputs import output_folder
 from catpref.command_line import (
     Parser,
-    add_column_options,
     add_network_options,
     log_to_terminal,
     positive,
@@ -48,7 +47,8 @@ def _parser() -> Parser:
     )
     parser.add_argument("sessions")
     parser.add_argument("--stimuli")
-    add_column_options(parser)
+    parser.add_argument("--columns")
+    parser.add_argument("--choices")
     parser.add_argument("--strict")
     parser.add_argument("--out", help="where to write (default: session_fit/ beside it)")
     models, usual = registry.choosable(), list(registry.DEFAULT)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from catpref.command_line import Parser, add_column_options, log_to_terminal, run
+from catpref.command_line import Parser, log_to_terminal, run
 from catpref.sessions import bids
 from catpref.sessions.columns import asked
 from catpref.sessions.session import read_trials
@@ -20,7 +20,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("sessions", help="the choices")
     parser.add_argument("folder", type=Path, metavar="DIR", help="the data set to write, replaced as a whole")
     parser.add_argument("--stimuli")
-    add_column_options(parser)
+    parser.add_argument("--columns")
+    parser.add_argument("--choices")
     parser.add_argument("--strict")
     options = parser.parse_intermixed_args(arguments)
     log_to_terminal()

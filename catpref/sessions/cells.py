@@ -9,6 +9,9 @@ from catpref.errors import BadInput
 _NOTHING = {"", "none", "--", "undefined", "null", "na", "n/a", "nan"}
 """What PsychoPy, PsychoJS, BIDS, R and pandas write for no value."""
 
+YES, NO = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}
+"""How columns that mark rows say so, in lower case."""
+
 NO_PREFERENCE = 0.5
 """The choice that stands for a third answer, where a session offers one."""
 

@@ -12,8 +12,8 @@ from itertools import compress
 from catpref.errors import BadInput, shown
 from catpref.sessions import answers, bids, gorilla, jspsych, psychopy_csv, tidy, two_rows, winners
 from catpref.sessions.answers import Source
-from catpref.sessions.cells import NO_PREFERENCE, is_nothing, number
-from catpref.sessions.coding import chosen_image, items_of, looks_like_image, meaning_of
+from catpref.sessions.cells import NO_PREFERENCE, YES, is_nothing, number
+from catpref.sessions.coding import chosen_image, items_of, meaning_of
 from catpref.sessions.columns import NOTHING, Asked, has, option
 from catpref.sessions.table import SIDES, Table, free_name
 from catpref.sessions.words import is_practice, word_set, words
@@ -25,7 +25,6 @@ _PHASES = word_set("phase task part block section stage display")
 _PHASES_BESIDE = word_set("test type trial name label session spreadsheet experiment")
 _CHECKS = word_set("attention check is catch trial attn practice")
 _BY_IMAGE = "the image that was chosen"
-_YES = {"1", "1.0", "true", "yes"}
 
 
 def as_session(table: Table, asked: Asked = NOTHING, answered: bool = True) -> Table:
@@ -140,7 +139,7 @@ def _without_images(table: Table, asked: Asked, answered: bool) -> Table:
             *map(shown, pair),
         )
         return _finished(_timed(winners.of_winners(table, pair)), [])
-    if psychopy_csv.is_wide(table) and len(_of_images(table)) < 2:  # left before the first trial
+    if psychopy_csv.is_wide(table) and len(tidy.columns_of_images(table)) < 2:  # left before the first trial
         return replace(table, rows=[], lines=[])
     check_images(table)
     raise AssertionError
@@ -156,7 +155,7 @@ def check_images(table: Table) -> None:
     """
     for side in SIDES:
         if side not in table.columns:
-            left, right, *_ = (*_of_images(table), None, None)
+            left, right, *_ = (*tidy.columns_of_images(table), None, None)
             if left is not None and right is None:
                 raise BadInput(
                     f"{table.path}: the header has no column {side}, and one column of images, {shown(left)}; "
@@ -167,10 +166,6 @@ def check_images(table: Table) -> None:
                 f"{table.path}: the header has no column {side}; {has(table)}; name what is meant: "
                 f"{option('columns', left=left, right=right, choice=choice)}"
             )
-
-
-def _of_images(table: Table) -> list[str]:
-    return [name for name in table.columns if any(map(looks_like_image, table[name]))]
 
 
 def _answered(table: Table, asked: Asked) -> Table:
@@ -259,7 +254,7 @@ def _without_practice(table: Table) -> Table:
         if said & _PHASES and said <= _PHASES | _PHASES_BESIDE:
             keep = [not is_practice(cell) for cell in table[column]]
         elif said <= {"is", "practice", "trial"} and "practice" in said:
-            keep = [cell.strip().lower() not in _YES for cell in table[column]]
+            keep = [cell.strip().lower() not in YES for cell in table[column]]
         else:
             continue
         if any(keep) and not all(keep):
@@ -283,7 +278,7 @@ def _finished(table: Table, spoken: Sequence[str], *said: str) -> Table:
     for column in table.columns:
         checked = set(words(column))
         if column != "catch" and checked & {"attention", "catch", "attn", "practice"} and checked <= _CHECKS:
-            marked = sum(cell.strip().lower() in _YES for cell in table[column])
+            marked = sum(cell.strip().lower() in YES for cell in table[column])
             if marked:
                 log.info(
                     "%s: column %s marks %d rows; it is not read, and they count as choices: "

@@ -30,7 +30,6 @@ class ImageNames:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files = StimulusFolder(folder)
-        self._root = os.path.realpath(folder)
 
     def find(self, name: str) -> tuple[str, str]:
         """Find an image.
@@ -81,11 +80,10 @@ class ImageNames:
         """Return whether a relative name leads to what is there, but outside the folder: that is another image."""
         name = name.replace("\\", "/")
         try:
-            path = os.path.realpath(f"{self._root}/{name}")
+            path = os.path.realpath(f"{self._files.root}/{name}")
         except ValueError:  # such as one with a NUL byte
             return True
-        inside = path.startswith(self._root.rstrip(os.sep) + os.sep)
-        return not name.startswith("/") and not inside and os.path.exists(path)  # noqa: PTH110
+        return not name.startswith("/") and not self._files.holds(path) and os.path.exists(path)  # noqa: PTH110
 
     def _fitting(self, path: str) -> dict[str, str]:
         """Return the images that a path may mean: the file, and its name in the stimulus folder."""
@@ -114,14 +112,14 @@ class ImageNames:
     def _names(self) -> list[str]:
         """Every image of the folder, relative to it."""
         names, looked_at = [], 0
-        for parent, subfolders, files in os.walk(self._root):
+        for parent, subfolders, files in os.walk(self._files.root):
             subfolders[:] = [name for name in subfolders if not name.startswith(".")]
             looked_at += len(files)
             if looked_at > _MOST_FILES:
                 raise BadInput(
                     f"{self._folder} holds over {_MOST_FILES} files, too many to look through for an image"
                 )
-            start = parent[len(self._root) :].replace(os.sep, "/").strip("/")
+            start = parent[len(self._files.root) :].replace(os.sep, "/").strip("/")
             names += [
                 f"{start}/{name}".lstrip("/")
                 for name in files

@@ -15,7 +15,7 @@ from catpref.sessions.private_columns import is_private, says_who, words_of
 
 log = logging.getLogger(__name__)
 
-_MAY_SAY_WHO = {"id", "pid", "person", "user", "rater", "judge"}
+_MAY_SAY_WHO = {"id", "judge"}  # beside what says who for sure
 _FEWEST_TRIALS = 5  # on average, of whoever has a value of their own in a column
 
 CODE = "(?:[A-Za-z]|(?=[^0-9]*[0-9])(?!(?:[_-]*[0-9]){8,}[_-]*$)[A-Za-z0-9_-]{1,40})"

@@ -75,9 +75,12 @@ class Table:
 
     def without(self, columns: Collection[str]) -> "Table":
         """Leave columns out."""
-        keep = [place for place, name in enumerate(self.columns) if name not in columns]
-        rows = [[row[place] for place in keep] for row in self.rows]
-        return replace(self, columns=[self.columns[place] for place in keep], rows=rows)
+        return self.columns_at([place for place, name in enumerate(self.columns) if name not in columns])
+
+    def columns_at(self, places: Sequence[int]) -> "Table":
+        """Keep the columns at some places, in this order."""
+        rows = [[row[place] for place in places] for row in self.rows]
+        return replace(self, columns=[self.columns[place] for place in places], rows=rows)
 
     def with_columns(self, **columns: Sequence[str]) -> "Table":
         """Replace columns, or add them at the end."""
@@ -206,8 +209,4 @@ def _without_copies(table: Table) -> Table:
             name = shown(table.columns[first])
             raise BadInput(f"{table.path}: the header has two columns {name}; rename or remove one")
         keep.append(first)
-    if len(keep) == len(table.columns):
-        return table
-    keep.sort()
-    rows = [[row[place] for place in keep] for row in table.rows]
-    return replace(table, columns=[table.columns[place] for place in keep], rows=rows)
+    return table if len(keep) == len(table.columns) else table.columns_at(sorted(keep))

@@ -64,6 +64,11 @@ def image_columns(table: Table) -> tuple[str, str] | None:
     return of_images[0] if of_images else None
 
 
+def columns_of_images(table: Table) -> list[str]:
+    """Return the columns in which any cell is the name of an image file."""
+    return [name for name in table.columns if any(map(looks_like_image, table[name]))]
+
+
 def _pairs(table: Table) -> list[tuple[str, str]]:
     """Return the columns whose names differ in one word, and of which there is no third."""
     is_component = any(name.endswith((".keys", ".thisN", ".clicked_name")) for name in table.columns)

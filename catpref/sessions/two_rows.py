@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from catpref.errors import shown
 from catpref.sessions import tidy
-from catpref.sessions.cells import is_nothing
-from catpref.sessions.coding import looks_like_image
+from catpref.sessions.cells import NO, YES, is_nothing
 from catpref.sessions.table import SIDES, Table
 from catpref.sessions.words import side_of, word_set, words
 
@@ -17,7 +16,6 @@ _TRIAL = ({"trial"}, {"pair"}, {"question"})
 _WHOSE = ({"session"}, {"block"}, {"run"})
 _WON = ({"won"}, {"win"})
 _COUNTED = word_set("id nr no number num n index")
-_YES, _NO = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no"}
 _CHOICES = {(True, False): "0", (False, True): "1", (False, False): "", (True, True): "left+right"}
 
 
@@ -29,7 +27,7 @@ def joined(table: Table) -> Table | None:
     The images are in `left_image` and `right_image` of the result; where no column tells sides, in `winner` and
     `loser`. Whatever else the two rows say is taken from the first that says it. Rows without a partner are `ragged`.
     """
-    of_images = [name for name in table.columns if any(map(looks_like_image, table[name]))]
+    of_images = tidy.columns_of_images(table)
     number = _called(table, _TRIAL)
     marks = _marks(table)
     if len(of_images) != 1 or not number or len({*marks.values()}) > 1:
@@ -79,9 +77,9 @@ def _marks(table: Table) -> dict[str, tuple[bool, ...]]:
         name: ["" if is_nothing(cell) else cell.strip().lower() for cell in table[name]] for name in columns
     }
     return {
-        name: tuple(cell in _YES for cell in listed)
+        name: tuple(cell in YES for cell in listed)
         for name, listed in cells.items()
-        if not _YES.isdisjoint(listed) and {*listed} <= _YES | _NO | {""}
+        if not YES.isdisjoint(listed) and {*listed} <= YES | NO | {""}
     }
 
 

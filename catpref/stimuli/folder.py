@@ -21,8 +21,8 @@ class StimulusFolder:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._root = os.path.realpath(folder)
-        self._inside = self._root.rstrip(os.sep) + os.sep
+        self.root = os.path.realpath(folder)
+        """The folder, absolute, with symbolic links followed."""
         self._real: dict[str, str] = {}  # where a folder's name leads
 
     def file(self, name: str) -> str:
@@ -54,11 +54,15 @@ class StimulusFolder:
             path = self._follow(name)
         except ValueError as problem:  # such as one with a NUL byte
             raise BadInput(f"image {shown(repr(name))} is not a usable file name") from problem
-        if not path.startswith(self._inside) or (".." in name and posixpath.normpath(name).startswith("..")):
+        if not self.holds(path) or (".." in name and posixpath.normpath(name).startswith("..")):
             raise BadInput(f"image {shown(repr(name))} leads outside {self._folder}")
         if not os.path.isfile(path):  # noqa: PTH113
             raise BadInput(f"image {shown(repr(name))} is not in {self._folder}")
         return path
+
+    def holds(self, path: str) -> bool:
+        """Return whether a path, absolute and with symbolic links followed, is inside the folder."""
+        return path.startswith(self.root.rstrip(os.sep) + os.sep)
 
     def _follow(self, name: str) -> str:
         """Follow a name, and all links on its way, from the folder on; what is not there is taken for a folder."""
@@ -66,7 +70,7 @@ class StimulusFolder:
             raise ValueError("no system opens it")
         parent, _, last = name.rpartition("/")
         if parent not in self._real:
-            self._real[parent] = os.path.realpath(self._root + os.sep + parent)
+            self._real[parent] = os.path.realpath(self.root + os.sep + parent)
         path = self._real[parent] + os.sep + last
         is_plain = last not in ("", ".", "..") and not os.path.islink(path)  # noqa: PTH114
         return path if is_plain else os.path.realpath(path)
