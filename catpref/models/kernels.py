@@ -5,6 +5,7 @@ blocks, without going back to the embeddings, which have a hundred thousand dime
 """
 
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -156,6 +157,19 @@ def kernels_of(
     return Kernels(centre, scale, blocks, pairs, items, made_of, grams, features)
 
 
+def standards(embeddings: np.ndarray, blocks: Blocks) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of each dimension, which has a floor, shape (dimensions,) each."""
+    centre, scale = np.empty((2, embeddings.shape[1]), np.float32)
+    floors = _least_sds(embeddings[:_ENOUGH_IMAGES].astype(np.float32), blocks)
+
+    def measure(columns: slice, part: Tensor) -> None:
+        centre[columns] = part.mean(0)
+        scale[columns] = part.std(0, correction=0).clamp_(min=torch.from_numpy(floors[columns]))
+
+    deque(by_slices(embeddings, np.zeros_like(centre), np.ones_like(scale), measure), maxlen=0)
+    return centre, scale
+
+
 def _signs(dimensions: int) -> Tensor:
     """Draw a sign for each dimension, the same each time."""
     return torch.from_numpy(np.random.default_rng(0).choice(np.array([-1, 1], np.float32), dimensions))
@@ -270,16 +284,32 @@ def directions(gram: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def _greatest(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the greatest eigenvalues, in rising order, and their vectors; of a large matrix, approximately.
+    """Return the greatest eigenvalues, in rising order, and their vectors; of a large matrix, approximately."""
+    if len(gram) <= 2000:
+        return eigh(gram)
+    return greatest(lambda onto: gram @ onto, len(gram), _MOST_DIRECTIONS)
+
+
+def greatest(
+    times: Callable[[np.ndarray], np.ndarray], size: int, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return about the greatest eigenvalues of a symmetric matrix, in rising order, and their vectors.
+
+    Parameters
+    ----------
+    times
+        Multiplies the matrix by one of shape (size, columns).
+    size
+        Its rows.
+    count
+        How many eigenvalues; all, if there are no more rows.
 
     References
     ----------
     Halko, Martinsson & Tropp (2011). Finding structure with randomness. SIAM Review 53(2), algorithm 4.4.
     """
-    if len(gram) <= 2000:
-        return eigh(gram)
-    basis = np.random.default_rng(0).standard_normal((len(gram), _MOST_DIRECTIONS))
+    basis = np.random.default_rng(0).standard_normal((size, min(count, size)))
     for _ in range(3):
-        basis, _ = np.linalg.qr(gram @ basis)
-    values, vectors = eigh(basis.T @ gram @ basis)
+        basis, _ = np.linalg.qr(times(basis))
+    values, vectors = eigh(basis.T @ times(basis))
     return values, basis @ vectors
