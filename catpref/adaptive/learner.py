@@ -1,8 +1,9 @@
 """The posterior of a taste after some answers, by Laplace's approximation.
 
 P(right) = logistic(u(right) − u(left) + side bias). The strength of the taste is one of a few scales, that with the
-greatest marginal likelihood. It begins anew at each call, so that the same answers give the same posterior to
-rounding, after a pause or in another language. In the browser, ``adaptive.js`` does the same.
+greatest marginal likelihood; it is found anew each time that the answers have doubled, since that takes longest. All
+begins anew at each call, so that the same answers give the same posterior to rounding, after a pause or in another
+language. In the browser, ``adaptive.js`` does the same.
 
 References
 ----------
@@ -10,6 +11,7 @@ MacKay (1992). The evidence framework applied to classification networks. Neural
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky
@@ -22,6 +24,9 @@ LOG_SCALES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
 LOG_SCALE_SD = 0.5
 """Standard deviation of the logarithm a priori."""
+
+FIRST_TRIALS = 20
+"""After which the scale is found for the first time; before, it is that of the prior."""
 
 _MOST_STEPS = 50
 _ENOUGH = 1e-10  # of Newton's decrement
@@ -65,21 +70,37 @@ def learn(prior: Prior, pairs: np.ndarray, choices: np.ndarray) -> Posterior:
     choices
         0 = left, 1 = right, 0.5 = no preference, shape (trials,).
     """
-    left, right = np.asarray(pairs, int).reshape(-1, 2).T
-    design = np.column_stack([prior.features[right] - prior.features[left], np.ones(len(left))])
-    offsets = prior.mean[right] - prior.mean[left]
-    choices = np.asarray(choices, float)
-    found: list[tuple[float, float, np.ndarray, np.ndarray, np.ndarray]] = []
-    for log_scale in LOG_SCALES:
-        sds = np.full(design.shape[1], np.exp(log_scale))
-        sds[-1] = np.sqrt(prior.side_bias_variance)
-        weights, factor, evidence = _mode(design * sds, offsets, choices)
-        found.append(
-            (evidence - (log_scale / LOG_SCALE_SD) ** 2 / 2, np.exp(log_scale), weights, factor, sds)
-        )
-    _, scale, weights, factor, sds = max(found, key=lambda one: one[0])
+    sides, given = np.ascontiguousarray(pairs, np.int64).reshape(-1, 2), np.ascontiguousarray(choices, float)
+    first = FIRST_TRIALS
+    while 2 * first <= len(given):
+        first *= 2
+    enough = len(given) >= FIRST_TRIALS
+    log_scale = _log_scale(prior, sides[:first].tobytes(), given[:first].tobytes()) if enough else 0.0
+    weights, factor, _, sds = _given(prior, sides, given, log_scale)
     covariance = cho_solve((factor, True), np.eye(len(sds))) * np.outer(sds, sds)
-    return Posterior(weights[:-1] * sds[:-1], float(weights[-1] * sds[-1]), covariance, float(scale))
+    return Posterior(weights[:-1] * sds[:-1], float(weights[-1] * sds[-1]), covariance, float(sds[0]))
+
+
+@lru_cache(maxsize=1)
+def _log_scale(prior: Prior, pairs: bytes, choices: bytes) -> float:
+    """Return the most probable of the scales, by its logarithm."""
+    sides, given = np.frombuffer(pairs, np.int64).reshape(-1, 2), np.frombuffer(choices)
+
+    def log_probability(log_scale: float) -> float:
+        return _given(prior, sides, given, log_scale)[2] - (log_scale / LOG_SCALE_SD) ** 2 / 2
+
+    return max(LOG_SCALES, key=log_probability)
+
+
+def _given(
+    prior: Prior, pairs: np.ndarray, choices: np.ndarray, log_scale: float
+) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+    """Return what `_mode` does at a scale of the taste, and the prior's standard deviations."""
+    left, right = pairs.T
+    sds = np.full(prior.features.shape[1] + 1, np.exp(log_scale))
+    sds[-1] = np.sqrt(prior.side_bias_variance)
+    design = np.column_stack([prior.features[right] - prior.features[left], np.ones(len(left))]) * sds
+    return *_mode(design, prior.mean[right] - prior.mean[left], choices), sds
 
 
 def _mode(

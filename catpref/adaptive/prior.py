@@ -21,14 +21,14 @@ from catpref.errors import BadInput
 FILE = "prior.safetensors"
 """What the file is called in the folder of a session."""
 
-DIMENSIONS = 128
-"""How many features an image has at most: 2000 images take half a megabyte."""
+DIMENSIONS = 256
+"""How many features an image has at most: 2000 images take a megabyte."""
 
-_LARGEST = 64 * 2**20  # bytes; 100,000 images have 26 MiB
+_LARGEST = 128 * 2**20  # bytes; 100,000 images have 52 MiB
 _VERSION = "1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prior:
     """What is known of a taste before the first answer.
 
@@ -68,7 +68,10 @@ class Prior:
 
 def write_prior(path: Path, prior: Prior) -> None:
     """Write a prior as safetensors: ``features`` as float16, ``mean`` as float32, the names as metadata."""
-    tensors = {"features": prior.features.astype(np.float16), "mean": prior.mean.astype(np.float32)}
+    tensors = {  # safetensors writes the memory as it lies, so that columns would become rows
+        "features": np.ascontiguousarray(prior.features, np.float16),
+        "mean": np.ascontiguousarray(prior.mean, np.float32),
+    }
     metadata = {
         "catpref_prior": _VERSION,
         "images": json.dumps(prior.images, ensure_ascii=False),

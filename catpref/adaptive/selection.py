@@ -12,6 +12,8 @@ Chaloner & Verdinelli (1995). Bayesian experimental design: a review. Statistica
 Bickford Smith et al. (2023). Prediction-oriented Bayesian active learning. AISTATS.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from catpref.adaptive.learner import Posterior
@@ -24,7 +26,8 @@ LOGISTIC_VARIANCE = 1.7**2
 """Of the normal distribution whose density is most like the derivative of the logistic function."""
 
 
-def spread(prior: Prior, images: np.ndarray) -> np.ndarray:
+@lru_cache(maxsize=1)
+def spread(prior: Prior) -> np.ndarray:
     """Return the mean outer product of the feature differences of two images.
 
     Returns
@@ -32,12 +35,12 @@ def spread(prior: Prior, images: np.ndarray) -> np.ndarray:
     ndarray
         Shape (dimensions, dimensions).
     """
-    own = prior.features[images] - prior.features[images].mean(0)
+    own = prior.features - prior.features.mean(0)
     return 2 * (own.T @ own) / len(own)
 
 
 def next_pair(
-    prior: Prior, posterior: Posterior, candidates: np.ndarray, differences: np.ndarray, seed: int, trial: int
+    prior: Prior, posterior: Posterior, candidates: np.ndarray, seed: int, trial: int
 ) -> tuple[int, int]:
     """Choose the next pair; on which side an image stands is drawn.
 
@@ -47,8 +50,6 @@ def next_pair(
         What is known.
     candidates
         The images that may be shown, as indices, at least two.
-    differences
-        What is to be known: see `spread`.
     seed, trial
         They say what is drawn at random.
 
@@ -59,16 +60,14 @@ def next_pair(
     """
     drawn = scrambled(len(prior.images), seed, trial)
     some = candidates[np.argsort(drawn[candidates], kind="stable")[:CANDIDATES]]
-    gains = expected_gains(prior, posterior, some, differences)
-    first, second = divmod(int(np.argmax(gains)), len(some))
+    gains = expected_gains(prior, posterior, some)
+    first, second = sorted(divmod(int(np.argmax(gains)), len(some)))  # which of the two is first is rounding
     left, right = int(some[first]), int(some[second])
-    # An image's own number decides nothing but the sides.
+    # The numbers of the chosen images decide nothing but the sides.
     return (left, right) if (drawn[left] ^ drawn[right]) & 1 else (right, left)
 
 
-def expected_gains(
-    prior: Prior, posterior: Posterior, images: np.ndarray, differences: np.ndarray
-) -> np.ndarray:
+def expected_gains(prior: Prior, posterior: Posterior, images: np.ndarray) -> np.ndarray:
     """Return what an answer about each pair is expected to take off the variance, −∞ for an image and itself.
 
     Returns
@@ -80,7 +79,7 @@ def expected_gains(
     covariance = posterior.covariance[:-1, :-1]
     spread_out = features @ covariance
     variance = _of_differences(spread_out @ features.T) + posterior.covariance[-1, -1]
-    taught = _of_differences(spread_out @ differences @ spread_out.T)
+    taught = _of_differences(spread_out @ spread(prior) @ spread_out.T)
     utilities = prior.mean[images] + features @ posterior.weights
     wide = variance + LOGISTIC_VARIANCE
     information = np.exp(-np.square(utilities[:, None] - utilities) / (2 * wide)) / np.sqrt(2 * np.pi * wide)
