@@ -174,9 +174,15 @@ def repeat_lag(trials: int, block: int) -> int:
 
 
 def insert_repeats(
-    pairs: Sequence[Pair], repeats: int, lag: int, rng: np.random.Generator
+    pairs: Sequence[Pair],
+    repeats: int,
+    lag: int,
+    rng: np.random.Generator,
+    among: Sequence[int] | None = None,
 ) -> list[tuple[int, bool]]:
     """Show some trials again, at least `lag` trials later, with no image in two successive trials.
+
+    Only trials `among` those given are shown again, where it is.
 
     Returns
     -------
@@ -190,7 +196,8 @@ def insert_repeats(
     """
     sides = np.array(pairs)
     order, is_repeat = np.arange(len(pairs)), np.zeros(len(pairs), dtype=bool)
-    for index in rng.permutation(len(pairs)):
+    candidates = range(len(pairs)) if among is None else among
+    for index in rng.permutation(candidates):
         if is_repeat.sum() == repeats:
             break
         first_shown = int(np.flatnonzero((order == index) & ~is_repeat)[0])
@@ -202,7 +209,7 @@ def insert_repeats(
             order, is_repeat = np.insert(order, place, index), np.insert(is_repeat, place, True)
     if is_repeat.sum() < repeats:
         raise BadInput(
-            f"--repeats {repeats}: only {is_repeat.sum()} of {len(pairs)} trials can be shown again at least "
+            f"--repeats {repeats}: only {is_repeat.sum()} of {len(candidates)} trials can be shown again at least "
             f"{lag} trials later with no image in two successive trials; ask for fewer repeats or more trials"
         )
     return list(zip(order.tolist(), is_repeat.tolist(), strict=True))
@@ -303,12 +310,17 @@ def list_trials(
     rng = np.random.default_rng(seed)
     drawn = [names[index] for index in rng.permutation(len(names))[:needed]]
     made = make_trials(design, drawn, repeats, block, rng, catch, trials)
+    check_no_copies(folder, names)
+    return made
+
+
+def check_no_copies(folder: Path, names: Sequence[str]) -> None:
+    """Raise BadInput if two images of a stimulus folder show the same picture, or one is damaged."""
     copies = near_duplicates(folder, names)
     if copies:
         first, second = copies[0]
         more = f" ({len(copies)} such pairs in all)" if len(copies) > 1 else ""
         raise BadInput(f"{folder}: {first} and {second} are near-duplicates{more}; remove one of each pair")
-    return made
 
 
 def full_or_incomplete(images: int | None, trials: int | None) -> str:
