@@ -262,13 +262,16 @@ def add_network_options(parser: Parser) -> None:
 
 
 def add_list_options(
-    parser: argparse.ArgumentParser | argparse._ArgumentGroup, repeats: str = "0", catch: str = "0"
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup,
+    repeats: str = "0",
+    catch: str = "0",
+    images: str = "2000 for random, 50 for full",
+    trials: str = "1000 for random, all pairs for full, of which fewer are a balanced subset",
 ) -> None:
     """Add the options that say what a list has, all None by default; the help names what that stands for."""
-    usual = "default: 1000 for random, all pairs for full, of which fewer are a balanced subset"
     for option, least, metavar, what in [
-        ("--images", positive, "N", "images to draw (default: 2000 for random, 50 for full)"),
-        ("--trials", positive, "N", f"trials, without repeats and catch trials ({usual})"),
+        ("--images", positive, "N", f"images to draw (default: {images})"),
+        ("--trials", positive, "N", f"trials, without repeats and catch trials (default: {trials})"),
         (
             "--repeats",
             non_negative,

@@ -93,7 +93,7 @@ def make_schedule(
     made: list[Trial] = []
 
     def add(pair: Pair | None, repeat_of: int | None = None, catch: str = "", chosen_by: str = "") -> None:
-        left, right = [names[drawn_from[image]] for image in pair] if pair else ("", "")
+        left, right = (names[drawn_from[pair[0]]], names[drawn_from[pair[1]]]) if pair else ("", "")
         number = len(made)
         made.append(Trial(number, number // block, design, left, right, repeat_of, catch, chosen_by))
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from catpref.command_line import warn_on_terminal
 from catpref.design.designs import full_or_incomplete
-from catpref.design.trial_list import FULL, INCOMPLETE, read_trial_list
+from catpref.design.trial_list import ADAPTIVE, FULL, INCOMPLETE, RANKING, read_trial_list
 from catpref.errors import BadInput, not_installed
 from catpref.lab.options import experiment_parser
 from catpref.lab.planning import Plan, plan_session
@@ -28,6 +28,8 @@ def experiment(design: str, script: str) -> Callable[[Sequence[str]], None]:
 
 def _design(options: Namespace, design: str) -> str:
     """Return the design of the list: the experiment with all pairs shows a balanced subset, too."""
+    if design == ADAPTIVE and options.rank:
+        return RANKING
     if design != FULL:
         return design
     if options.trials_file:
@@ -75,8 +77,9 @@ def _run(options: Namespace, design: str, held: ExitStack) -> None:
     check_fonts(options.texts, texts)  # after the dialogs: it starts Qt without a window
     answered = run_session(plan, texts, settings)
     total = len(plan.trials)
-    stopped = "" if answered == total else "stopped, "
-    print(f"{plan.folder / 'session.csv'}: {stopped}{answered} of {total} trials answered")
+    stopped = "" if plan.description["completed"] else "stopped, "
+    ended = f", ended by --{plan.ended_early}" if plan.ended_early else ""
+    print(f"{plan.folder / 'session.csv'}: {stopped}{answered} of {total} trials answered{ended}")
     if answered == total and plan.left:
         print(f"trials of the list that are left: {plan.left}; the same command takes the next part")
 

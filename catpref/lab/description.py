@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from catpref.design.trial_list import is_adaptive
 from catpref.errors import BadInput
 
 LIST = ("images", "trials", "repeats", "catch", "block", "seed")
@@ -30,6 +31,10 @@ def check_description(path: Path, description: Mapping[str, Any]) -> None:
         if not isinstance(description["whole_list"], dict):
             raise BadInput(f"{path}: whole_list must be an object in braces; {_INSTEAD}")
         _check(path, "whole_list.", description["whole_list"], _WHOLE_LIST)
+    if is_adaptive(description["design"]):
+        if not isinstance(description.get("adaptive"), dict):
+            raise BadInput(f"{path}: adaptive must be an object in braces; {_INSTEAD}")
+        _check(path, "adaptive.", description["adaptive"], _ADAPTIVE)
     sittings = description.get("sittings", [])
     if not isinstance(sittings, list) or not all(isinstance(sitting, dict) for sitting in sittings):
         raise BadInput(f"{path}: sittings must be a list of objects in braces; {_INSTEAD}")
@@ -74,6 +79,10 @@ def _is_time(value: object) -> bool:
         return False
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
+
+
 def _or_null(fits: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or fits(value)
 
@@ -98,6 +107,20 @@ _SESSION: dict[str, _Kind] = {
     "first_trial": _WHOLE,
     "trials": _POSITIVE,
     "trials_per_session": (_or_null(_is_positive), "a whole number from 1 or null"),
+}
+_NUMBER: _Kind = (_is_number, "a number")
+_MAYBE_NUMBER: _Kind = (_or_null(_is_number), "a number or null")
+_MAYBE_TEXT: _Kind = (_or_null(_is_text), "a text or null")
+_ADAPTIVE: dict[str, _Kind] = {
+    "aim": _TEXT,
+    "minutes": _MAYBE_NUMBER,
+    "until": _MAYBE_NUMBER,
+    "start_from": _MAYBE_TEXT,
+    "seed": _WHOLE,
+    "prior_sha256": _TEXT,
+    "earlier_sha256": _MAYBE_TEXT,
+    "earlier_s": _NUMBER,
+    "ended": _MAYBE_TEXT,
 }
 _WHOLE_LIST: dict[str, _Kind] = {"trials": _POSITIVE, "sha256": _TEXT}
 _SITTING: dict[str, _Kind] = {"first_trial": _WHOLE, "started": _TIME, "ended": _TIME}

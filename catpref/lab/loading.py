@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
 
@@ -14,6 +15,7 @@ from catpref.stimuli.images import image_path, open_image
 from catpref.stimuli.scrambling import scramble
 
 Pair = tuple[Image.Image, Image.Image]
+Loaded = TypeVar("Loaded")
 
 
 def load_pair(trial: Trial, stimuli: Path) -> Pair:
@@ -33,7 +35,7 @@ def load_pair(trial: Trial, stimuli: Path) -> Pair:
 
 
 @contextmanager
-def loaded_ahead(loads: Iterable[Callable[[], Pair]], ahead: int = 2) -> Iterator[Iterator[Pair]]:
+def loaded_ahead(loads: Iterable[Callable[[], Loaded]], ahead: int = 2) -> Iterator[Iterator[Future[Loaded]]]:
     """Return what each of `loads` gives, in turn, while a thread prepares the next ones, from now on.
 
     Parameters
@@ -41,19 +43,19 @@ def loaded_ahead(loads: Iterable[Callable[[], Pair]], ahead: int = 2) -> Iterato
     loads
         One for each trial: loads its images and fits them to the screen.
     ahead
-        How many trials to load ahead; no more than these are held in memory.
+        How many trials to load ahead; no more than these, and the one that was taken last, are held in memory.
     """
     coming = iter(loads)
     with ThreadPoolExecutor(1) as pool:
-        loading: deque[Future[Pair]] = deque(pool.submit(load) for load in islice(coming, ahead))
+        loading = deque(pool.submit(load) for load in islice(coming, ahead))
 
-        def ready() -> Iterator[Pair]:
+        def in_turn() -> Iterator[Future[Loaded]]:
             while loading:
-                pair = loading.popleft().result()
+                first = loading.popleft()
                 loading.extend(pool.submit(load) for load in islice(coming, 1))
-                yield pair
+                yield first
 
         try:
-            yield ready()
+            yield in_turn()
         finally:
             pool.shutdown(cancel_futures=True)

@@ -1,25 +1,34 @@
 """The options of an experiment."""
 
-from argparse import ArgumentTypeError
+from argparse import ArgumentTypeError, _ArgumentGroup
 from pathlib import Path
 
+from catpref.adaptive.schedule import TRIALS
 from catpref.command_line import Parser, add_list_options, non_negative, positive
+from catpref.design.trial_list import is_adaptive
 from catpref.lab.texts import ENGLISH
 
 PRACTICE = 4
+_REPEATS, _CATCH = "5%% of the pairs", "one for every 100 pairs"
 
 
 def experiment_parser(design: str, script: str) -> Parser:
     """Make the parser of the experiment of one design; `script` is what the user types."""
+    adaptive = is_adaptive(design)
     parser = Parser(
         script,
-        f"Run a {design} session: two images a trial, and the question which one is cuter. A session that "
-        "stopped is gone on with.",
-        f"{script} --stimuli stimuli/cats --participant p01 --trials-per-session 500",
+        f"Run {'an' if adaptive else 'a'} {design} session: two images a trial, and the question which one is cuter. "
+        "A session that stopped is gone on with.",
+        f"{script} --stimuli stimuli/cats --participant p01 {'' if adaptive else '--trials-per-session 500'}".strip(),
     )
     parser.add_argument("--stimuli", type=Path, required=True, metavar="DIR", help="the stimulus folder")
     _add_session(parser)
-    _add_trials(parser)
+    trials = parser.add_argument_group("trials")
+    if adaptive:
+        _add_adaptive(trials)
+    else:
+        _add_list(trials)
+    _add_trials(trials)
     _add_screen(parser)
     return parser
 
@@ -41,16 +50,42 @@ def _add_session(parser: Parser) -> None:
     )
 
 
-def _add_trials(parser: Parser) -> None:
-    trials = parser.add_argument_group("trials")
+def _add_list(trials: _ArgumentGroup) -> None:
+    trials.add_argument(
+        "--trials-file", type=Path, metavar="FILE", help="take this list instead of making one"
+    )
+    add_list_options(trials, repeats=_REPEATS, catch=_CATCH)
+
+
+def _add_adaptive(trials: _ArgumentGroup) -> None:
+    trials.add_argument(
+        "--rank", action="store_true",
+        help="aim at the order of a few images; otherwise at predicting choices between new ones",
+    )  # fmt: skip
+    trials.add_argument(
+        "--start-from", type=Path, metavar="MODEL",
+        help="a fitted model of other observers, the folder model/ of a fit, to begin with what it knows",
+    )  # fmt: skip
+    trials.add_argument(
+        "--until", type=_share, metavar="X",
+        help="end it earlier, at this share of the accuracy that can be gained, such as 0.9",
+    )  # fmt: skip
+    trials.add_argument(
+        "--minutes", type=_above_zero, metavar="M",
+        help="end it earlier, after so many minutes, without the pauses between sittings",
+    )  # fmt: skip
+    add_list_options(
+        trials, repeats=_REPEATS, catch=_CATCH, images="all, or with --rank 50",
+        trials=f"{TRIALS}, or with --rank all pairs if they are fewer",
+    )  # fmt: skip
+    trials.set_defaults(trials_file=None)
+
+
+def _add_trials(trials: _ArgumentGroup) -> None:
     trials.add_argument(
         "--trials-per-session", type=positive, metavar="N",
         help="show the list in parts of so many trials; the next call takes the next part",
     )  # fmt: skip
-    trials.add_argument(
-        "--trials-file", type=Path, metavar="FILE", help="take this list instead of making one"
-    )
-    add_list_options(trials, repeats="5%% of the pairs", catch="one for every 100 pairs")
     trials.add_argument(
         "--seed", type=non_negative, metavar="N",
         help="for all that is drawn (default: a new one, kept in session.json)",
@@ -80,6 +115,16 @@ def _add_screen(parser: Parser) -> None:
         "--photodiode", action="store_true", help="a patch at the lower left, white while a pair is shown"
     )
     screen.add_argument("--windowed", action="store_true", help="do not fill the screen (for development)")
+
+
+def _share(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= 1:
+        raise ArgumentTypeError(f"'{text}' is not a share above 0, such as 0.9, and at most 1")
+    return number
 
 
 def _above_zero(text: str) -> float:

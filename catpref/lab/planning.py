@@ -13,12 +13,28 @@ from pathlib import Path
 from typing import Any
 
 from catpref._io.parallel import parallel, threads
+from catpref._io.reading import read_bytes
+from catpref.adaptive import schedule
+from catpref.adaptive.chooser import Answer
 from catpref.design.designs import count_images, count_pairs, list_trials
-from catpref.design.trial_list import BLOCK, Trial, read_trial_list
+from catpref.design.trial_list import BLOCK, BY_LEARNING, FIXED, RANKING, Trial, is_adaptive, read_trial_list
 from catpref.errors import BadInput
+from catpref.lab.adaptive import (
+    ENTRY,
+    MINUTES,
+    TRIALS_SHOWN,
+    UNTIL,
+    Adaptive,
+    begin_adaptive,
+    check_options,
+    next_adaptive,
+    reopen_adaptive,
+)
 from catpref.lab.description import LIST, check_description, time_of
 from catpref.lab.recording import (
     DESCRIPTION,
+    LARGEST,
+    SESSION,
     TRIALS,
     Recording,
     check_new,
@@ -60,6 +76,10 @@ class Plan:
         When the last of these answers was given, from the start of the session.
     begun
         Whether the folder is there already.
+    adaptive
+        What an adaptive session has beside.
+    answers
+        The answers that it has already, those of earlier parts among them.
     """
 
     folder: Path
@@ -69,6 +89,8 @@ class Plan:
     answered: int = 0
     seconds: float = 0.0
     begun: bool = False
+    adaptive: Adaptive | None = None
+    answers: Sequence[Answer] = ()
 
     @property
     def trials(self) -> list[Trial]:
@@ -77,12 +99,20 @@ class Plan:
 
     @property
     def unfinished(self) -> bool:
-        """Whether there are trials of the session without an answer."""
-        return self.answered < len(self.trials)
+        """Whether there are trials of the session without an answer, which are to be shown."""
+        return self.answered < len(self.trials) and not self.ended_early
+
+    @property
+    def ended_early(self) -> str | None:
+        """Why an adaptive session ended before its last trial; None if it did not."""
+        ended = self.description.get(ENTRY, {}).get("ended")
+        return ended if ended in (MINUTES, UNTIL) else None
 
     @property
     def left(self) -> int:
         """How many trials of the list come after this session."""
+        if self.ended_early:
+            return 0
         return len(self.whole) - self.description["first_trial"] - self.description["trials"]
 
     @property
@@ -105,7 +135,8 @@ def plan_session(
     options
         The command line of an experiment.
     design
-        ``"random-sampled"``, ``"fully-sampled"`` or ``"balanced-incomplete"``.
+        ``"random-sampled"``, ``"fully-sampled"``, ``"balanced-incomplete"``, ``"adaptive"`` or
+        ``"adaptive-ranking"``.
     question
         What the participant is asked.
     participant, session
@@ -147,15 +178,13 @@ def _plan(
         held.close()
         if plan.left:
             return _next_part(plan, at(begun[-1] + 1), options, who(begun[-1] + 1))
-        raise BadInput(
-            f"{plan.folder}: every trial is answered; begin another list with --session {begun[-1] + 1}"
-        )
+        raise BadInput(f"{_over(plan)}; begin another list with --session {begun[-1] + 1}")
     session = session or 1
     if session in begun:
         plan = _reopen(at(session), options, who(session), held)
         if plan.unfinished:
             return plan
-        raise BadInput(f"{plan.folder}: every trial is answered; choose another --session or --out")
+        raise BadInput(f"{_over(plan)}; choose another --session or --out")
     if session - 1 in begun and read_description(at(session - 1)).get("trials_per_session"):
         plan = _reopen(at(session - 1), options, who(session - 1), held)
         if plan.unfinished:
@@ -164,6 +193,14 @@ def _plan(
         if plan.left:
             return _next_part(plan, at(session), options, who(session))
     return _new(at(session), options, who(session))
+
+
+def _over(plan: Plan) -> str:
+    """Return that, and why, nothing is left to be shown of a session."""
+    if plan.ended_early:
+        limit = plan.description[ENTRY][plan.ended_early]
+        return f"{plan.folder}: ended after {plan.answered} trials, by --{plan.ended_early} {limit:g}"
+    return f"{plan.folder}: every trial is answered"
 
 
 def _numbers(out: Path | None, stem: str) -> list[int]:
@@ -183,19 +220,39 @@ def _reopen(folder: Path, options: argparse.Namespace, who: dict[str, Any], held
     held.enter_context(running(folder))
     description = read_description(folder)
     _check_description(folder, options, who, description)
-    trials = read_trial_list(folder / TRIALS, options.stimuli)
+    designs = BY_LEARNING if is_adaptive(description["design"]) else FIXED
+    trials = read_trial_list(folder / TRIALS, options.stimuli, designs)
     _check_whole_list(folder / TRIALS, trials, description)
     if options.trials_file and read_trial_list(options.trials_file, options.stimuli) != trials:
         raise BadInput(f"{options.trials_file}: is not the list of {folder}; leave --trials-file out")
-    plan = Plan(folder, options.stimuli, trials, description, begun=True)
-    recording = Recording(folder, who["participant"], who["session"], plan.trials)
+    adaptive = None
+    if is_adaptive(description["design"]):
+        adaptive = reopen_adaptive(folder, description[ENTRY], trials)
+    plan = Plan(folder, options.stimuli, trials, description, begun=True, adaptive=adaptive)
+    recording = record(plan)
     rescued = take_back(recording, description)
     if rescued:
         print(f"{folder}: took the answers that had been saved in {rescued}")
-    _note_a_kill(plan, recording.answered)
-    _check_images(plan.trials[recording.answered :], plan.stimuli)
+    answers = [*(adaptive.earlier if adaptive else ()), *recording.answers]
+    plan = replace(plan, answered=recording.answered, seconds=recording.seconds, answers=answers)
+    _note_a_kill(plan)
+    if plan.unfinished:
+        _check_images(plan)
     _warn_of_the_clock(folder, description)
-    return replace(plan, answered=recording.answered, seconds=recording.seconds)
+    return plan
+
+
+def record(plan: Plan) -> Recording:
+    """Return the session.csv of a session that was begun, to go on with where it stops."""
+    description, adaptive = plan.description, plan.adaptive
+    return Recording(
+        plan.folder,
+        description["participant"],
+        description["session"],
+        plan.trials,
+        adaptive.candidates if adaptive else frozenset(),
+        adaptive.files if adaptive else {},
+    )
 
 
 def _check_description(
@@ -221,6 +278,8 @@ def _check_description(
                 f"--{name} {asked}: the list of {folder} was made with {made}; leave --{name} out, or begin "
                 "another list with --session"
             )
+    if is_adaptive(description["design"]):
+        check_options(folder, options, description[ENTRY])
 
 
 def _check_whole_list(path: Path, trials: Sequence[Trial], description: dict[str, Any]) -> None:
@@ -248,6 +307,8 @@ def whole_list(trials: Sequence[Trial]) -> dict[str, int | str]:
         [row.trial, row.block, row.design, row.left_image, row.right_image, row.repeat_of, row.catch]
         for row in trials
     ]
+    if is_adaptive(trials[0].design):
+        rows = [[*row, trial.chosen_by] for row, trial in zip(rows, trials, strict=True)]
     return {"trials": len(trials), "sha256": hashlib.sha256(json.dumps(rows).encode()).hexdigest()}
 
 
@@ -268,11 +329,16 @@ def _warn_of_the_clock(folder: Path, description: dict[str, Any]) -> None:
         )
 
 
-def _note_a_kill(plan: Plan, answered: int) -> None:
+def _note_a_kill(plan: Plan) -> None:
     """Note of a killed sitting what it could not write itself: how far it came, and that nothing was left."""
     for sitting in plan.description.get("sittings", [])[-1:]:
-        sitting["answered"] = plan.description["first_trial"] + answered - sitting["first_trial"]
-    if answered == len(plan.trials) and plan.description.get("completed") is not True:
+        sitting["answered"] = plan.description["first_trial"] + plan.answered - sitting["first_trial"]
+    everything = plan.answered == len(plan.trials)
+    ended = plan.ended_early
+    if plan.adaptive and not ended:
+        ended = plan.adaptive.ended_by(plan.answers, plan.seconds) or (TRIALS_SHOWN if everything else None)
+        plan.description[ENTRY]["ended"] = ended
+    if (everything or ended) and plan.description.get("completed") is not True:
         plan.description["completed"] = True
         describe(plan.folder, plan.description)
 
@@ -289,8 +355,12 @@ def _next_part(plan: Plan, folder: Path, options: argparse.Namespace, who: dict[
     }
     _check_not_rescued(folder)
     description = who | kept | part | {"whole_list": whole_list(plan.whole)}
-    following = Plan(folder, plan.stimuli, plan.whole, description)
-    _check_images(following.trials, plan.stimuli)
+    adaptive = plan.adaptive
+    if adaptive:
+        content = read_bytes(plan.folder / SESSION, LARGEST)
+        adaptive, description[ENTRY] = next_adaptive(adaptive, plan.description[ENTRY], content, plan.seconds)
+    following = Plan(folder, plan.stimuli, plan.whole, description, adaptive=adaptive, answers=plan.answers)
+    _check_images(following)
     return following
 
 
@@ -298,6 +368,8 @@ def _new(folder: Path, options: argparse.Namespace, who: dict[str, Any]) -> Plan
     """Make or read the list of a session that begins one."""
     check_new(folder)
     _check_not_rescued(folder)
+    if is_adaptive(who["design"]):
+        return _new_adaptive(folder, options, who)
     made: dict[str, Any]
     if options.trials_file:
         for name in LIST:
@@ -310,7 +382,7 @@ def _new(folder: Path, options: argparse.Namespace, who: dict[str, Any]) -> Plan
                 f"{options.trials_file}: the design is {trials[0].design}, not {who['design']}; run the other "
                 "experiment"
             )
-        _check_images(trials, options.stimuli)
+        _check_images(Plan(folder, options.stimuli, trials, {"first_trial": 0, "trials": len(trials)}))
     else:
         images = count_images(who["design"], options.images, options.trials)
         pairs = count_pairs(who["design"], images, options.trials)
@@ -323,11 +395,42 @@ def _new(folder: Path, options: argparse.Namespace, who: dict[str, Any]) -> Plan
             "seed": secrets.randbelow(2**32) if options.seed is None else options.seed,
         }
         trials = list_trials(options.stimuli, who["design"], **made)
+    return Plan(folder, options.stimuli, trials, who | _first_part(options, made, trials))
+
+
+def _new_adaptive(folder: Path, options: argparse.Namespace, who: dict[str, Any]) -> Plan:
+    """Make the list of an adaptive session, and what it begins with."""
+    design = who["design"]
+    images = schedule.count_images(options.stimuli, design, options.images)
+    pairs = schedule.count_trials(design, images, options.trials)
+    seed = secrets.randbelow(2**32) if options.seed is None else options.seed
+    repeats = 0 if design == RANKING else pairs // PAIRS_A_REPEAT
+    made = {
+        "images": images,
+        "trials": pairs,
+        "repeats": repeats if options.repeats is None else options.repeats,
+        "catch": pairs // PAIRS_A_CATCH if options.catch is None else options.catch,
+        "block": options.block or BLOCK,
+        "seed": seed,
+    }
+    names, trials = schedule.list_schedule(options.stimuli, design, **made)
+    adaptive, said = begin_adaptive(options, names, trials, seed)
+    description = who | _first_part(options, made, trials) | {ENTRY: said}
+    return Plan(folder, options.stimuli, trials, description, adaptive=adaptive)
+
+
+def _first_part(options: argparse.Namespace, made: dict[str, Any], trials: Sequence[Trial]) -> dict[str, Any]:
+    """Return what session.json says of a new list and its first part."""
     size = options.trials_per_session
-    part = {"part": 1, "first_trial": 0, "trials": min(size or len(trials), len(trials))}
-    description = who | {"stimuli": str(options.stimuli.resolve()), "list": made} | part
-    description |= {"trials_per_session": size, "whole_list": whole_list(trials)}
-    return Plan(folder, options.stimuli, trials, description)
+    return {
+        "stimuli": str(options.stimuli.resolve()),
+        "list": made,
+        "part": 1,
+        "first_trial": 0,
+        "trials": min(size or len(trials), len(trials)),
+        "trials_per_session": size,
+        "whole_list": whole_list(trials),
+    }
 
 
 def _check_not_rescued(folder: Path) -> None:
@@ -340,8 +443,11 @@ def _check_not_rescued(folder: Path) -> None:
         )
 
 
-def _check_images(trials: Sequence[Trial], stimuli: Path) -> None:
-    names = sorted({name for trial in trials for name in (trial.left_image, trial.right_image)})
-    files = [image_path(stimuli, name) for name in names]
+def _check_images(plan: Plan) -> None:
+    """Raise BadInput unless every image that the session may still show can be read."""
+    fixed = [trial for trial in plan.trials[plan.answered :] if not trial.is_open]
+    names = {name for trial in fixed for name in (trial.left_image, trial.right_image)}
+    names |= plan.adaptive.candidates if plan.adaptive else set()
+    files = [image_path(plan.stimuli, name) for name in sorted(names)]
     for _ in parallel(threads(), open_image, files, "checking the images"):
         pass

@@ -1,5 +1,7 @@
 """What a session leaves on disk: session.csv, session.json and trials.csv in a folder of its own.
 
+An adaptive session has more files there, which are written once, at the beginning (`catpref.lab.adaptive`).
+
 session.csv is replaced whole at every answer: written beside the old one, forced to the disk, then renamed. So it
 is valid at every moment, whether the program is killed, the power fails or the disk fills up. A folder that has been
 moved away is never made anew: the answer waits until it has come back, or is saved elsewhere (`catpref.lab.rescue`).
@@ -12,8 +14,9 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,8 @@ from typing import Any
 from catpref._io.files import force_to_disk, make_folder, put_in_place
 from catpref._io.locks import locked
 from catpref._io.reading import read_bytes
-from catpref.design.trial_list import Trial, write_trial_list
+from catpref.adaptive.chooser import Answer
+from catpref.design.trial_list import Trial, is_adaptive, write_trial_list
 from catpref.errors import BadInput
 
 COLUMNS = (
@@ -39,6 +43,8 @@ COLUMNS = (
     "catch",
     "response",
 )
+"""Of session.csv; in an adaptive session `chosen_by` comes last."""
+
 SESSION, DESCRIPTION, TRIALS = "session.csv", "session.json", "trials.csv"
 
 LARGEST = 64 * 2**20
@@ -47,7 +53,14 @@ LARGEST = 64 * 2**20
 _LARGEST_DESCRIPTION = 4 * 2**20  # bytes; a sitting has about 1500
 
 _RUNNING, _BUILDING = ".running", ".new"
+_OURS = ("session.", "trials.", "prior.", "earlier.")  # begin the names of all files of a session
+_NOTHING: Mapping[str, bytes] = {}
 _SECONDS = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,9})?")
+
+
+def columns_of(trials: Sequence[Trial]) -> tuple[str, ...]:
+    """Return the columns of a session.csv."""
+    return (*COLUMNS, "chosen_by") if trials and is_adaptive(trials[0].design) else COLUMNS
 
 
 def running(folder: Path) -> AbstractContextManager[object]:
@@ -70,8 +83,24 @@ def check_new(folder: Path) -> None:
         raise BadInput(f"{folder}: is not empty; choose another --session or --out")
 
 
-def begin(folder: Path, trials: Sequence[Trial], description: Mapping[str, object]) -> None:
+def begin(
+    folder: Path,
+    trials: Sequence[Trial],
+    description: Mapping[str, object],
+    kept: Mapping[str, bytes] = _NOTHING,
+) -> None:
     """Make the folder of a session without answers, with the trial list; it appears whole or not at all.
+
+    Parameters
+    ----------
+    folder
+        The session's folder.
+    trials
+        The whole trial list.
+    description
+        What session.json says.
+    kept
+        Further files, by name.
 
     Raises
     ------
@@ -87,7 +116,9 @@ def begin(folder: Path, trials: Sequence[Trial], description: Mapping[str, objec
         write_trial_list(building / TRIALS, trials)
         force_to_disk(building / TRIALS)
         describe(building, description)
-        replace_content(building / SESSION, _line(COLUMNS))
+        for name, content in kept.items():
+            replace_content(building / name, content)
+        replace_content(building / SESSION, _line(columns_of(trials)))
 
 
 @contextmanager
@@ -101,7 +132,7 @@ def made_whole(folder: Path) -> Iterator[Path]:
     """
     with locked(folder.parent / f".{folder.name}.lock", folder, "begun"):
         for left in folder.parent.glob(f".{escape(folder.name)}{_BUILDING}????????"):  # by a kill
-            if all(entry.name.lstrip(".").startswith(("session.", "trials.")) for entry in left.iterdir()):
+            if all(entry.name.lstrip(".").startswith(_OURS) for entry in left.iterdir()):
                 shutil.rmtree(left, ignore_errors=True)
         try:
             building = make_folder(folder.parent, f".{folder.name}{_BUILDING}")
@@ -169,11 +200,15 @@ class Recording:
         As they stand in every row.
     trials
         The trials of this session, in order.
+    candidates
+        The images that its adaptive trials may show.
+    kept
+        Further files that the folder has, by name.
 
     Attributes
     ----------
-    answered : int
-        How many of the trials have a row on disk.
+    answers : list of Answer
+        What was answered in the trials that have a row on disk.
     unsaved : bytes
         The row of an answer that could not be put there.
     seconds : float
@@ -185,17 +220,33 @@ class Recording:
         If a file cannot be read, or the rows are not those of the first of `trials`.
     """
 
-    def __init__(self, folder: Path, participant: str, session: int, trials: Sequence[Trial]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        participant: str,
+        session: int,
+        trials: Sequence[Trial],
+        candidates: Set[str] = frozenset(),
+        kept: Mapping[str, bytes] = _NOTHING,
+    ) -> None:
         self.folder = folder
         self.path = folder / SESSION
         self.unsaved = b""
         self._trials = trials
+        self._columns = columns_of(trials)
+        self._candidates = candidates
+        self._kept = kept
         self._who = [participant, str(session)]
         for leftover in folder.glob(".session.*"):  # of a kill before the rename
             leftover.unlink(missing_ok=True)
         self._list = _read(folder / TRIALS)
         self._content = _read(self.path)
-        self.answered, self.seconds = self._check(self._content)
+        self.answers, self.seconds = self._check(self._content)
+
+    @property
+    def answered(self) -> int:
+        """How many of the trials have a row on disk."""
+        return len(self.answers)
 
     def take(self, listed: bytes, content: bytes) -> bool:
         """Replace session.csv by one with the same answers and more; return False if `content` is none.
@@ -213,41 +264,52 @@ class Recording:
         if listed != self._list or content == self._content or not content.startswith(self._content):
             return False
         try:
-            answered, seconds = self._check(content)
+            answers, seconds = self._check(content)
         except BadInput:
             return False
         replace_content(self.path, content)
-        self._content, self.answered, self.seconds = content, answered, seconds
+        self._content, self.answers, self.seconds = content, answers, seconds
         return True
 
-    def _check(self, content: bytes) -> tuple[int, float]:
-        """Return the number of answers in a session.csv, and when the last was given."""
+    def _check(self, content: bytes) -> tuple[list[Answer], float]:
+        """Return the answers in a session.csv, and when the last was given."""
         instead = "restore it, or choose another --session"
         try:
             header, *rows = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
         except (ValueError, csv.Error) as problem:
             raise BadInput(f"{self.path}: cannot be read ({problem}); {instead}") from problem
-        if tuple(header) != COLUMNS or len(rows) > len(self._trials):
+        if tuple(header) != self._columns or len(rows) > len(self._trials):
             raise BadInput(f"{self.path}: is not as it was written; {instead}")
-        seconds = 0.0
+        answers, seconds = [], 0.0
         for number, (row, trial) in enumerate(zip(rows, self._trials, strict=False), start=2):
             problem = self._problem(row, trial)
             if problem:
                 raise BadInput(
                     f"{self.path}: row {number} {problem}; restore the file, or choose another --session"
                 )
-            told = dict(zip(COLUMNS, row, strict=True))
+            told = dict(zip(self._columns, row, strict=True))
+            choice = float(told["choice"]) if told["choice"] else None
+            answers.append(Answer(told["left_image"], told["right_image"], choice))
             seconds = max(seconds, float(told["onset"]) + float(told["rt"] or 0))
         if not content.endswith(b"\n"):
             raise BadInput(f"{self.path}: row {1 + len(rows)} was cut; {instead}")
-        return len(rows), seconds
+        return answers, seconds
 
     def _problem(self, row: Sequence[str], trial: Trial) -> str | None:
-        """Return what is wrong with a row."""
-        shown = self._row(trial, None, None, 0.0, "")
-        if len(row) != len(COLUMNS):
+        """Return what is wrong with a row.
+
+        Of an adaptive trial, any two images that could have been chosen are right: to choose a thousand pairs again
+        takes minutes, and another computer may round otherwise.
+        """
+        if len(row) != len(self._columns):
             return f"is not trial {trial.trial} of {TRIALS}"
-        for name, found, meant in zip(COLUMNS, row, shown, strict=True):
+        if trial.is_open:
+            left, right = (row[self._columns.index(name)] for name in ("left_image", "right_image"))
+            if left == right or not {left, right} <= self._candidates:
+                return f"has images that trial {trial.trial} cannot have shown"
+            trial = replace(trial, left_image=left, right_image=right)
+        shown = self._row(trial, None, None, 0.0, "")
+        for name, found, meant in zip(self._columns, row, shown, strict=True):
             if name == "choice":
                 right = found in ("", "0", "1", "0.5")
             elif name == "rt":
@@ -270,7 +332,7 @@ class Recording:
         Parameters
         ----------
         trial
-            The trial.
+            The trial, with its images.
         choice
             0 for the left image, 1 for the right one, 0.5 for no preference, None after a time-out.
         rt, onset
@@ -288,7 +350,7 @@ class Recording:
         content = self._content + self.unsaved
         replace_content(self.path, content)
         self._content, self.unsaved = content, b""
-        self.answered += 1
+        self.answers.append(Answer(trial.left_image, trial.right_image, choice))
 
     def describe(self, description: Mapping[str, object]) -> None:
         """Replace session.json.
@@ -307,6 +369,7 @@ class Recording:
             TRIALS: self._list,
             DESCRIPTION: description_bytes(description),
             SESSION: self._content + self.unsaved,
+            **self._kept,
         }
 
     def _row(
@@ -321,7 +384,13 @@ class Recording:
             trial.right_image,
         ]
         row += ["" if choice is None else f"{choice:g}", "" if rt is None else f"{rt:.6f}", f"{onset:.6f}"]
-        return [*row, "" if trial.repeat_of is None else str(trial.repeat_of), trial.catch, response]
+        row += [
+            "" if trial.repeat_of is None else str(trial.repeat_of),
+            trial.catch,
+            response,
+            trial.chosen_by,
+        ]
+        return row[: len(self._columns)]
 
     def _check_place(self) -> None:
         """Raise BadInput unless the folder still is this session's, with its list and its answers."""

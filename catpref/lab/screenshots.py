@@ -56,6 +56,7 @@ def main(arguments: Sequence[str]) -> None:
             "trial": lambda: pair(first, last),
             "catch": lambda: pair(scramble(first), last),
             "break": lambda: screens.page(texts.pause.fill(done=3, blocks=13), 300 / 1298),
+            "progress": lambda: screens.page(texts.progress.fill(percent=62), 0.62),
             "resume": lambda: screens.page(texts.resume.fill(done=217, trials=1298), 217 / 1298),
             "unsaved": lambda: screens.page(texts.unsaved.fill(done=217, problem=problem)),
             "stopped": lambda: screens.page(texts.stopped.fill(done=217, trials=1298)),

@@ -1,7 +1,7 @@
 """The window, the keyboard, the mouse and the clock of a session: shows a screen until there is a response."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf
 from typing import Any, NamedTuple
@@ -102,6 +102,7 @@ class Stage:
         until: float = inf,
         seconds: float = inf,
         meanwhile: Draw | None = None,
+        ready: Callable[[], bool] = lambda: True,
         clicks_after: float = 0.0,
     ) -> Shown:
         """Show a screen until there is a response after its onset, or some time has passed.
@@ -118,8 +119,8 @@ class Stage:
             When it ends, on the clock of `now`.
         seconds
             How long after its onset it ends.
-        meanwhile
-            What to do once the screen is shown.
+        meanwhile, ready
+            What to do, once, while the screen is shown, when it is ready to be done; the screen stays until then.
         clicks_after
             Seconds from the onset in which clicks do nothing, so that a double click does not skip the screen.
 
@@ -132,13 +133,14 @@ class Stage:
         draw()
         onset = flipped = self._flip()
         ends = min(until, onset + seconds) - self.frame / 2
-        if meanwhile:
-            meanwhile()
         while True:
+            if meanwhile and ready():
+                meanwhile()
+                meanwhile = None
             clicks = self._new_clicks()
             response = self._key_in(keys, onset) or _area_in(areas or {}, clicks, onset + clicks_after)
             now = self.now()
-            if response or now >= ends:
+            if response or (now >= ends and not meanwhile):
                 return Shown(onset, *(response or ("", now)))
             if now < flipped + self.frame - _DRAWING:
                 time.sleep(0.001)

@@ -25,6 +25,7 @@ PAGES: dict[str, set[str]] = {
     "practice": {"practice"},
     "begin": {"trials"},
     "break": {"done", "blocks"},
+    "progress": {"percent"},
     "resume": {"done", "trials"},
     "unsaved": {"done", "problem"},
     "end": set(),
@@ -102,16 +103,22 @@ class Web(Schema):
 
 
 class Texts(Schema):
-    """Everything a participant reads; `font` is a family of fonts, or several with commas between them."""
+    """Everything a participant reads; `font` is a family of fonts, or several with commas between them.
+
+    `at_most`, with {trials} in it, stands for the number of trials where a session may end earlier; `progress` is
+    the break of such a session.
+    """
 
     font: str
     question: str
+    at_most: str
     keys: Keys
     hints: Hints
     instructions: Page
     practice: Page
     begin: Page
     pause: Page = Field(validation_alias="break")
+    progress: Page
     resume: Page
     unsaved: Page
     end: Page
@@ -136,6 +143,7 @@ def load_texts(path: Path = ENGLISH) -> Texts:
     if bool(texts.keys.no_preference) != bool(texts.hints.no_preference):
         raise BadInput(f"{path}: a third answer needs no_preference both in keys and in hints; add the other")
     pages = {name: _page(path, name, table) for name in PAGES}
+    _check_braces(path, "at_most", texts.at_most, {"trials"})
     if lacking:
         log.warning("%s: does not have %s; taken from the English %s", path, ", ".join(lacking), ENGLISH.name)
     return texts.model_copy(update=pages | {"pause": pages["break"]})
@@ -145,7 +153,7 @@ def shown(texts: Texts) -> str:
     """Return all that participants read in the lab."""
     pages = [getattr(texts, "pause" if name == "break" else name) for name in PAGES]
     parts = [part for page in pages for part in (page.title, page.body, page.hint)]
-    return "\n".join([texts.question, *(hint for _, hint in texts.hints), *parts])
+    return "\n".join([texts.question, texts.at_most, *(hint for _, hint in texts.hints), *parts])
 
 
 def fonts(texts: Texts, base: str) -> str:
@@ -197,13 +205,18 @@ def _page(path: Path, name: str, table: Mapping[str, Any]) -> Page:
     question = table["question"].replace("{", "{{").replace("}", "}}")
     page = {entry: text.replace("{question}", question) for entry, text in table[name].items()}
     for entry, text in page.items():
-        try:
-            for _, field, form, conversion in Formatter().parse(text):
-                if field is not None and (field not in PAGES[name] or form or conversion):
-                    raise LookupError(repr(f"{field}{form and ':'}{form}"[:40]))
-        except (ValueError, LookupError) as problem:
-            known = ", ".join(f"{{{field}}}" for field in sorted({"question", *PAGES[name]}))
-            raise BadInput(
-                f"{path}: {name}.{entry} has braces that cannot be filled in ({problem}); known are {known}"
-            ) from problem
+        _check_braces(path, f"{name}.{entry}", text, PAGES[name], "question")
     return Page(**page)
+
+
+def _check_braces(path: Path, name: str, text: str, fields: set[str], *filled: str) -> None:
+    """Raise BadInput unless only `fields` are in braces in a text; those `filled` in already are known, too."""
+    try:
+        for _, field, form, conversion in Formatter().parse(text):
+            if field is not None and (field not in fields or form or conversion):
+                raise LookupError(repr(f"{field}{form and ':'}{form}"[:40]))
+    except (ValueError, LookupError) as problem:
+        known = ", ".join(f"{{{field}}}" for field in sorted({*filled, *fields}))
+        raise BadInput(
+            f"{path}: {name} has braces that cannot be filled in ({problem}); known are {known}"
+        ) from problem

@@ -3,24 +3,29 @@
 import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import psychopy
+from PIL.Image import Image
 
 import catpref
+from catpref.adaptive.chooser import Answer
 from catpref.design.trial_list import Trial
 from catpref.errors import BadInput
+from catpref.lab.adaptive import ENTRY, MINUTES, TRIALS_SHOWN
+from catpref.lab.choosing import Chooser, Enough
 from catpref.lab.layout import DOUBLE_CLICK, END_STAYS, FIXATION
-from catpref.lab.loading import Pair, load_pair, loaded_ahead
+from catpref.lab.loading import load_pair, loaded_ahead
 from catpref.lab.monitor import Monitor
-from catpref.lab.planning import Plan
+from catpref.lab.planning import Plan, record
 from catpref.lab.practice import practice_pairs
 from catpref.lab.recording import Recording, begin, running
 from catpref.lab.rescue import RESCUED_FROM, save_elsewhere
@@ -98,18 +103,22 @@ def run_session(plan: Plan, texts: Texts, settings: Settings) -> int:
         _describe(plan, stage, screens, settings)
         description, began = plan.description, stage.now()
         if not plan.begun:
-            begin(plan.folder, plan.whole, description)
+            begin(plan.folder, plan.whole, description, plan.adaptive.files if plan.adaptive else {})
             held.enter_context(running(plan.folder))
-        who = description["participant"], description["session"]
-        recording = Recording(plan.folder, *who, plan.trials)
+        recording = record(plan)
         recording.describe(description)
         session = _Session(plan, stage, screens, recording, began)
+        if plan.adaptive:
+            session.chooser = Chooser(plan.adaptive, plan.answers)
         try:
-            with suppress(Stopped):
-                _show_trials(session, settings)
+            try:
+                with suppress(Stopped):
+                    _show_trials(session, settings)
+            except Enough as enough:
+                session.ended = enough.why
             session.save(session.end)
         except SavedElsewhere as problem:
-            last = texts.stopped.fill(done=session.given, trials=len(plan.trials))
+            last = texts.stopped.fill(done=session.given, trials=session.total)
             with suppress(Stopped):
                 stage.show(screens.page(replace(last, body=f"{last.body}\n\n{problem.folder}")), None)
             raise
@@ -120,7 +129,7 @@ def run_session(plan: Plan, texts: Texts, settings: Settings) -> int:
                 with suppress(BadInput):
                     print(f"catpref: all answers are saved in {session.rescue()}", file=sys.stderr)
             raise
-        last, stays = texts.stopped.fill(done=recording.answered, trials=len(plan.trials)), STOPPED_STAYS
+        last, stays = texts.stopped.fill(done=recording.answered, trials=session.total), STOPPED_STAYS
         if description["completed"]:
             last, stays = texts.part_end.fill(part=description["part"], parts=plan.parts), END_STAYS
             if not plan.left:
@@ -140,6 +149,10 @@ class _Session:
         When this sitting began, on the stage's clock.
     late
         How much later than `FIXATION` after the last answer each pair came.
+    chooser
+        Chooses the pairs of an adaptive session.
+    ended
+        Why an adaptive session ended before its last trial.
     """
 
     plan: Plan
@@ -148,6 +161,29 @@ class _Session:
     recording: Recording
     began: float
     late: list[float] = field(default_factory=list)
+    chooser: Chooser | None = None
+    ended: str | None = None
+
+    @property
+    def start(self) -> float:
+        """When it would have begun, had all sittings followed each other without a pause."""
+        return self.began - self.plan.seconds
+
+    @property
+    def total(self) -> int | str:
+        """How many trials it has, as participants read it: at most so many, where it can end earlier."""
+        total = len(self.plan.trials)
+        if self.plan.adaptive and self.plan.adaptive.may_end_early:
+            return self.screens.texts.at_most.format(trials=total)
+        return total
+
+    @property
+    def progress(self) -> float:
+        """How far it is, from 0 to 1."""
+        answered = self.recording.answered / len(self.plan.trials)
+        if not (self.plan.adaptive and self.chooser):
+            return answered
+        return self.plan.adaptive.progress(answered, self.chooser.gained, self.stage.now() - self.start)
 
     @property
     def given(self) -> int:
@@ -175,6 +211,13 @@ class _Session:
         self._tell_the_end(self.given)
         home = {RESCUED_FROM: str(self.plan.folder.absolute())}
         return save_elsewhere(self.plan.folder, self.recording.contents(self.plan.description | home))
+
+    def check_the_time(self) -> None:
+        """Raise Enough if a session that ends by the time has taken it, and would go on."""
+        seconds = self.stage.now() - self.start
+        unfinished = self.recording.answered < len(self.plan.trials)
+        if self.plan.adaptive and unfinished and self.plan.adaptive.is_over(seconds):
+            raise Enough(MINUTES)
 
     def save(self, save: Callable[[], None]) -> bool:
         """Save something; as long as that fails, say so on the screen and try again. Returns whether it failed.
@@ -221,7 +264,13 @@ class _Session:
         self._sitting["answered"] = answered - self.plan.answered
         self._sitting["frames"] = self.stage.frames()
         self._sitting["onsets_late"] = _summary(self.late, self.stage.frame)
-        self.plan.description["completed"] = answered == len(self.plan.trials)
+        everything = answered == len(self.plan.trials)
+        self.plan.description["completed"] = everything or self.ended is not None
+        if self.chooser:
+            self._sitting["choosing"] = _duration(self.chooser.seconds)
+            told = self.plan.description[ENTRY]
+            told["ended"] = self.ended or (TRIALS_SHOWN if everything else None)
+            told["gained"] = self.chooser.gained if self.chooser.gained is not None else told["gained"]
 
     def _tell_the_end(self, answered: int) -> None:
         self._tell(answered)
@@ -238,12 +287,19 @@ class _Session:
             self._sitting["clock_moved_s"] = round(moved, 3)
 
 
+class _Ready(NamedTuple):
+    """A trial with its images, fitted to the screen; `trial` is None where it is practice."""
+
+    trial: Trial | None
+    left: Image
+    right: Image
+
+
 def _show_trials(session: _Session, settings: Settings) -> None:
     """Show instructions, practice, trials and breaks; each answer is on disk before its pair leaves the screen."""
     plan, stage, screens, recording = session.plan, session.stage, session.screens, session.recording
     texts = screens.texts
-    start = session.began - plan.seconds  # had all sittings followed each other without a pause
-    trials, total = plan.trials[plan.answered :], len(plan.trials)
+    trials = plan.trials[plan.answered :]
     practice = settings.practice if plan.description["part"] == 1 and not plan.answered else 0
 
     def page(content: Page, share: float | None = None) -> float:
@@ -252,8 +308,11 @@ def _show_trials(session: _Session, settings: Settings) -> None:
         )
         return shown.at
 
-    def pair(images: Iterator[Pair], after: float) -> Shown:
-        stage.show(screens.fixation, until=after + FIXATION, meanwhile=lambda: screens.place(*next(images)))
+    def pair(coming: Future[_Ready], after: float) -> Shown:
+        def place() -> None:
+            screens.place(*coming.result()[1:])
+
+        stage.show(screens.fixation, until=after + FIXATION, meanwhile=place, ready=coming.done)
         areas: dict[str, Area] = dict(zip((LEFT, RIGHT), screens.areas(), strict=True))
         if texts.keys.no_preference:
             areas[THIRD] = screens.third_area()
@@ -261,38 +320,53 @@ def _show_trials(session: _Session, settings: Settings) -> None:
         with stage.frames_count():
             return stage.show(screens.trial, answers, areas, seconds=settings.timeout or inf)
 
-    with loaded_ahead(_loads(practice, trials, plan.stimuli, screens)) as images:
+    def pause(block: int, coming: Future[_Ready]) -> float:
+        blocks = sorted({trial.block for trial in plan.trials})
+        with suppress(BadInput):  # the next answer says that the disk is full
+            session.sum_up()
+        content = texts.pause.fill(done=blocks.index(block), blocks=len(blocks))
+        if plan.adaptive:
+            coming.result()  # no break where nothing comes after it
+            content = texts.progress.fill(percent=round(100 * session.progress))
+        return page(content, session.progress)
+
+    with ExitStack() as held:
+        images = held.enter_context(loaded_ahead(_loads(practice, trials, session)))
+        if session.chooser:
+            held.callback(session.chooser.close)  # before the loading waits for it
         if plan.answered:
-            after = page(texts.resume.fill(done=plan.answered, trials=total), plan.answered / total)
+            after = page(texts.resume.fill(done=plan.answered, trials=session.total), session.progress)
         else:
-            after = page(texts.instructions.fill(trials=total))
+            after = page(texts.instructions.fill(trials=session.total))
         if practice:
             after = page(texts.practice.fill(practice=practice))
             for _ in range(practice):
-                after = pair(images, after).at
-            after = page(texts.begin.fill(trials=total))
-        blocks = sorted({trial.block for trial in plan.trials})
-        for trial, following in zip(trials, [*trials[1:], None], strict=True):
-            onset, response, at = pair(images, after)
+                after = pair(next(images), after).at
+            after = page(texts.begin.fill(trials=session.total))
+        for before, listed in zip([None, *trials], trials, strict=False):
+            coming = next(images)
+            if before and before.block != listed.block:
+                after = pause(listed.block, coming)
+            onset, response, at = pair(coming, after)
             session.late.append(onset - after - FIXATION)
+            trial = coming.result().trial
+            assert trial is not None
+            choice = _choice(response, texts.keys) if response else None
+            if session.chooser:
+                session.chooser.add(Answer(trial.left_image, trial.right_image, choice))
             clicked = response in (LEFT, RIGHT, THIRD)
             answer = partial(
                 recording.answer,
                 trial,
-                _choice(response, texts.keys) if response else None,
+                choice,
                 rt=at - onset if response else None,
-                onset=onset - start,
+                onset=onset - session.start,
                 response="click" if clicked else response,
             )
             if session.save(answer):
                 at = stage.now()
             after = at
-            if following and following.block != trial.block:
-                with suppress(BadInput):  # the next answer says that the disk is full
-                    session.sum_up()
-                done = blocks.index(following.block)
-                pause = texts.pause.fill(done=done, blocks=len(blocks))
-                after = page(pause, recording.answered / total)
+            session.check_the_time()
 
 
 def _choice(response: str, keys: Keys) -> float:
@@ -302,20 +376,23 @@ def _choice(response: str, keys: Keys) -> float:
     return int(response == RIGHT or response in keys.right)
 
 
-def _loads(
-    practice: int, trials: Sequence[Trial], stimuli: Path, screens: Screens
-) -> Iterator[Callable[[], Pair]]:
+def _loads(practice: int, trials: Sequence[Trial], session: _Session) -> Iterator[Callable[[], _Ready]]:
     """Return what loads each pair and fits it to the screen: first those to practise on, then the trials'."""
-    drawn = practice_pairs(practice)
+    drawn, fit = practice_pairs(practice), session.screens.fit
 
-    def fitted(load: Callable[[], Pair]) -> Pair:
-        left, right = load()
-        return screens.fit(left), screens.fit(right)
+    def practised() -> _Ready:
+        left, right = next(drawn)
+        return _Ready(None, fit(left), fit(right))
+
+    def loaded(trial: Trial) -> _Ready:
+        trial = session.chooser.filled(trial) if session.chooser else trial
+        left, right = load_pair(trial, session.plan.stimuli)
+        return _Ready(trial, fit(left), fit(right))
 
     for _ in range(practice):
-        yield partial(fitted, lambda: next(drawn))
+        yield practised
     for trial in trials:
-        yield partial(fitted, partial(load_pair, trial, stimuli))
+        yield partial(loaded, trial)
 
 
 def _box(stage: Stage, settings: Settings) -> int:
@@ -368,6 +445,11 @@ def _describe(plan: Plan, stage: Stage, screens: Screens, settings: Settings) ->
     }
     plan.description["completed"] = False
     plan.description.setdefault("sittings", []).append(sitting)
+
+
+def _duration(seconds: Sequence[float]) -> dict[str, float] | None:
+    """Return how long the choices of pairs took."""
+    return {"median_s": float(np.median(seconds)), "max_s": max(seconds)} if seconds else None
 
 
 def _summary(late: Sequence[float], frame: float) -> dict[str, float | int] | None:
