@@ -1,11 +1,11 @@
-"""The next trial of an adaptive session, given all answers so far: what a session, in the lab or simulated, calls.
+"""The next trial of an adaptive session, given all answers so far: what a session calls, in the lab or simulated.
 
-Nothing is kept between calls, so that a session that was stopped, and resumed from its files, goes on with the same pair.
+Nothing is kept between calls, so that a session that was stopped goes on, from its files, with the same pair.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from catpref.adaptive.learner import Posterior, learn
 from catpref.adaptive.prior import Prior
 from catpref.adaptive.progress import gained
 from catpref.adaptive.schedule import reserved_images
-from catpref.adaptive.selection import next_pair
+from catpref.adaptive.selection import next_pair, spread
 from catpref.design.trial_list import AT_RANDOM, RANKING, Trial
 
 
@@ -38,15 +38,14 @@ def learn_from(prior: Prior, schedule: Sequence[Trial], answers: Sequence[Answer
     answers
         To the first of them, in order.
     """
-    number = {name: index for index, name in enumerate(prior.images)}
     taught = [
         answer
         for trial, answer in zip(schedule, answers, strict=False)
         if answer.choice is not None and not trial.catch
     ]
-    pairs = [(number[answer.left_image], number[answer.right_image]) for answer in taught]
+    names = [name for answer in taught for name in (answer.left_image, answer.right_image)]
     choices = np.array([answer.choice for answer in taught], dtype=float)
-    return learn(prior, np.array(pairs, dtype=int).reshape(-1, 2), choices)
+    return learn(prior, prior.indices(names).reshape(-1, 2), choices)
 
 
 def choose(
@@ -66,34 +65,25 @@ def choose(
     trial = schedule[len(answers)]
     if not trial.is_open:
         return trial
-    number = {name: index for index, name in enumerate(prior.images)}
-    reserved = reserved_images(schedule)
-    near = _images_near(schedule, answers)
-    candidates = [index for name, index in number.items() if name not in reserved | near]
-    asked = [
-        (number[answer.left_image], number[answer.right_image])
-        for shown, answer in zip(schedule, answers, strict=False)
-        if not shown.catch
-    ]
-    left, right = next_pair(prior, posterior, candidates, asked, seed, trial.trial)
+    left_out = reserved_images(schedule) | _images_near(schedule, answers)
+    candidates = prior.indices([name for name in prior.images if name not in left_out])
+    everything = np.arange(len(prior.images))
+    left, right = next_pair(prior, posterior, candidates, spread(prior, everything), seed, trial.trial)
     return replace(trial, left_image=prior.images[left], right_image=prior.images[right])
 
 
 def share_gained(prior: Prior, posterior: Posterior, schedule: Sequence[Trial]) -> float:
-    """Return the share, from 0 to 1, of the accuracy that can be gained; judged on pairs that no adaptive trial shows.
+    """Return the share, from 0 to 1, of the accuracy that can be gained; judged on the pairs of random trials.
 
     Where the aim is the order of the images, it is judged on all pairs of them.
     """
-    number = {name: index for index, name in enumerate(prior.images)}
     if schedule[0].design == RANKING:
-        pairs = [(first, second) for second in range(len(number)) for first in range(second)]
+        pairs = np.array(list(combinations(range(len(prior.images)), 2)))
     else:
-        pairs = [
-            (number[trial.left_image], number[trial.right_image])
-            for trial in schedule
-            if trial.chosen_by == AT_RANDOM
-        ]
-    return gained(prior, posterior, np.array(pairs))
+        randoms = [trial for trial in schedule if trial.chosen_by == AT_RANDOM]
+        names = [name for trial in randoms for name in (trial.left_image, trial.right_image)]
+        pairs = prior.indices(names).reshape(-1, 2)
+    return gained(prior, posterior, pairs)
 
 
 def _images_near(schedule: Sequence[Trial], answers: Sequence[Answer]) -> set[str]:

@@ -70,7 +70,7 @@ def make_schedule(
     """
     rng = np.random.default_rng(seed)
     _check_numbers(design, trials, repeats)
-    order = rng.permutation(len(names)).tolist()
+    order: list[int] = rng.permutation(len(names)).tolist()
     if design == RANKING:
         randoms, drawn_from, candidates = 0, order, len(names)
     else:

@@ -1,7 +1,7 @@
 """What an adaptive session has beside its trial list: a prior, the answers of earlier parts, and when it ends.
 
-All of it is in the session's folder, so that a session goes on where it stopped without torch, and with exactly the pairs
-that it would have shown.
+All of it is in the session's folder, so that a session goes on where it stopped without torch, and with exactly the
+pairs that it would have shown.
 """
 
 import csv
@@ -17,13 +17,16 @@ from typing import Any
 from catpref._io.reading import read_bytes
 from catpref.adaptive.chooser import Answer, learn_from, share_gained
 from catpref.adaptive.learner import Posterior
+from catpref.adaptive.prior import FILE as PRIOR
 from catpref.adaptive.prior import Prior, read_prior
 from catpref.adaptive.schedule import reserved_images
 from catpref.design.trial_list import RANKING, Trial
 from catpref.errors import BadInput
 from catpref.lab.starting_prior import LARGEST, starting_prior
 
-PRIOR, EARLIER = "prior.safetensors", "earlier.csv"
+EARLIER = "earlier.csv"
+"""The answers of earlier parts, in the form of a session.csv."""
+
 TRIALS_SHOWN, MINUTES, UNTIL = "trials", "minutes", "until"
 """Why a session ended, as session.json says it."""
 
