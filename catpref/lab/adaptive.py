@@ -148,7 +148,11 @@ def begin_adaptive(
         "ended": None,
         "gained": None,
     }
-    return _adaptive(said, schedule, {PRIOR: content}), said
+    with tempfile.TemporaryDirectory(prefix="catpref-") as folder:
+        file = Path(folder, PRIOR)
+        file.write_bytes(content)
+        prior = read_prior(file)  # as it is when the session goes on: rounded
+    return _adaptive(prior, said, schedule, {PRIOR: content}), said
 
 
 def next_adaptive(
@@ -167,7 +171,8 @@ def next_adaptive(
     earlier = before.files.get(EARLIER, header + b"\n") + rows
     now = {"earlier_sha256": _sha256(earlier), "earlier_s": before.earlier_s + seconds, "ended": None}
     told = dict(said) | now
-    return _adaptive(told, before.schedule, {PRIOR: before.files[PRIOR], EARLIER: earlier}), told
+    files = {PRIOR: before.files[PRIOR], EARLIER: earlier}
+    return _adaptive(before.prior, told, before.schedule, files), told
 
 
 def reopen_adaptive(folder: Path, said: Mapping[str, Any], schedule: Sequence[Trial]) -> Adaptive:
@@ -181,7 +186,7 @@ def reopen_adaptive(folder: Path, said: Mapping[str, Any], schedule: Sequence[Tr
     files = {PRIOR: _kept(folder / PRIOR, said["prior_sha256"])}
     if said["earlier_sha256"] is not None:
         files[EARLIER] = _kept(folder / EARLIER, said["earlier_sha256"])
-    return _adaptive(said, schedule, files)
+    return _adaptive(read_prior(folder / PRIOR), said, schedule, files)
 
 
 def check_options(folder: Path, options: Namespace, said: Mapping[str, Any]) -> None:
@@ -206,9 +211,11 @@ def answers_in(content: bytes) -> list[Answer]:
     ]
 
 
-def _adaptive(said: Mapping[str, Any], schedule: Sequence[Trial], files: Mapping[str, bytes]) -> Adaptive:
+def _adaptive(
+    prior: Prior, said: Mapping[str, Any], schedule: Sequence[Trial], files: Mapping[str, bytes]
+) -> Adaptive:
     return Adaptive(
-        prior=_read_prior(files[PRIOR]),
+        prior=prior,
         schedule=schedule,
         seed=said["seed"],
         minutes=said[MINUTES],
@@ -231,10 +238,3 @@ def _kept(path: Path, sha256: str) -> bytes:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _read_prior(content: bytes) -> Prior:
-    with tempfile.TemporaryDirectory(prefix="catpref-") as folder:
-        file = Path(folder, PRIOR)
-        file.write_bytes(content)
-        return read_prior(file)
