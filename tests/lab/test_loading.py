@@ -34,7 +34,8 @@ def test_images_come_in_order_and_only_a_few_are_held(stimuli):
             time.sleep(0.01)
         time.sleep(0.1)  # in which a third could come
         assert loaded == trials[:2]
-        for number, (trial, (left, right)) in enumerate(zip(trials, pairs, strict=True)):
+        for number, (trial, pair) in enumerate(zip(trials, pairs, strict=True)):
+            left, right = pair.result()
             assert left.tobytes() == Image.open(stimuli / trial.left_image).tobytes()
             assert right.tobytes() == Image.open(stimuli / trial.right_image).tobytes()
             assert len(loaded) <= number + 3
@@ -50,7 +51,7 @@ def test_whoever_stops_early_does_not_wait_for_the_rest(stimuli):
         return Image.new("RGB", (1, 1)), Image.new("RGB", (1, 1))
 
     with loaded_ahead([load] * 100) as pairs:
-        next(pairs)
+        next(pairs).result()
     assert len(begun) <= 3
 
 
