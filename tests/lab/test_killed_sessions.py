@@ -114,10 +114,8 @@ def answers(home: Path) -> list[str]:
 
 def looks_of(home: Path, stimuli: Path, design: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """How the trials look whose images are known: all, or those of an adaptive session so far, and the next one."""
-    if design == ADAPTIVE:
-        trials = shown_trials(home, stimuli)
-    else:
-        trials = read_trial_list(parts(home)[0] / TRIALS, stimuli)
+    listed = parts(home)[0] / TRIALS
+    trials = shown_trials(home, stimuli) if design == ADAPTIVE else read_trial_list(listed, stimuli)
     return [look_of(trial, stimuli) for trial in trials]
 
 
