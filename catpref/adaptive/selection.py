@@ -39,8 +39,32 @@ def spread(prior: Prior) -> np.ndarray:
     return 2 * (own.T @ own) / len(own)
 
 
+def unsure(prior: Prior, posterior: Posterior) -> np.ndarray:
+    """Return the mean outer product of feature differences, each weighed by how unsure the order of its images is.
+
+    The weight is the posterior density of no difference: what is known of the images' order depends on little else.
+
+    Returns
+    -------
+    ndarray
+        Shape (dimensions, dimensions).
+    """
+    features = prior.features
+    variance = _of_differences(features @ posterior.covariance[:-1, :-1] @ features.T)
+    np.fill_diagonal(variance, 1)
+    utilities = posterior.utilities(prior)
+    weights = np.exp(-np.square(utilities[:, None] - utilities) / (2 * variance)) / np.sqrt(variance)
+    np.fill_diagonal(weights, 0)
+    return 2 * features.T @ (weights.sum(1)[:, None] * features - weights @ features) / len(features) ** 2
+
+
 def next_pair(
-    prior: Prior, posterior: Posterior, candidates: np.ndarray, seed: int, trial: int
+    prior: Prior,
+    posterior: Posterior,
+    candidates: np.ndarray,
+    seed: int,
+    trial: int,
+    to_know: np.ndarray | None = None,
 ) -> tuple[int, int]:
     """Choose the next pair; on which side an image stands is drawn.
 
@@ -52,6 +76,8 @@ def next_pair(
         The images that may be shown, as indices, at least two.
     seed, trial
         They say what is drawn at random.
+    to_know
+        As for `expected_gains`.
 
     Returns
     -------
@@ -60,15 +86,26 @@ def next_pair(
     """
     drawn = scrambled(len(prior.images), seed, trial)
     some = candidates[np.argsort(drawn[candidates], kind="stable")[:CANDIDATES]]
-    gains = expected_gains(prior, posterior, some)
+    gains = expected_gains(prior, posterior, some, to_know)
     first, second = sorted(divmod(int(np.argmax(gains)), len(some)))  # which of the two is first is rounding
     left, right = int(some[first]), int(some[second])
     # The numbers of the chosen images decide nothing but the sides.
     return (left, right) if (drawn[left] ^ drawn[right]) & 1 else (right, left)
 
 
-def expected_gains(prior: Prior, posterior: Posterior, images: np.ndarray) -> np.ndarray:
+def expected_gains(
+    prior: Prior, posterior: Posterior, images: np.ndarray, to_know: np.ndarray | None = None
+) -> np.ndarray:
     """Return what an answer about each pair is expected to take off the variance, −∞ for an image and itself.
+
+    Parameters
+    ----------
+    prior, posterior
+        What is known.
+    images
+        As indices.
+    to_know
+        Mean outer product of the differences that are to be known: `spread`, if it is None, or `unsure`.
 
     Returns
     -------
@@ -76,16 +113,30 @@ def expected_gains(prior: Prior, posterior: Posterior, images: np.ndarray) -> np
         Shape (images, images), symmetric.
     """
     features = prior.features[images]
-    covariance = posterior.covariance[:-1, :-1]
-    spread_out = features @ covariance
+    spread_out = features @ posterior.covariance[:-1, :-1]
     variance = _of_differences(spread_out @ features.T) + posterior.covariance[-1, -1]
-    taught = _of_differences(spread_out @ spread(prior) @ spread_out.T)
+    directions = spread(prior) if to_know is None else to_know
+    taught = _of_differences(spread_out @ directions @ spread_out.T)
     utilities = prior.mean[images] + features @ posterior.weights
-    wide = variance + LOGISTIC_VARIANCE
-    information = np.exp(-np.square(utilities[:, None] - utilities) / (2 * wide)) / np.sqrt(2 * np.pi * wide)
-    gains = information * taught / (1 + information * variance)
+    gains = _gains(utilities[:, None] - utilities, variance, taught)
     np.fill_diagonal(gains, -np.inf)
     return gains
+
+
+def expected_gains_of_pairs(prior: Prior, posterior: Posterior, pairs: np.ndarray) -> np.ndarray:
+    """Return what an answer about each of some pairs is expected to take off the variance, shape (pairs,)."""
+    left, right = pairs.T
+    apart = prior.features[right] - prior.features[left]
+    spread_out = apart @ posterior.covariance[:-1, :-1]
+    variance = (spread_out * apart).sum(1) + posterior.covariance[-1, -1]
+    taught = (spread_out @ spread(prior) * spread_out).sum(1)
+    return _gains(prior.mean[right] - prior.mean[left] + apart @ posterior.weights, variance, taught)
+
+
+def _gains(differences: np.ndarray, variance: np.ndarray, taught: np.ndarray) -> np.ndarray:
+    wide = variance + LOGISTIC_VARIANCE
+    information = np.exp(-np.square(differences) / (2 * wide)) / np.sqrt(2 * np.pi * wide)
+    return information * taught / (1 + information * variance)
 
 
 def _of_differences(products: np.ndarray) -> np.ndarray:

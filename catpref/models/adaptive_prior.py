@@ -20,7 +20,9 @@ from catpref.perception.embeddings import DEFAULT, Blocks, blocks, embed
 from catpref.stimuli.images import image_path
 
 
-def prior_of(stimuli: Path, names: Sequence[str], model: Path | None = None) -> Prior:
+def prior_of(
+    stimuli: Path, names: Sequence[str], model: Path | None = None, for_order: bool = False
+) -> Prior:
     """Return what is known of somebody's taste before their first answer, for the images of a stimulus folder.
 
     Parameters
@@ -31,6 +33,9 @@ def prior_of(stimuli: Path, names: Sequence[str], model: Path | None = None) -> 
         Its images.
     model
         The folder of a model that was fitted to several other observers; None takes what is known of anybody.
+    for_order
+        Whether these images are to be put in order, so that what the embedding does not carry of each counts, too:
+        exact for up to `DIMENSIONS` images.
 
     Raises
     ------
@@ -42,7 +47,7 @@ def prior_of(stimuli: Path, names: Sequence[str], model: Path | None = None) -> 
     if model is None:
         backbone = load_backbone(device=device)
         embeddings = embed(files, backbone, cache_folder=default_folder())
-        return prior_of_anybody(names, embeddings, blocks(backbone, DEFAULT))
+        return prior_of_anybody(names, embeddings, blocks(backbone, DEFAULT), for_order)
     fitted = store.load(model, device=device)
     population = next((one for one in fitted.predictors.values() if isinstance(one, Population)), None)
     if population is None:
@@ -51,10 +56,12 @@ def prior_of(stimuli: Path, names: Sequence[str], model: Path | None = None) -> 
             "several participants"
         )
     with fitted.seen(files, default_folder()) as (images, _):
-        return prior_of_newcomer(names, images.embeddings, population)
+        return prior_of_newcomer(names, images.embeddings, population, for_order)
 
 
-def prior_of_anybody(names: Sequence[str], embeddings: np.ndarray, parts: Blocks) -> Prior:
+def prior_of_anybody(
+    names: Sequence[str], embeddings: np.ndarray, parts: Blocks, for_order: bool = False
+) -> Prior:
     """Return the prior in which every layer and late stage matters as its kind typically does.
 
     Parameters
@@ -65,17 +72,25 @@ def prior_of_anybody(names: Sequence[str], embeddings: np.ndarray, parts: Blocks
         Shape (images, dimensions).
     parts
         Blocks of the embedding.
+    for_order
+        As for `prior_of`.
     """
     centre, scale = standards(embeddings, parts)
     typical = relevance.prior_of(parts)
     sizes = np.bincount(parts.of_dimension)
-    variances = (typical.variances(typical.mean)[:-1] / sizes)[parts.of_dimension]
+    *of_blocks, of_effects = typical.variances(typical.mean)
+    variances = (np.array(of_blocks) / sizes)[parts.of_dimension]
     scale = (scale / np.sqrt(variances)).astype(np.float32)
-    features = leading_directions(lambda onto: _gram_times(embeddings, centre, scale, onto), len(names))
+    own = of_effects if for_order else 0.0
+    features = leading_directions(
+        lambda onto: _gram_times(embeddings, centre, scale, onto) + own * onto, len(names)
+    )
     return Prior(tuple(names), features, np.zeros(len(names)), laplace.BIAS_VARIANCE)
 
 
-def prior_of_newcomer(names: Sequence[str], embeddings: np.ndarray, population: Population) -> Prior:
+def prior_of_newcomer(
+    names: Sequence[str], embeddings: np.ndarray, population: Population, for_order: bool = False
+) -> Prior:
     """Return the prior of one more observer: the taste that others share, and how far people depart from it.
 
     Parameters
@@ -86,6 +101,8 @@ def prior_of_newcomer(names: Sequence[str], embeddings: np.ndarray, population: 
         Shape (images, dimensions).
     population
         What the others' choices taught.
+    for_order
+        As for `prior_of`.
     """
     newcomer = population.of(None)
     # Known images' effects would be in the mean, but not in the features; without them, all images are alike.
@@ -100,7 +117,9 @@ def prior_of_newcomer(names: Sequence[str], embeddings: np.ndarray, population: 
 
     def times(onto: np.ndarray) -> np.ndarray:
         of_prior = newcomer.prior_variance * _gram_times(embeddings, newcomer.centre, newcomer.scale, onto)
-        return of_prior - along @ (newcomer.shrinkage[:, None] * (along.T @ onto))
+        return of_prior - along @ (newcomer.shrinkage[:, None] * (along.T @ onto)) + own * onto
+
+    own = newcomer.prior_variance * newcomer.effect_variance if for_order else 0.0
 
     features = leading_directions(times, len(names))
     return Prior(tuple(names), features, mean - mean.mean(), population.side_bias_variance)
