@@ -29,9 +29,9 @@ def prior_bytes(folder: Path, names: Sequence[str]) -> bytes:
 def keep_made_up_priors(monkeypatch: pytest.MonkeyPatch, folder: Path, stimuli: Path | None = None) -> None:
     """Let sessions begin with made-up priors; those of all images of `stimuli` also in other processes."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-    monkeypatch.setattr(starting_prior, "_computed", lambda _, names, model: prior_bytes(folder, names))
+    monkeypatch.setattr(starting_prior, "_computed", lambda _, names, *__: prior_bytes(folder, names))
     if stimuli:
-        starting_prior.starting_prior(stimuli, find_images(stimuli), None)
+        starting_prior.starting_prior(stimuli, find_images(stimuli), None, for_order=False)
         assert any(default_folder().rglob("*"))
 
 

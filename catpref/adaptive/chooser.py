@@ -13,7 +13,7 @@ from catpref.adaptive.learner import Posterior, learn
 from catpref.adaptive.prior import Prior
 from catpref.adaptive.progress import gained
 from catpref.adaptive.schedule import reserved_images
-from catpref.adaptive.selection import next_pair
+from catpref.adaptive.selection import least_shown, next_pair, unsure
 from catpref.design.trial_list import AT_RANDOM, RANKING, Trial
 
 
@@ -67,7 +67,15 @@ def choose(
         return trial
     left_out = reserved_images(schedule) | _images_near(schedule, answers)
     candidates = prior.indices([name for name in prior.images if name not in left_out])
-    left, right = next_pair(prior, posterior, candidates, seed, trial.trial)
+    to_know = None
+    if trial.design == RANKING:
+        to_know = unsure(prior, posterior)
+    else:
+        shown = prior.indices(
+            [name for answer in answers for name in (answer.left_image, answer.right_image)]
+        )
+        candidates = least_shown(candidates, np.bincount(shown, minlength=len(prior.images)))
+    left, right = next_pair(prior, posterior, candidates, seed, trial.trial, to_know)
     return replace(trial, left_image=prior.images[left], right_image=prior.images[right])
 
 

@@ -22,6 +22,9 @@ from catpref.adaptive.prior import Prior
 CANDIDATES = 300
 """Images among which the next pair is sought, drawn anew for each trial: 45,000 pairs."""
 
+FEWEST_FRESH = 100
+"""Images that were shown least often, of which there are at least so many to choose from."""
+
 LOGISTIC_VARIANCE = 1.7**2
 """Of the normal distribution whose density is most like the derivative of the logistic function."""
 
@@ -56,6 +59,22 @@ def unsure(prior: Prior, posterior: Posterior) -> np.ndarray:
     weights = np.exp(-np.square(utilities[:, None] - utilities) / (2 * variance)) / np.sqrt(variance)
     np.fill_diagonal(weights, 0)
     return 2 * features.T @ (weights.sum(1)[:, None] * features - weights @ features) / len(features) ** 2
+
+
+def least_shown(candidates: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return the images that were shown least often, and of those shown once more as few as must be.
+
+    An image has an appeal of its own, too: new images are learned of from many others rather than from a few.
+
+    Parameters
+    ----------
+    candidates
+        Images, as indices.
+    times
+        How often each image was shown, shape (images,).
+    """
+    most = np.sort(times[candidates])[:FEWEST_FRESH][-1]
+    return candidates[times[candidates] <= most]
 
 
 def next_pair(

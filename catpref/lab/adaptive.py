@@ -135,9 +135,10 @@ def begin_adaptive(
     BadInput
         As `starting_prior` does.
     """
-    content = starting_prior(options.stimuli, names, options.start_from)
+    for_order = schedule[0].design == RANKING
+    content = starting_prior(options.stimuli, names, options.start_from, for_order)
     said = {
-        "aim": "order of the images" if schedule[0].design == RANKING else "new images",
+        "aim": "order of the images" if for_order else "new images",
         MINUTES: options.minutes,
         UNTIL: options.until,
         "start_from": None if options.start_from is None else str(options.start_from.resolve()),

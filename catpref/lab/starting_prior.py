@@ -23,7 +23,7 @@ LARGEST = 256 * 2**20
 _CODE_VERSION = "1"  # raise it when the same images would have another prior
 
 
-def starting_prior(stimuli: Path, names: Sequence[str], model: Path | None) -> bytes:
+def starting_prior(stimuli: Path, names: Sequence[str], model: Path | None, for_order: bool) -> bytes:
     """Return the content of a prior's file.
 
     Parameters
@@ -34,6 +34,8 @@ def starting_prior(stimuli: Path, names: Sequence[str], model: Path | None) -> b
         Its images.
     model
         The folder of a fitted model to start from.
+    for_order
+        Whether the aim is the order of these images, and not the prediction of new ones.
 
     Raises
     ------
@@ -43,16 +45,17 @@ def starting_prior(stimuli: Path, names: Sequence[str], model: Path | None) -> b
     files = [image_path(stimuli, name) for name in names]
     digests = list(parallel(threads(), sha256_of, files, "reading the images"))
     identity = [entry for name, digest in zip(names, digests, strict=True) for entry in (ascii(name), digest)]
-    key = cache.key_of("adaptive prior", _CODE_VERSION, _identity_of(model), *identity)
+    aim = "order" if for_order else "new images"
+    key = cache.key_of("adaptive prior", _CODE_VERSION, aim, _identity_of(model), *identity)
     kept = cache.read(cache.default_folder(), key, np.uint8)
     if kept is not None:
         return kept.tobytes()
-    content = _computed(stimuli, names, model)
+    content = _computed(stimuli, names, model, for_order)
     cache.write(cache.default_folder(), key, np.frombuffer(content, np.uint8))
     return content
 
 
-def _computed(stimuli: Path, names: Sequence[str], model: Path | None) -> bytes:
+def _computed(stimuli: Path, names: Sequence[str], model: Path | None, for_order: bool) -> bytes:
     try:
         from catpref.models.adaptive_prior import prior_of
     except ModuleNotFoundError as problem:
@@ -62,7 +65,7 @@ def _computed(stimuli: Path, names: Sequence[str], model: Path | None) -> bytes:
         ) from problem
     with tempfile.TemporaryDirectory(prefix="catpref-") as folder:
         file = Path(folder, "prior.safetensors")
-        write_prior(file, prior_of(stimuli, names, model))
+        write_prior(file, prior_of(stimuli, names, model, for_order))
         return read_bytes(file, LARGEST)
 
 

@@ -260,6 +260,7 @@ function covarianceOf(posterior) {
 // ---- selection.py -------------------------------------------------------------------------------------------
 
 const CANDIDATES = 300;
+const FEWEST_FRESH = 100;
 const LOGISTIC_VARIANCE = Math.pow(1.7, 2);
 
 // The mean outer product of the feature differences of two images; it is kept with the prior.
@@ -277,11 +278,43 @@ function spread(prior) {
   return prior.spread;
 }
 
+// The mean outer product of feature differences, each weighed by how unsure the order of its images is.
+function unsure(prior, posterior) {
+  const d = prior.dimensions, images = prior.images.length;
+  const spreadOut = timesTransposed(prior.features, covarianceOf(posterior), d);
+  const products = timesTransposed(spreadOut, prior.features, d);
+  const utilities = prior.mean.map((mean, image) => mean + dot(prior.features, posterior.weights, d, image * d));
+  const weighed = new Float64Array(d * images); // column after column
+  for (let i = 0; i < images; i += 1) {
+    for (let j = 0; j < images; j += 1) {
+      if (i !== j) {
+        const variance = products[i * images + i] + products[j * images + j] - 2 * products[i * images + j];
+        const weight = Math.exp(-Math.pow(utilities[i] - utilities[j], 2) / (2 * variance)) / Math.sqrt(variance);
+        for (let k = 0; k < d; k += 1) {
+          weighed[k * images + i] += weight * (prior.features[i * d + k] - prior.features[j * d + k]);
+        }
+      }
+    }
+  }
+  const columns = new Float64Array(d * images);
+  prior.features.forEach((value, place) => {
+    columns[place % d * images + Math.floor(place / d)] = value;
+  });
+  return timesTransposed(columns, weighed, images).map((value) => 2 * value / (images * images));
+}
+
+// The images that were shown least often, and of those shown once more as few as must be.
+function leastShown(candidates, times) {
+  const sorted = candidates.map((image) => times[image]).sort((one, other) => one - other);
+  const most = sorted[Math.min(FEWEST_FRESH, sorted.length) - 1];
+  return candidates.filter((image) => times[image] <= most);
+}
+
 // Choose the next pair: the left and the right image.
-function nextPair(prior, posterior, candidates, seed, trial) {
+function nextPair(prior, posterior, candidates, seed, trial, toKnow) {
   const drawn = scrambled(prior.images.length, seed, trial);
   const some = Array.from(candidates).sort((one, other) => drawn[one] - drawn[other]).slice(0, CANDIDATES);
-  const gains = expectedGains(prior, posterior, some);
+  const gains = expectedGains(prior, posterior, some, toKnow);
   let best = 0;
   gains.forEach((gain, place) => {
     best = gain > gains[best] ? place : best;
@@ -291,12 +324,12 @@ function nextPair(prior, posterior, candidates, seed, trial) {
 }
 
 // What an answer about each pair is expected to take off the variance, -Infinity for an image and itself.
-function expectedGains(prior, posterior, images) {
+function expectedGains(prior, posterior, images, toKnow) {
   const d = prior.dimensions, count = images.length;
   const features = rowsOf(prior.features, images, d);
   const spreadOut = timesTransposed(features, covarianceOf(posterior), d);
   const variances = timesTransposed(spreadOut, features, d);
-  const taught = timesTransposed(timesTransposed(spreadOut, spread(prior), d), spreadOut, d);
+  const taught = timesTransposed(timesTransposed(spreadOut, toKnow, d), spreadOut, d);
   const ofDifference = (products, i, j) =>
     products[i * count + i] + products[j * count + j] - 2 * products[i * count + j];
   const utilities = images.map((image, place) =>
@@ -435,9 +468,11 @@ function learningFrom(session, answers) {
 // The images of the trial that comes after so many answers.
 function choose(session, posterior, answers) {
   const near = imagesNear(session.schedule, answers);
-  const candidates = session.candidates.filter((name) => !near.has(name)).map((name) => session.number.get(name));
-  const trial = answers.length;
-  return nextPair(session.prior, posterior, candidates, session.seed, trial)
+  const all = session.candidates.filter((name) => !near.has(name)).map((name) => session.number.get(name));
+  const trial = answers.length, forOrder = session.schedule[0].design === RANKING;
+  const candidates = forOrder ? all : leastShown(all, timesShown(session, answers));
+  const toKnow = forOrder ? unsure(session.prior, posterior) : spread(session.prior);
+  return nextPair(session.prior, posterior, candidates, session.seed, trial, toKnow)
     .map((image) => session.prior.images[image]);
 }
 
@@ -455,6 +490,15 @@ function shareGained(session, posterior) {
     }
   }
   return gained(session.prior, posterior, pairs);
+}
+
+// How often each image was shown.
+function timesShown(session, answers) {
+  const times = new Int32Array(session.prior.images.length);
+  pairsOf(session, answers).forEach((pair) => pair.forEach((image) => {
+    times[image] += 1;
+  }));
+  return times;
 }
 
 function pairsOf(session, rows) {

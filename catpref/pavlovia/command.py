@@ -194,7 +194,7 @@ def _adaptive(options: Namespace) -> Session:
         seed=seed,
         catch=options.catch or 0,
     )
-    prior = starting_prior(options.stimuli, names, options.start_from)
+    prior = starting_prior(options.stimuli, names, options.start_from, for_order=options.rank)
     return Session(trials, names, prior, seed, options.until)
 
 

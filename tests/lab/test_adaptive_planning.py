@@ -265,7 +265,7 @@ def test_without_torch_one_line_says_what_a_new_session_takes(stimuli, tmp_path,
     with pytest.raises(
         BadInput, match=r"its images are not embedded yet.*pip install .catpref\[fit\]"
     ) as said:
-        starting_prior.starting_prior(stimuli, ["süß 00.png"], None)
+        starting_prior.starting_prior(stimuli, ["süß 00.png"], None, for_order=False)
     assert "\n" not in str(said.value)
 
 
