@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_limits
 from catpref._io.progress import progress
 from catpref.design.splits import Fold, split
 from catpref.errors import BadInput
-from catpref.evaluation import attribution, choice_model, reaction_times
+from catpref.evaluation import asked, attribution, choice_model, reaction_times
+from catpref.evaluation.asked import Asked
 from catpref.evaluation.choice_model import Check
 from catpref.evaluation.cross_validation import (
     Result,
@@ -131,6 +132,8 @@ class Analysis:
         A pair and its distance maps.
     embed_seconds, fit_seconds
         What the time went to.
+    asked
+        What an adaptive session of one participant asked, and what that taught.
     """
 
     session: Session
@@ -158,6 +161,7 @@ class Analysis:
     embed_seconds: float
     fit_seconds: float
     observers: Observers | None = None
+    asked: Sequence[Asked] = ()
 
     @property
     def better_than_chance(self) -> bool | None:
@@ -235,6 +239,7 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
         noise_ceiling=noise_ceiling(session.noise_ceiling, observer, bool(is_fair.any())),
         observer=observer,
         choice_model=choice_model.check(pairs[preferred], choices, _whose(session)[preferred], options.seed),
+        asked=asked.of_session(session, data),
         reaction_times=_reaction_times(session, alone["bradley_terry"].to_numpy()[pairs]),
         learning_curve=curve,
         contributions=None if contributions is None else contributions[pictures.numbers],

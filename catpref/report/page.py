@@ -23,7 +23,7 @@ from catpref.evaluation.scores import Scores
 from catpref.models.interface import map_name
 from catpref.models.registry import MODELS
 from catpref.perception.embeddings import SIZE
-from catpref.report import figures, methods, people, people_sentences, sentences
+from catpref.report import asked, figures, methods, people, people_sentences, sentences
 from catpref.report.faces import Faces
 from catpref.version import __version__
 
@@ -121,7 +121,8 @@ def write(analysis: Analysis, folder: Path) -> None:
     drawn = {}
     several = analysis.observers
     of_people = {} if several is None else people.draw(several)
-    for name, figure in (figures.draw_all(analysis, faces) | of_people).items():
+    of_asked = asked.draw(analysis.asked, sentences.ceiling_of_taste(analysis))
+    for name, figure in (figures.draw_all(analysis, faces) | of_asked | of_people).items():
         picture = png(figure)
         drawn[name] = {"url": data_url(picture), "width": round(_CSS_DPI * figure.get_figwidth())}
         (folder / "figures" / f"{name}.png").write_bytes(picture)
@@ -147,6 +148,7 @@ def write(analysis: Analysis, folder: Path) -> None:
             permutations=PERMUTATIONS,
             failed=sentences.failed(analysis),
             of_adaptive=sentences.of_adaptive(analysis),
+            of_asked=sentences.of_asked(analysis.asked),
             fair=int(analysis.session.is_fair.sum()),
             is_evaluated=sentences.is_evaluated(analysis),
             remarks=([] if several is None else people_sentences.remarks(analysis))

@@ -1,14 +1,18 @@
 """What a fit comes to, in sentences: for the page, the terminal and notebooks alike."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from catpref.evaluation.analysis import Analysis
+from catpref.evaluation.asked import Asked
 from catpref.evaluation.attribution import RELIABLE
 from catpref.evaluation.choice_model import Check
 from catpref.evaluation.cross_validation import Result, scores_of
 from catpref.evaluation.reaction_times import ReactionTimes
 from catpref.models.psychometric import PsychometricFit
 from catpref.models.registry import MODELS
+from catpref.sessions.chosen_by import ADAPTIVE, RANDOM
 from catpref.sessions.session import Session
 
 ADAPTIVE_IS_UNFAIR = (
@@ -24,6 +28,7 @@ _SIDES_UNKNOWN = "The session does not say on which side an image was, so that n
 _OF_SIDES = "side bias drift"  # the check of a side bias that changes
 _DRIFT = "drift"  # the check of a taste that changes
 _MOSTLY = 0.5  # of the gain over chance: a ceiling that the side preference brings so much of is not of taste
+_ENOUGH_HITS = 40  # of random trials, whose halves are compared
 _FLAT = 0.01  # nats: a loss that changes by less from the first epoch to the last has not changed
 
 
@@ -236,6 +241,27 @@ def of_adaptive(analysis: Analysis) -> str:
         )
     there = f"are {random}, too few" if random else "are none"
     return f"Accuracy is judged on random trials, and of these there {there}. {ADAPTIVE_IS_UNFAIR}"
+
+
+def of_asked(asked: Sequence[Asked]) -> str:
+    """Return what an adaptive session asked and what it taught; "" where that is not known."""
+    if not asked:
+        return ""
+    sure = [
+        f"{100 * np.mean([max(one.p_right_before, 1 - one.p_right_before) for one in some]):.0f}% before {how} trials"
+        for how in (ADAPTIVE, RANDOM)
+        if (some := [one for one in asked if one.chosen_by == how])
+    ]
+    found = [f"The answer that the model took for more probable had, on average, {' and '.join(sure)}."]
+    hits = [one.hit for one in asked if one.chosen_by == RANDOM]
+    if len(hits) >= _ENOUGH_HITS:
+        early, late = (100 * float(np.mean(half)) for half in np.array_split(hits, 2))
+        found.append(
+            f"Each predicted from all trials before it, {early:.0f}% of the first half of the random trials were "
+            f"answered so, and {late:.0f}% of the second."
+        )
+    expected = 100 * asked[-1].expected_accuracy
+    return " ".join([*found, f"At the end, the model expects {expected:.0f}% of new pairs to be."])
 
 
 def learned_only(session: Session) -> str:
