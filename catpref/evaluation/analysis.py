@@ -238,7 +238,9 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
         map_size=images.map_size,
         noise_ceiling=noise_ceiling(session.noise_ceiling, observer, bool(is_fair.any())),
         observer=observer,
-        choice_model=choice_model.check(pairs[preferred], choices, _whose(session)[preferred], options.seed),
+        choice_model=choice_model.check(
+            pairs[preferred], choices, _whose(session)[preferred], options.seed, is_fair[preferred]
+        ),
         asked=asked.of_session(session, data),
         reaction_times=_reaction_times(session, alone["bradley_terry"].to_numpy()[pairs]),
         learning_curve=curve,

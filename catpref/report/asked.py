@@ -26,9 +26,9 @@ def _figure(asked: Sequence[Asked], ceiling: float | None) -> Figure:
     figure = Figure(figsize=(PAGE, 5.2))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1))
     _choices(above, asked)
-    figure.legend(frameon=False, loc="outside upper center", ncols=2)
     _knowledge(below, asked, ceiling)
-    below.legend(frameon=False, loc="upper left", fontsize=9)
+    for axes in (above, below):  # above the points, which may be anywhere
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, ncols=2)
     below.set_xlim(0, 1.01 * asked[-1].trial)
     below.set_xlabel("trial")
     return figure

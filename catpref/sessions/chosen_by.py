@@ -21,7 +21,7 @@ def chosen_by(cell: str) -> str | None:
     how = None if cells.is_nothing(cell) else cells.without_quotes(cell).lower()
     if how not in (None, ADAPTIVE, RANDOM):
         raise BadInput(
-            "says not how the pair was chosen; write adaptive, random or nothing, or rename the column"
+            "does not say how the pair was chosen; write adaptive, random or nothing, or rename the column"
         )
     return how
 

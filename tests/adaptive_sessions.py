@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -11,12 +12,12 @@ import pandas as pd
 from scipy.special import expit
 from support import faces, true_utilities
 
-from catpref.adaptive.learner import learn
+from catpref.adaptive.learner import Posterior, learn
 from catpref.adaptive.prior import FILE, Prior, write_prior
 from catpref.adaptive.selection import next_pair, spread
 from catpref.design.simulated_observers import read_parameters
 
-_AT_ONCE = 4  # adaptive trials that are chosen by the same answers, so that tests are quick
+Chooser = Callable[[Prior, Posterior, np.ndarray, np.ndarray, int, int], tuple[int, int]]
 
 
 class Answered(NamedTuple):
@@ -32,10 +33,25 @@ def prior_of(features: np.ndarray, strength: float = 1.5) -> Prior:
     return Prior(names, features * strength / size, np.zeros(len(features)), 0.5)
 
 
+def most_unsure(
+    prior: Prior, posterior: Posterior, candidates: np.ndarray, _: np.ndarray, seed: int, trial: int
+) -> tuple[int, int]:
+    """The pair about whose answer the posterior is least sure, among some drawn ones (uncertainty sampling)."""
+    random = np.random.default_rng((seed, trial))
+    drawn = random.permuted(np.tile(candidates, (300, 1)), axis=1)[:, :2]
+    apart = posterior.utilities(prior)[drawn]
+    left, right = drawn[np.abs(apart[:, 1] - apart[:, 0]).argmin()].tolist()
+    return left, right
+
+
 def answer(
-    prior: Prior, worth: np.ndarray, trials: int, seed: int, side_bias: float = 0.0, rank: bool = False
-) -> Answered:
-    """An observer with the given utilities: every fifth pair is random, of images reserved for that, unless `rank`."""
+    prior: Prior, worth: np.ndarray, trials: int, seed: int, side_bias: float = 0.0, rank: bool = False,
+    choose: Chooser = next_pair, every: int = 1,
+) -> Answered:  # fmt: skip
+    """An observer with the given utilities: every fifth pair is random, of reserved images, unless `rank`.
+
+    What was answered is learned from after `every` so many trials.
+    """
     random = np.random.default_rng(seed)
     order = random.permutation(len(prior.images))
     count = 0 if rank else 2 * -(-trials // 5)
@@ -46,10 +62,10 @@ def answer(
         if trial % 5 == 0 and not rank:
             pairs[trial], chosen_by[trial] = reserved[2 * (trial // 5) :][:2], "random"
         else:
-            pairs[trial] = next_pair(prior, posterior, candidates, differences, seed, trial)
+            pairs[trial] = choose(prior, posterior, candidates, differences, seed, trial)
         left, right = pairs[trial]
         choices[trial] = random.random() < expit(worth[right] - worth[left] + side_bias)
-        if trial % _AT_ONCE == 0:
+        if trial % every == 0:
             posterior = learn(prior, pairs[: trial + 1], choices[: trial + 1])
     return Answered(pairs, choices, chosen_by)
 
