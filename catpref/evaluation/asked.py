@@ -1,8 +1,8 @@
 """What an adaptive session asked and what that taught, trial by trial, as it was before each answer.
 
 Each pair is predicted from all trials before it, side bias set aside. Of the random trials these predictions are a
-fair test, and the only one: adaptive ones were asked because their answers were unsure. What accuracy the posterior
-expects on new images is its own opinion, beside which the random trials stand.
+fair test, and the only one: adaptive pairs were chosen for what their answers would teach. What accuracy the
+posterior expects on new images is its own opinion, beside which the random trials stand.
 """
 
 import logging

@@ -111,9 +111,9 @@ def fit(pairs: np.ndarray, choices: np.ndarray, is_fair: np.ndarray | None = Non
     choices
         0 = left, 1 = right, shape (trials,).
     is_fair
-        Which trials no answer had a part in choosing, shape (trials,); None: all. The others, pairs about which a
-        model was unsure, differ less in utility than pairs at random: they have a spread of their own, and tell of
-        side bias and lapse rate alone. Spread and noise ceiling are those of the fair trials, if there are any.
+        Which trials no answer had a part in choosing, shape (trials,); None: all. The others may differ less in
+        utility than pairs at random, or more: they have a spread of their own, and tell of side bias and lapse rate
+        alone. Spread and noise ceiling are those of the fair trials, if there are any.
     """
     if is_fair is None or is_fair.all() or not is_fair.any():
         return _fit(pairs, choices, _NOTHING_KNOWN)[0]

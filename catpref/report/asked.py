@@ -44,7 +44,7 @@ def _choices(axes: Axes, asked: Sequence[Asked]) -> None:
         if some:
             axes.scatter(
                 [one.trial for one in some], [one.p_chosen_before for one in some], s=size, marker=marker,
-                color=colour, alpha=alpha, linewidths=0, label=f"{how} pairs",
+                color=colour, alpha=alpha, linewidths=0, clip_on=False, label=f"{how} pairs",
             )  # fmt: skip
     axes.set(ylim=(0, 1), ylabel="P(choice), before it was made")
 

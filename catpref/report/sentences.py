@@ -16,8 +16,8 @@ from catpref.sessions.chosen_by import ADAPTIVE, RANDOM
 from catpref.sessions.session import Session
 
 ADAPTIVE_IS_UNFAIR = (
-    "Adaptive trials show the pairs about which a model was least sure: accuracy on them would be too low to compare "
-    "with other sessions, and would depend on the method that chose them."
+    "Adaptive trials show pairs that were chosen for what their answers would teach, not at random: accuracy on them "
+    "would be too low or too high to compare with other sessions, depending on the method that chose them."
 )
 """Why nothing is judged on adaptive trials."""
 
@@ -252,16 +252,18 @@ def of_asked(asked: Sequence[Asked]) -> str:
         for how in (ADAPTIVE, RANDOM)
         if (some := [one for one in asked if one.chosen_by == how])
     ]
-    found = [f"The answer that the model took for more probable had, on average, {' and '.join(sure)}."]
+    found = [f"On average, the model gave the answer that it expected a probability of {' and '.join(sure)}."]
     hits = [one.hit for one in asked if one.chosen_by == RANDOM]
     if len(hits) >= _ENOUGH_HITS:
         early, late = (100 * float(np.mean(half)) for half in np.array_split(hits, 2))
         found.append(
-            f"Each predicted from all trials before it, {early:.0f}% of the first half of the random trials were "
-            f"answered so, and {late:.0f}% of the second."
+            f"Each predicted from all trials before it, {early:.0f}% of choices were as expected in the first half "
+            f"of the random trials, and {late:.0f}% in the second."
         )
     expected = 100 * asked[-1].expected_accuracy
-    return " ".join([*found, f"At the end, the model expects {expected:.0f}% of new pairs to be."])
+    return " ".join(
+        [*found, f"At the end, it expects to predict {expected:.0f}% of choices between new images."]
+    )
 
 
 def learned_only(session: Session) -> str:

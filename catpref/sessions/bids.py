@@ -63,7 +63,7 @@ _COLUMNS: dict[str, dict[str, Any]] = {
     "chosen_by": {
         "Description": "How the pair of an adaptive session was chosen; n/a in catch trials and repeats.",
         "Levels": {
-            "adaptive": "by the answers before, as one about which a model was unsure",
+            "adaptive": "by the answers before, for what its answer would teach",
             "random": "at random and beforehand, of images in no adaptive trial",
         },
     },

@@ -2,7 +2,7 @@
 
 An adaptive session says so in a column `chosen_by`: `adaptive` where the pair was chosen by the answers before it,
 `random` where it was drawn beforehand; empty in catch trials and repeats. Accuracy can be judged on pairs alone that
-no answer had a part in: those about which a model was least sure are predicted worse than any others.
+no answer had a part in: how well others are predicted depends on what they were chosen for.
 """
 
 import numpy as np

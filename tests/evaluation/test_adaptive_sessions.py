@@ -103,14 +103,14 @@ def test_the_noise_ceiling_is_that_of_pairs_at_random() -> None:
         both = psychometric.fit(shown, answers, is_fair), psychometric.fit(shown, answers)
         repeated.append((np.maximum(true, 1 - true).mean(), *(each.noise_ceiling for each in both)))
     true, fair, every = np.mean(repeated, axis=0)
-    assert abs(fair - true) < 0.06 and every < fair - 0.03, (true, fair, every)
+    assert abs(fair - true) < 0.12 and every < fair - 0.08, (true, fair, every)
 
 
 def test_adaptive_trials_tell_of_the_side_bias() -> None:
     random = np.random.default_rng(0)
     prior = prior_of(random.normal(size=(100, 4)), STRONG)
     pairs, choices, chosen_by = answer(
-        prior, prior.features @ random.normal(size=4), 100, 0, 1.5, choose=most_unsure
+        prior, prior.features @ random.normal(size=4), 100, 0, 1.0, choose=most_unsure, every=3
     )
     is_fair = chosen_by == "random"
     alone, both = (
@@ -118,7 +118,7 @@ def test_adaptive_trials_tell_of_the_side_bias() -> None:
         psychometric.fit(pairs, choices, is_fair),
     )
     widths = [each.side_bias_ci95[1] - each.side_bias_ci95[0] for each in (alone, both)]
-    assert widths[1] < 0.8 * widths[0] and both.side_bias_ci95[0] < 1.5 < both.side_bias_ci95[1]
+    assert widths[1] < 0.8 * widths[0] and abs(both.side_bias - 1) < 0.6 and both.side_bias_ci95[0] > 0
 
 
 def test_intervals_are_of_the_random_trials() -> None:

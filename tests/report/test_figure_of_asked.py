@@ -61,8 +61,12 @@ def test_no_sentence_tells_the_accuracy_on_adaptive_trials() -> None:
     hits = [one.hit for one in shown if one.chosen_by == "random"]
     early, late = (round(100 * np.mean(half)) for half in np.array_split(hits, 2))
     assert (
-        f"{early}% of the first half of the random trials were answered so, and {late}% of the second" in said
+        f"{early}% of choices were as expected in the first half of the random trials, and {late}% in the"
+        in said
     )
-    assert said.endswith("the model expects 70% of new pairs to be.") and said.count("adaptive") == 1
+    assert (
+        said.endswith("it expects to predict 70% of choices between new images.")
+        and said.count("adaptive") == 1
+    )
     assert "before adaptive trials and" in said and "random" not in of_asked(session(random=False))
     assert of_asked([]) == ""
