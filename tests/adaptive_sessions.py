@@ -14,10 +14,10 @@ from support import faces, true_utilities
 
 from catpref.adaptive.learner import Posterior, learn
 from catpref.adaptive.prior import FILE, Prior, write_prior
-from catpref.adaptive.selection import next_pair, spread
+from catpref.adaptive.selection import next_pair
 from catpref.design.simulated_observers import read_parameters
 
-Chooser = Callable[[Prior, Posterior, np.ndarray, np.ndarray, int, int], tuple[int, int]]
+Chooser = Callable[[Prior, Posterior, np.ndarray, int, int], tuple[int, int]]
 
 
 class Answered(NamedTuple):
@@ -34,7 +34,7 @@ def prior_of(features: np.ndarray, strength: float = 1.5) -> Prior:
 
 
 def most_unsure(
-    prior: Prior, posterior: Posterior, candidates: np.ndarray, _: np.ndarray, seed: int, trial: int
+    prior: Prior, posterior: Posterior, candidates: np.ndarray, seed: int, trial: int
 ) -> tuple[int, int]:
     """The pair about whose answer the posterior is least sure, among some drawn ones (uncertainty sampling)."""
     random = np.random.default_rng((seed, trial))
@@ -57,12 +57,12 @@ def answer(
     count = 0 if rank else 2 * -(-trials // 5)
     reserved, candidates = order[:count], order[count:]
     pairs, choices, chosen_by = np.zeros((trials, 2), int), np.zeros(trials, int), np.full(trials, "adaptive")
-    posterior, differences = learn(prior, pairs[:0], choices[:0]), spread(prior, order)
+    posterior = learn(prior, pairs[:0], choices[:0])
     for trial in range(trials):
         if trial % 5 == 0 and not rank:
             pairs[trial], chosen_by[trial] = reserved[2 * (trial // 5) :][:2], "random"
         else:
-            pairs[trial] = choose(prior, posterior, candidates, differences, seed, trial)
+            pairs[trial] = choose(prior, posterior, candidates, seed, trial)
         left, right = pairs[trial]
         choices[trial] = random.random() < expit(worth[right] - worth[left] + side_bias)
         if trial % every == 0:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import binomtest
 
-from catpref.adaptive.learner import learn
+from catpref.adaptive.learner import Posterior, learn
 from catpref.adaptive.prior import FILE, Prior, read_prior
 from catpref.adaptive.progress import expected_p_right
 from catpref.errors import BadInput
@@ -124,40 +124,70 @@ def follow(
     list of Asked
         Without trials of no preference, and random ones whose pair had been shown before: from these is only learned.
     """
-    design = np.column_stack([right_minus_left(prior.features, pairs), np.ones(len(pairs))])
-    offsets = right_minus_left(prior.mean, pairs)
     new = _new_pairs(prior, pairs, chosen_by, seed)
-    of_new, offsets_of_new = (
-        np.column_stack([right_minus_left(prior.features, new), np.zeros(len(new))]),
-        right_minus_left(prior.mean, new),
-    )
-    weights, covariance, due = np.zeros(design.shape[1]), np.eye(design.shape[1]), 0
+    known, due = _Known(prior, new), 0
     seen: set[frozenset[int]] = set()
     found = []
-    for trial, (shown, offset, choice) in enumerate(zip(design, offsets, choices, strict=True)):
+    for trial, (pair, choice) in enumerate(zip(pairs, choices, strict=True)):
         if trial == due:
-            known = learn(prior, pairs[:trial], choices[:trial])
-            weights, covariance = np.append(known.weights, known.side_bias), known.covariance
+            known.begin(learn(prior, pairs[:trial], choices[:trial]))
             due = trial + 1 + trial // _LONGER
-        taste = np.append(shown[:-1], 0.0)
-        p_right = float(expected_p_right(offset + taste @ weights, np.sqrt(taste @ covariance @ taste)))
-        # One Newton step for one more answer; all of them are soon gone through again.
-        spread_out = covariance @ shown
-        p_seen = expit(offset + shown @ weights)
-        information = p_seen * (1 - p_seen)
-        covariance = covariance - np.outer(spread_out, spread_out) * (
-            information / (1 + information * (shown @ spread_out))
-        )
-        weights = weights + covariance @ shown * (choice - p_seen)
-        pair = frozenset(pairs[trial].tolist())
-        if choice in (0, 1) and not (chosen_by[trial] == RANDOM and pair in seen):
-            sds = np.sqrt(np.maximum(((of_new @ covariance) * of_new).sum(1), 0))
-            expected = expected_p_right(offsets_of_new + of_new @ weights, sds)
-            accuracy = float(np.maximum(expected, 1 - expected).mean())
+        p_right = known.p_right(pair)
+        known.add(pair, float(choice))
+        images = frozenset(pair.tolist())
+        if choice in (0, 1) and not (chosen_by[trial] == RANDOM and images in seen):
             hit = bool((p_right > 0.5) == (choice == 1))
-            found.append(Asked(trial + 1, str(chosen_by[trial]), p_right, hit, accuracy))
-        seen.add(pair)
+            found.append(Asked(trial + 1, str(chosen_by[trial]), p_right, hit, known.expected_accuracy()))
+        seen.add(images)
     return found
+
+
+class _Known:
+    """A posterior to which single answers are added, and what it says of pairs of new images."""
+
+    def __init__(self, prior: Prior, new: np.ndarray) -> None:
+        self.prior = prior
+        self.new = np.column_stack([right_minus_left(prior.features, new), np.zeros(len(new))])
+        self.offsets = right_minus_left(prior.mean, new)
+        self.weights = self.covariance = self.mean = self.variance = np.empty(0)
+
+    def begin(self, posterior: Posterior) -> None:
+        """Take over what was learned from all trials so far."""
+        self.weights = np.append(posterior.weights, posterior.side_bias)
+        self.covariance = posterior.covariance
+        self.mean = self.offsets + self.new @ self.weights
+        self.variance = ((self.new @ self.covariance) * self.new).sum(1)
+
+    def p_right(self, pair: np.ndarray) -> float:
+        """Predict a choice, side bias set aside."""
+        shown, offset = self._of(pair, 0.0)
+        return float(
+            expected_p_right(offset + shown @ self.weights, np.sqrt(shown @ self.covariance @ shown))
+        )
+
+    def add(self, pair: np.ndarray, choice: float) -> None:
+        """Add an answer, by one Newton step."""
+        shown, offset = self._of(pair, 1.0)
+        expected = expit(offset + shown @ self.weights)
+        information = expected * (1 - expected)
+        pull = self.covariance @ shown
+        beside = 1 + information * (shown @ pull)
+        of_new = self.new @ pull
+        self.weights = self.weights + pull * ((choice - expected) / beside)
+        self.mean = self.mean + of_new * ((choice - expected) / beside)
+        self.covariance = self.covariance - np.outer(pull, pull) * (information / beside)
+        self.variance = self.variance - np.square(of_new) * (information / beside)
+
+    def expected_accuracy(self) -> float:
+        """Return how many choices between new images it expects to predict."""
+        expected = expected_p_right(self.mean, np.sqrt(np.maximum(self.variance, 0)))
+        return float(np.maximum(expected, 1 - expected).mean())
+
+    def _of(self, pair: np.ndarray, side: float) -> tuple[np.ndarray, float]:
+        """Return what a trial's logit is made of, with the side bias or without, and what it is a priori."""
+        left, right = pair
+        apart = self.prior.features[right] - self.prior.features[left]
+        return np.append(apart, side), float(self.prior.mean[right] - self.prior.mean[left])
 
 
 def blocks(asked: Sequence[Asked]) -> list[Block]:
