@@ -118,10 +118,7 @@ def test_adaptive_sessions_of_several_people(adaptive: Path, tmp_path: Path) -> 
         metrics["data"]["chosen_by"] == {"adaptive": 48, "random": 15} and metrics["observers"]["count"] == 2
     )
     predictions = pd.read_csv(tmp_path / "fit" / "predictions.csv")
-    assert "adaptive" not in set(predictions["chosen_by"]) and set(predictions["participant"]) == {
-        "p01",
-        "p02",
-    }
+    assert len(predictions) and "adaptive" not in set(predictions["chosen_by"])
 
     only = table[table["chosen_by"] == "adaptive"]
     pd.concat([only, only.assign(participant="p02")]).to_csv(tmp_path / "none.csv", index=False)
