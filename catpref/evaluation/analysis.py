@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_limits
 from catpref._io.progress import progress
 from catpref.design.splits import Fold, split
 from catpref.errors import BadInput
-from catpref.evaluation import attribution, choice_model, reaction_times
+from catpref.evaluation import asked, attribution, choice_model, reaction_times
+from catpref.evaluation.asked import Asked
 from catpref.evaluation.choice_model import Check
 from catpref.evaluation.cross_validation import (
     Result,
@@ -22,6 +23,8 @@ from catpref.evaluation.cross_validation import (
     cross_validate,
     difference,
     learn_from_fewer,
+    scores_of,
+    without_evaluation,
 )
 from catpref.evaluation.learning_curve import LearningCurve
 from catpref.evaluation.noise_ceiling import NoiseCeiling, noise_ceiling
@@ -48,6 +51,7 @@ from catpref.stimuli.images import image_path
 _MOST_REPEATS = 5
 _ENOUGH_IMAGES = 250  # that a cross-validation holds out, with all its repeats
 _LEVEL = 0.05  # of significance
+_LEAST_FAIR = 10  # random trials of an adaptive session, from which on its accuracy is estimated
 _RANDOM_FEATURES = 32
 _CURVE_REPEATS = 3  # of the learning curve
 
@@ -128,6 +132,8 @@ class Analysis:
         A pair and its distance maps.
     embed_seconds, fit_seconds
         What the time went to.
+    asked
+        What an adaptive session of one participant asked, and what that taught.
     """
 
     session: Session
@@ -155,11 +161,14 @@ class Analysis:
     embed_seconds: float
     fit_seconds: float
     observers: Observers | None = None
+    asked: Sequence[Asked] = ()
 
     @property
-    def better_than_chance(self) -> bool:
-        """Whether the first model's taste is shown to predict choices better than chance does."""
-        scores = self.results[0].scores
+    def better_than_chance(self) -> bool | None:
+        """Whether the first model's taste is shown to predict choices better than chance does; None: unknown."""
+        if self.results[0].scores is None:
+            return None
+        scores = scores_of(self.results[0])
         return scores.accuracy_ci95[0] > 0.5 and (scores.p_value is None or scores.p_value <= _LEVEL)
 
     @property
@@ -170,7 +179,7 @@ class Analysis:
     @property
     def has_map(self) -> bool:
         """Whether a map of the image shows something that was learned: both halves of the session say so."""
-        return self.better_than_chance and (self.map_agreement or 0.0) >= attribution.RELIABLE
+        return self.better_than_chance is True and (self.map_agreement or 0.0) >= attribution.RELIABLE
 
 
 # The matrices are so small that two threads of a linear algebra library mostly wait for each other.
@@ -200,12 +209,9 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
     if any("kernels" in model.needs for model in chosen):
         _ = data.kernels  # once, before several folds ask for them
 
-    observer = psychometric.fit(pairs[preferred], choices)
-    folds = [fold for each in splits for fold in each]
-    sampling = simulate(_features(data, options.seed), pairs, folds, observer, options.seed)
-    results = corrected(
-        [cross_validate(model, data, splits, sampling) for model in progress(chosen, "fitting", unit="model")]
-    )
+    is_fair = session.is_fair
+    observer = psychometric.fit(pairs[preferred], choices, is_fair[preferred])
+    results, differences = _evaluated(chosen, data, splits, observer)
     predictors = {
         model.name: model.predictor(calibrated(model.fit(data, everything, None), result.gain), data)
         for model, result in zip(chosen, results, strict=True)
@@ -214,9 +220,10 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
     curve = contributions = agreement = None
     if UTILITY.name in predictors:
         of_utility = next(result for result in results if result.model == UTILITY.name)
-        curve = learn_from_fewer(UTILITY, data, splits[:_CURVE_REPEATS], of_utility)
+        if splits:
+            curve = learn_from_fewer(UTILITY, data, splits[:_CURVE_REPEATS], of_utility)
+            agreement = attribution.agreement(data)
         contributions = attribution.contributions(predictors[UTILITY.name], data.embeddings, images.layout)
-        agreement = attribution.agreement(data)
         predictors[UTILITY.name] = _with_known(predictors[UTILITY.name], data, observer.lapse)
     alone = image_table(pairs, data.choices, len(session.images))
     ranking = with_wins(rank(session.images, images, predictors), alone, session.images)
@@ -229,14 +236,17 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
         embedding=images.embedding,
         map_layer=images.map_layer,
         map_size=images.map_size,
-        noise_ceiling=noise_ceiling(session.noise_ceiling, observer),
+        noise_ceiling=noise_ceiling(session.noise_ceiling, observer, bool(is_fair.any())),
         observer=observer,
-        choice_model=choice_model.check(pairs[preferred], choices, _whose(session)[preferred], options.seed),
+        choice_model=choice_model.check(
+            pairs[preferred], choices, _whose(session)[preferred], options.seed, is_fair[preferred]
+        ),
+        asked=asked.of_session(session, data),
         reaction_times=_reaction_times(session, alone["bradley_terry"].to_numpy()[pairs]),
         learning_curve=curve,
         contributions=None if contributions is None else contributions[pictures.numbers],
         map_agreement=agreement,
-        differences={result.model: difference(result, results[0], pairs, sampling) for result in results[1:]},
+        differences=differences,
         results=[result for result in results if not MODELS[result.model].is_baseline],
         baselines=[result for result in results if MODELS[result.model].is_baseline],
         predictions=predictions_of(results, pictures.session.trials),
@@ -248,18 +258,53 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
     )
 
 
+def folds_of(
+    session: Session, options: Options, repeats: int = 1
+) -> tuple[np.ndarray | None, list[list[Fold]]]:
+    """Return which trials are fair, None where all are, and the folds of each cross-validation.
+
+    Without folds, too few trials are fair: what adaptive trials would say of a model's accuracy is not that on pairs
+    at random, and depends on how they were chosen.
+    """
+    fair, tested = session.is_fair, session.has_preference
+    is_fair = None if fair.all() else fair
+    if is_fair is not None and (fair & tested).sum() < _LEAST_FAIR:
+        return is_fair, []
+    seeds = range(options.seed, options.seed + repeats)
+    return is_fair, [
+        split(session.pairs, options.split, options.folds, seed, tested, is_fair) for seed in seeds
+    ]
+
+
+def _evaluated(
+    models: Sequence[Model], data: Data, splits: Sequence[Sequence[Fold]], observer: PsychometricFit
+) -> tuple[list[Result], dict[str, tuple[float, tuple[float, float]]]]:
+    """Cross-validate the models, and return by how much each is more accurate than the first, too."""
+    if not splits:
+        return [without_evaluation(model, data) for model in models], {}
+    folds = [fold for each in splits for fold in each]
+    sampling = simulate(_features(data, data.seed), data.pairs, folds, observer, data.seed, data.is_fair)
+    results = corrected(
+        [cross_validate(model, data, splits, sampling) for model in progress(models, "fitting", unit="model")]
+    )
+    return results, {
+        result.model: difference(result, results[0], data.pairs, sampling) for result in results[1:]
+    }
+
+
 def _data(session: Session, backbone: Backbone, options: Options) -> tuple[Data, list[list[Fold]]]:
     """Return what models read of a session, and the folds of each cross-validation."""
     pairs = session.pairs
-    repeats = max(1, min(_MOST_REPEATS, _ENOUGH_IMAGES // len(session.images)))
-    seeds, tested = range(options.seed, options.seed + repeats), session.has_preference
-    splits = [split(pairs, options.split, options.folds, seed, tested) for seed in seeds]
-    trained = [*(train for train, _ in splits[0]), np.arange(len(pairs))]
+    held_out = len(np.unique(pairs[session.is_fair]))
+    repeats = max(1, min(_MOST_REPEATS, _ENOUGH_IMAGES // max(held_out, 1)))
+    is_fair, splits = folds_of(session, options, repeats)
+    trained = [*(train for each in splits[:1] for train, _ in each), np.arange(len(pairs))]
     data = Data(
         images_of(session, backbone, options, [len(train) for train in trained]),
         pairs,
         session.trials["choice"].to_numpy(),
         low_level.crop_sizes(session.stimuli, session.images),
+        is_fair=is_fair,
         seed=options.seed,
         device=options.device,
         shared=frozenset(train.tobytes() for train in trained),

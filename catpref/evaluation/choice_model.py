@@ -85,6 +85,8 @@ class _Trials:
         Whose trial it is, shape (trials,).
     late
         Whether it is in the second half of its group.
+    is_fair
+        Whether no answer had a part in choosing its pair.
     """
 
     choices: np.ndarray
@@ -96,6 +98,7 @@ class _Trials:
     first: np.ndarray
     groups: np.ndarray
     late: np.ndarray
+    is_fair: np.ndarray
 
     @property
     def images(self) -> int:
@@ -111,7 +114,11 @@ class _Trials:
 
 
 def check(
-    pairs: np.ndarray, choices: np.ndarray, groups: np.ndarray | None = None, seed: int = 0
+    pairs: np.ndarray,
+    choices: np.ndarray,
+    groups: np.ndarray | None = None,
+    seed: int = 0,
+    is_fair: np.ndarray | None = None,
 ) -> list[Check]:
     """Check the model of choice.
 
@@ -125,9 +132,17 @@ def check(
         Whose trial it is, such as the participant, shape (trials,); by default all are of one session.
     seed
         Seed of what is simulated or permuted.
+    is_fair
+        Which trials no answer had a part in choosing, shape (trials,). A pair that is asked again because of what was
+        answered says nothing of consistency. None: all.
     """
     random = np.random.default_rng(seed)
-    trials = _trials(pairs, choices, np.zeros(len(pairs), int) if groups is None else groups)
+    trials = _trials(
+        pairs,
+        choices,
+        np.zeros(len(pairs), int) if groups is None else groups,
+        np.ones(len(pairs), bool) if is_fair is None else is_fair,
+    )
     return [
         _transitivity(trials, random),
         _deviance(trials, random),
@@ -138,7 +153,7 @@ def check(
     ]
 
 
-def _trials(pairs: np.ndarray, choices: np.ndarray, groups: np.ndarray) -> _Trials:
+def _trials(pairs: np.ndarray, choices: np.ndarray, groups: np.ndarray, is_fair: np.ndarray) -> _Trials:
     pairs = np.searchsorted(np.unique(pairs), pairs)
     _, groups = np.unique(groups, return_inverse=True)
     design = utilities_of_wins.design_of(pairs, int(pairs.max()) + 1)
@@ -157,6 +172,7 @@ def _trials(pairs: np.ndarray, choices: np.ndarray, groups: np.ndarray) -> _Tria
         first=first,
         groups=groups,
         late=late,
+        is_fair=is_fair,
     )
 
 
@@ -225,7 +241,7 @@ def _deviance(trials: _Trials, random: np.random.Generator) -> Check:
 
     The deviance of pairs that were shown once depends on the fitted values alone.
     """
-    repeated = np.bincount(trials.couple)[trials.couple] > 1
+    repeated = trials.is_fair & (np.bincount(trials.couple, trials.is_fair)[trials.couple] > 1)
     again = repeated.sum() - np.unique(trials.couple[repeated]).size
     if again < _LEAST_REPEATS or 2 * len(trials.choices) < _TRIALS_AN_IMAGE * trials.images:
         few = f"It takes {_LEAST_REPEATS} repeated trials, and {_TRIALS_AN_IMAGE} trials an image, to tell."
@@ -345,7 +361,8 @@ def _fisher(first: np.ndarray, second: np.ndarray) -> float:
 
 def _self_agreement(trials: _Trials) -> Check:
     """Compare each repeated trial with the one before that the same observer had of this pair."""
-    order = np.lexsort([trials.couple, trials.groups])
+    fair = np.flatnonzero(trials.is_fair)
+    order = fair[np.lexsort([trials.couple[fair], trials.groups[fair]])]
     before, now = order[:-1], order[1:]
     again = (trials.couple[before] == trials.couple[now]) & (trials.groups[before] == trials.groups[now])
     before, now = before[again], now[again]

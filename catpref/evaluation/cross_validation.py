@@ -39,7 +39,7 @@ class Result:
     repeats
         Cross-validations, each with folds of its own.
     scores
-        Over all held-out trials.
+        Over all held-out trials; None where none could be held out (`without_evaluation`).
     fit_seconds
         What the time went to.
     gain
@@ -55,7 +55,7 @@ class Result:
     n_train: int
     n_test: int
     repeats: int
-    scores: Scores
+    scores: Scores | None
     fit_seconds: float
     gain: float
     held_out: pd.DataFrame = field(repr=False)
@@ -102,7 +102,7 @@ def cross_validate(model: Model, data: Data, splits: Sequence[Sequence[Fold]], s
         features = model.features(data)
         key = features.tobytes()  # several models read the same
         if key not in data.found:
-            data.found[key] = p_value(features, data.pairs, data.choices, splits[0], data.seed)
+            data.found[key] = p_value(features, data.pairs, data.choices, splits[0], data.seed, data.is_fair)
         scores = replace(scores, p_value=data.found[key])
     return Result(
         model=model.name,
@@ -118,20 +118,41 @@ def cross_validate(model: Model, data: Data, splits: Sequence[Sequence[Fold]], s
     )
 
 
+def without_evaluation(model: Model, data: Data) -> Result:
+    """Return what there is of a model where no trial can be held out to judge it by."""
+    columns = {
+        "model": str, "fold": int, "repeat": int, "row_index": int, "p_right": float, "p_right_by_taste": float,
+        "choice": data.choices.dtype,
+    }  # fmt: skip
+    nothing = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
+    return Result(model.name, model.reads(data), len(data.pairs), 0, 0, None, 0.0, 1.0, nothing)
+
+
+def scores_of(result: Result) -> Scores:
+    """Return the scores of a model that was evaluated."""
+    assert result.scores is not None
+    return result.scores
+
+
 def learn_from_fewer(
     model: Model, data: Data, splits: Sequence[Sequence[Fold]], result: Result
 ) -> LearningCurve:
-    """Fit a learning curve to parts of the training trials; what all of them taught is in `result`."""
+    """Fit a learning curve to parts of the training trials; what all of them taught is in `result`.
+
+    Parts are drawn at random, but those of an adaptive session are its beginnings: only these were asked as they
+    would have been in a shorter session.
+    """
     known = (result.held_out["repeat"] < len(splits)).to_numpy()
     rows, choices, taste = (
         result.held_out[name].to_numpy()[known] for name in ("row_index", "choice", "p_right_by_taste")
     )
     folds = [fold for each in splits for fold in each]
     random = np.random.default_rng(data.seed)
-    shuffled = [(random.permutation(train), test) for train, test in folds]
+    if data.is_fair is None:
+        folds = [(random.permutation(train), test) for train, test in folds]
     hits = {float(np.mean([len(train) for train, _ in folds])): hits_of(taste, choices)}
     for part in learning_curve.FRACTIONS:
-        smaller = [(train[: round(part * len(train))], test) for train, test in shuffled]
+        smaller = [(train[: round(part * len(train))], test) for train, test in folds]
         sizes = [len(train) for train, _ in smaller]
         if min(sizes) >= learning_curve.LEAST_TRIALS:
             fitted = _fit(model, data, smaller)
@@ -155,7 +176,7 @@ def difference(
     shown = pairs[tables[0]["row_index"].to_numpy()]
     gained = hits[0] - hits[1]
     drawn = [np.average(gained, weights=weights) for weights in resampled(shown, _DRAWS)]
-    reach = 1.96 * sampling.inflation(first.scores.accuracy, hits[1], shown) * float(np.std(drawn))
+    reach = 1.96 * sampling.inflation(scores_of(first).accuracy, hits[1], shown) * float(np.std(drawn))
     return float(gained.mean()), (float(gained.mean()) - reach, float(gained.mean()) + reach)
 
 
@@ -164,7 +185,7 @@ def tests_of(results: Sequence[Result]) -> dict[str, float]:
     return {
         result.embedding or result.model: result.scores.p_value
         for result in results
-        if result.scores.p_value is not None
+        if result.scores is not None and result.scores.p_value is not None
     }
 
 
@@ -174,7 +195,7 @@ def corrected(results: Sequence[Result]) -> list[Result]:
     values = dict(zip(tested, holm(list(tested.values())), strict=True))
     return [
         result
-        if result.scores.p_value is None
+        if result.scores is None or result.scores.p_value is None
         else replace(
             result,
             scores=replace(result.scores, p_value_corrected=values[result.embedding or result.model]),

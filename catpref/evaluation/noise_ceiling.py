@@ -27,10 +27,15 @@ class NoiseCeiling:
     method: str
 
 
-def noise_ceiling(known: float | None, observer: PsychometricFit) -> NoiseCeiling:
-    """Return what a simulated observer knows of its own ceiling, else what all trials together tell."""
+def noise_ceiling(known: float | None, observer: PsychometricFit, any_is_fair: bool = True) -> NoiseCeiling:
+    """Return what a simulated observer knows of its own ceiling, else what all trials together tell.
+
+    Where answers had a part in choosing every pair, these tell nothing of pairs at random.
+    """
     if known is not None:
         return NoiseCeiling(known, None, "known (simulated observer)")
+    if not any_is_fair:
+        return NoiseCeiling(None, None, "not known without random trials")
     low, high = observer.noise_ceiling_ci95
     if high - low > VAGUE:
         return NoiseCeiling(None, (low, high), f"not known better than {low:.2f} to {high:.2f}")

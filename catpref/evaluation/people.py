@@ -72,6 +72,7 @@ def describe(
     choices: np.ndarray,
     held_out: dict[str, pd.DataFrame],
     images: Sequence[str],
+    is_fair: np.ndarray,
 ) -> Observers:
     """Describe participants by what was learned from all trials, and by predictions of held-out ones.
 
@@ -88,12 +89,13 @@ def describe(
         p_right_by_taste, choice.
     images
         Names of the session's images.
+    is_fair
+        Which trials no answer had a part in choosing, shape (trials,): reliability is known of pairs like these.
     """
     utilities, agreements = agreements_of(people)
     others = (agreements.sum(1) - 1) / (len(participants) - 1)
-    answers = [
-        _answers(pairs[people.who == one], choices[people.who == one]) for one in range(len(participants))
-    ]
+    trials_of = [np.flatnonzero(people.who == one) for one in range(len(participants))]
+    answers = [_answers(pairs[own], choices[own], is_fair[own]) for own in trials_of]
     unknown = (np.nan, np.nan)
     lapses = np.array([unknown if each is None else each.lapse_ci95 for each in answers])
     count, right = len(participants), np.bincount(people.who, choices, len(participants))
@@ -106,7 +108,9 @@ def describe(
         "participant": list(participants),
         "trials": trials,
         "right": right / trials,
-        "reliability": [_reliability(each) for each in answers],
+        "reliability": [
+            _reliability(each, is_fair[own]) for each, own in zip(answers, trials_of, strict=True)
+        ],
         "side_bias": people.side_biases,
         "lapse_rate": [np.nan if each is None else each.lapse for each in answers],
         "lapse_rate_low": lapses[:, 0],
@@ -264,18 +268,17 @@ def _rankings(participants: Sequence[str], images: Sequence[str], utilities: np.
     ], ignore_index=True)  # fmt: skip
 
 
-def _answers(pairs: np.ndarray, choices: np.ndarray) -> PsychometricFit | None:
+def _answers(pairs: np.ndarray, choices: np.ndarray, is_fair: np.ndarray) -> PsychometricFit | None:
     """Estimate how one participant answers; None where one side was never chosen."""
     preferred, choices = where_preferred(np.arange(len(pairs)), choices)
-    pairs = pairs[preferred]
     if len(np.unique(choices)) < 2:
         return None
-    return psychometric.fit(pairs, choices)
+    return psychometric.fit(pairs[preferred], choices, is_fair[preferred])
 
 
-def _reliability(answers: PsychometricFit | None) -> float:
+def _reliability(answers: PsychometricFit | None, is_fair: np.ndarray) -> float:
     """Return how often the same answer would be given again, as far as the trials tell; NaN where they do not."""
-    ceiling = None if answers is None else noise_ceiling(None, answers).accuracy
+    ceiling = None if answers is None else noise_ceiling(None, answers, bool(is_fair.any())).accuracy
     return np.nan if ceiling is None else ceiling**2 + (1 - ceiling) ** 2
 
 

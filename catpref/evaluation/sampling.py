@@ -83,7 +83,12 @@ class Sampling:
 
 
 def simulate(
-    features: np.ndarray, pairs: np.ndarray, folds: Sequence[Fold], observer: PsychometricFit, seed: int = 0
+    features: np.ndarray,
+    pairs: np.ndarray,
+    folds: Sequence[Fold],
+    observer: PsychometricFit,
+    seed: int = 0,
+    is_fair: np.ndarray | None = None,
 ) -> Sampling:
     """Simulate observers like this one, and cross-validate each.
 
@@ -99,9 +104,13 @@ def simulate(
         How consistent they are, their side bias and lapse rate.
     seed
         Seed of the observers.
+    is_fair
+        Which trials are typical of pairs at random, shape (trials,): of these the observer's consistency is known.
+        None: all.
     """
     random = np.random.default_rng(seed)
-    differences = _normalised(features, pairs)[0]
+    typical = pairs if is_fair is None else pairs[is_fair]
+    differences = right_minus_left(features, pairs) / _scale(features, typical)
     count = len(_CARRIED) * _OBSERVERS
     carried = np.repeat(_CARRIED, _OBSERVERS)
     taste = differences @ random.standard_normal((differences.shape[1], count))
@@ -125,13 +134,20 @@ def simulate(
 
 
 def p_value(
-    features: np.ndarray, pairs: np.ndarray, choices: np.ndarray, folds: Sequence[Fold], seed: int = 0
+    features: np.ndarray,
+    pairs: np.ndarray,
+    choices: np.ndarray,
+    folds: Sequence[Fold],
+    seed: int = 0,
+    is_fair: np.ndarray | None = None,
 ) -> float:
     """Return how often images that are permuted are predicted at least as accurately.
 
     Which features an image has is permuted over the images, and a ridge regression is fitted again to each fold: if
     the taste has nothing to do with the features, every permutation is as likely as what was seen. Choices between
-    the same images stay together, so that it holds for images that were shown repeatedly, too.
+    the same images stay together, so that it holds for images that were shown repeatedly, too. In adaptive sessions
+    the images of the random trials are permuted among each other: which adaptive pairs were shown depends on what
+    their images' features are, so that these stay where they are.
 
     Parameters
     ----------
@@ -145,15 +161,20 @@ def p_value(
         Training and test trials; of the latter none without a preference.
     seed
         Seed of the permutations.
+    is_fair
+        Which trials no answer had a part in choosing, shape (trials,). None: all.
     """
     random = np.random.default_rng(seed)
     answers = 2.0 * choices - 1
-    scale = _normalised(features, pairs)[1]
+    scale = _scale(features, pairs)
+    permutable = np.arange(len(features)) if is_fair is None else np.unique(pairs[is_fair])
     observed = float(_hits((features / scale)[None], pairs, answers, folds)[0])
     as_good = 0
     for start in range(0, PERMUTATIONS, _AT_ONCE):
         size = min(_AT_ONCE, PERMUTATIONS - start)
-        permuted = np.stack([features[random.permutation(len(features))] for _ in range(size)]) / scale
+        permuted = np.repeat(features[None] / scale, size, axis=0)
+        for each in permuted:
+            each[permutable] = each[permutable[random.permutation(len(permutable))]]
         as_good += int((_hits(permuted, pairs, answers, folds) >= observed - 1e-9).sum())
     return (1 + as_good) / (1 + PERMUTATIONS)
 
@@ -192,8 +213,6 @@ def _ridge(squares: np.ndarray, pulls: np.ndarray) -> np.ndarray:
     return np.linalg.solve(squares + 4 / _PRIOR_VARIANCE * np.eye(squares.shape[-1]), pulls)
 
 
-def _normalised(features: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the trials' differences, in units of a typical one, and that unit."""
-    differences = right_minus_left(features, pairs)
-    scale = float(np.sqrt(np.square(differences).sum(1).mean())) or 1.0
-    return differences / scale, scale
+def _scale(features: np.ndarray, pairs: np.ndarray) -> float:
+    """Return a typical difference of the two images of a trial."""
+    return float(np.sqrt(np.square(right_minus_left(features, pairs)).sum(1).mean())) or 1.0

@@ -1,16 +1,31 @@
 """From sessions of several participants to all that a report says of them: what they share, and each one's own."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from catpref._io.progress import progress
-from catpref.design.splits import split
+from catpref.design.splits import Fold
 from catpref.evaluation import attribution
-from catpref.evaluation.analysis import Analysis, Options, example_of, images_of, predictions_of, rank
-from catpref.evaluation.cross_validation import calibrated, cross_validate, difference
+from catpref.evaluation.analysis import (
+    Analysis,
+    Options,
+    example_of,
+    folds_of,
+    images_of,
+    predictions_of,
+    rank,
+)
+from catpref.evaluation.cross_validation import (
+    Result,
+    calibrated,
+    cross_validate,
+    difference,
+    without_evaluation,
+)
 from catpref.evaluation.noise_ceiling import NoiseCeiling
 from catpref.evaluation.people import CrossedSampling, describe
 from catpref.evaluation.utilities_of_wins import image_table, with_wins
@@ -39,26 +54,24 @@ def analyse_several(session: Session, backbone: Backbone, options: Options) -> A
     check_both_sides_chosen(session)
     pairs = session.pairs
     codes, who = np.unique(session.trials["participant"].to_numpy(str), return_inverse=True)
-    folds = split(pairs, options.split, options.folds, options.seed, session.has_preference)
+    is_fair, splits = folds_of(session, options)
     images = images_of(session, backbone, replace(options, models=(POPULATION.name,)), [])
     data = Data(
         images, pairs, session.trials["choice"].to_numpy(), who=who, participants=tuple(codes.tolist()),
-        seed=options.seed, device=options.device,
+        is_fair=is_fair, seed=options.seed, device=options.device,
     )  # fmt: skip
     started = time.perf_counter()
     _ = data.embeddings, data.luminance_and_contrast
     embedded = time.perf_counter()
     _ = data.kernels  # once, before several folds ask for them
 
-    rows = np.concatenate([test for _, test in folds])
-    sampling = CrossedSampling(who[rows], pairs[rows])
-    results = [
-        cross_validate(model, data, [folds], sampling) for model in progress(_MODELS, "fitting", unit="model")
-    ]
+    results, differences = _evaluated(data, who, splits)
     people = calibrated(learn(data.kernels, who, data.choices, np.arange(len(pairs))), results[0].gain)
     population = project(people, data.embeddings, data.participants)
     tables = {result.model: result.held_out for result in results}
-    observers = describe(people, data.participants, pairs, data.choices, tables, session.images)
+    observers = describe(
+        people, data.participants, pairs, data.choices, tables, session.images, session.is_fair
+    )
     observers = replace(observers, rankings=pictures.with_every_name(observers.rankings))
     ranking = with_wins(
         rank(session.images, images, {POPULATION.name: population}),
@@ -82,7 +95,7 @@ def analyse_several(session: Session, backbone: Backbone, options: Options) -> A
         learning_curve=None,
         contributions=contributions[pictures.numbers],
         map_agreement=None,
-        differences={result.model: difference(result, results[0], pairs, sampling) for result in results[1:]},
+        differences=differences,
         results=results[:1],
         baselines=results[1:],
         predictions=predictions_of(results, pictures.session.trials),
@@ -93,3 +106,19 @@ def analyse_several(session: Session, backbone: Backbone, options: Options) -> A
         fit_seconds=time.perf_counter() - embedded,
         observers=observers,
     )
+
+
+def _evaluated(
+    data: Data, who: np.ndarray, splits: Sequence[Sequence[Fold]]
+) -> tuple[list[Result], dict[str, tuple[float, tuple[float, float]]]]:
+    """Cross-validate the models, and return by how much each is more accurate than the first, too."""
+    if not splits:
+        return [without_evaluation(model, data) for model in _MODELS], {}
+    rows = np.concatenate([test for _, test in splits[0]])
+    sampling = CrossedSampling(who[rows], data.pairs[rows])
+    results = [
+        cross_validate(model, data, splits, sampling) for model in progress(_MODELS, "fitting", unit="model")
+    ]
+    return results, {
+        result.model: difference(result, results[0], data.pairs, sampling) for result in results[1:]
+    }

@@ -89,6 +89,9 @@ class Data:
     who, participants
         The person of each trial, shape (trials,), as a place among the participants' codes; None where the trials are
         taken for one person's.
+    is_fair
+        Which trials no answer had a part in choosing, shape (trials,): on these alone can be judged how well a model
+        does, also while it learns. None where that is all of them.
     seed, device
         Of every random draw; where networks are trained.
     shared
@@ -103,6 +106,7 @@ class Data:
     crop_sizes: np.ndarray | None = None
     who: np.ndarray | None = None
     participants: Sequence[str] = ()
+    is_fair: np.ndarray | None = None
     seed: int = 0
     device: str = "cpu"
     shared: frozenset[bytes] = frozenset()

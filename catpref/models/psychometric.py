@@ -72,6 +72,26 @@ class PsychometricFit:
     spread: float
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What other trials tell of side bias and lapse rate.
+
+    Attributes
+    ----------
+    bias, bias_variance
+        Mean and variance of the side bias.
+    lapses
+        Log likelihood of each of the lapse rates that are tried, up to a constant, shape (rates,).
+    """
+
+    bias: float
+    bias_variance: float
+    lapses: np.ndarray
+
+
+_NOTHING_KNOWN = _Known(0.0, BIAS_VARIANCE, np.zeros(len(_LAPSES)))
+
+
 class _Node(NamedTuple):
     """The posterior at one lapse rate and one spread, and the log of its mass."""
 
@@ -81,7 +101,7 @@ class _Node(NamedTuple):
     posterior: Posterior
 
 
-def fit(pairs: np.ndarray, choices: np.ndarray) -> PsychometricFit:
+def fit(pairs: np.ndarray, choices: np.ndarray, is_fair: np.ndarray | None = None) -> PsychometricFit:
     """Estimate side bias, lapse rate and noise ceiling.
 
     Parameters
@@ -90,9 +110,22 @@ def fit(pairs: np.ndarray, choices: np.ndarray) -> PsychometricFit:
         Left and right image of each trial, as indices, shape (trials, 2).
     choices
         0 = left, 1 = right, shape (trials,).
+    is_fair
+        Which trials no answer had a part in choosing, shape (trials,); None: all. The others may differ less in
+        utility than pairs at random, or more: they have a spread of their own, and tell of side bias and lapse rate
+        alone. Spread and noise ceiling are those of the fair trials, if there are any.
     """
+    if is_fair is None or is_fair.all() or not is_fair.any():
+        return _fit(pairs, choices, _NOTHING_KNOWN)[0]
+    _, known = _fit(pairs[~is_fair], choices[~is_fair], _NOTHING_KNOWN)
+    return _fit(pairs[is_fair], choices[is_fair], known)[0]
+
+
+def _fit(pairs: np.ndarray, choices: np.ndarray, known: _Known) -> tuple[PsychometricFit, _Known]:
+    """Estimate all from some trials, given what others tell; return what is known after these, too."""
     followed, others = _followed(pairs)
     signs = np.where(choices == 1, 1.0, -1.0)
+    shift = known.bias * signs[:, None]
 
     def nodes(lapse: float, spreads: np.ndarray) -> Iterator[_Node]:
         sites = None
@@ -101,8 +134,8 @@ def fit(pairs: np.ndarray, choices: np.ndarray) -> PsychometricFit:
             # Averaged over a Gaussian, a logistic is about one that is less steep (MacKay 1992).
             slope = 1 / np.sqrt(1 + np.pi / 8 * variance * others)[:, None]
             found = expectation_propagation.fit(
-                _design(followed, variance) * signs[:, None],
-                lambda logits, slope=slope: lapse / 2 + (1 - lapse) * expit(slope * logits),
+                _design(followed, variance, known) * signs[:, None],
+                lambda logits, slope=slope: lapse / 2 + (1 - lapse) * expit(slope * (logits + shift)),
                 sites,
             )
             sites = found.sites
@@ -117,17 +150,18 @@ def fit(pairs: np.ndarray, choices: np.ndarray) -> PsychometricFit:
         inside = possible[::2][(coarse > coarse.max() - _NEGLIGIBLE).any(0)]
         spreads = np.linspace(max(inside[0] - 0.5, possible[0]), min(inside[-1] + 0.5, possible[-1]), _NODES)
         found = list(pool.map(lambda lapse: list(nodes(lapse, spreads)), _LAPSES))
-    masses = np.array([[node.mass for node in row] for row in found])
+    masses = np.array([[node.mass for node in row] for row in found]) + known.lapses[:, None]
     lapse, lapse_ci95 = _lapse(np.logaddexp.reduce(masses, axis=1))
     weights = np.exp(masses - masses.max()) * (np.gradient(_LAPSES) * _LAPSE_PRIOR.pdf(_LAPSES))[:, None]
     weights = weights.ravel() / weights.sum()
     flat = [node for row in found for node in row]
-    side_bias, side_bias_ci95 = _side_bias(flat, weights)
-    ceilings = _ceilings(flat, weights, followed, others)
+    biases = _biases(flat, known)
+    side_bias, side_bias_ci95 = _side_bias(*biases, weights)
+    ceilings = _ceilings(flat, weights, followed, others, known)
     # Under a prior that makes all ceilings equal, what an interval holds is what the evidence does not rule out.
     by_spread = np.logaddexp.reduce(masses, axis=0) - [_log_prior(spread) for spread in spreads]
     least_is_probable = spreads[0] == _SPREADS[0] and by_spread[0] > by_spread.max() - _RULED_OUT
-    return PsychometricFit(
+    estimates = PsychometricFit(
         side_bias=side_bias,
         side_bias_ci95=side_bias_ci95,
         lapse=lapse,
@@ -136,6 +170,9 @@ def fit(pairs: np.ndarray, choices: np.ndarray) -> PsychometricFit:
         noise_ceiling_ci95=_interval(ceilings, bool(least_is_probable)),
         spread=float(np.exp(weights @ np.log([node.variance for node in flat]) / 2)),
     )
+    of_biases = float(weights @ (np.square(biases[1]) + np.square(biases[0] - side_bias)))
+    of_lapses = np.logaddexp.reduce(masses, axis=1)
+    return estimates, _Known(side_bias, of_biases, of_lapses - of_lapses.max())
 
 
 def _followed(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -177,9 +214,9 @@ def _log_prior(spread: float) -> float:
     return float(np.interp(spread, *_log_densities()))
 
 
-def _design(followed: np.ndarray, variance: float) -> np.ndarray:
+def _design(followed: np.ndarray, variance: float, known: _Known) -> np.ndarray:
     """Return the trials, the side bias last, in units of the prior's standard deviations."""
-    bias = np.full(len(followed), np.sqrt(BIAS_VARIANCE))
+    bias = np.full(len(followed), np.sqrt(known.bias_variance))
     return np.column_stack([np.sqrt(variance) * followed, bias])
 
 
@@ -207,17 +244,22 @@ def _interval(ceilings: np.ndarray, least_is_probable: bool) -> tuple[float, flo
     return float(ordered[first]), float(ordered[first + inside - 1])
 
 
-def _side_bias(nodes: list[_Node], weights: np.ndarray) -> tuple[float, tuple[float, float]]:
+def _biases(nodes: list[_Node], known: _Known) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of the side bias in each node."""
+    means = np.sqrt(known.bias_variance) * np.array([node.posterior.mean[-1] for node in nodes])
+    sds = np.sqrt(known.bias_variance * np.array([node.posterior.covariance[-1, -1] for node in nodes]))
+    return known.bias + means, sds
+
+
+def _side_bias(biases: np.ndarray, sds: np.ndarray, weights: np.ndarray) -> tuple[float, tuple[float, float]]:
     """Return mean and interval of the side bias, a mixture of Gaussians, one a node."""
-    biases = np.sqrt(BIAS_VARIANCE) * np.array([node.posterior.mean[-1] for node in nodes])
-    sds = np.sqrt(BIAS_VARIANCE * np.array([node.posterior.covariance[-1, -1] for node in nodes]))
     places = np.linspace((biases - 6 * sds).min(), (biases + 6 * sds).max(), 2001)
     low, high = np.interp(_TAILS, norm.cdf(places[:, None], biases, sds) @ weights, places)
     return float(weights @ biases), (float(low), float(high))
 
 
 def _ceilings(
-    nodes: list[_Node], weights: np.ndarray, followed: np.ndarray, others: np.ndarray
+    nodes: list[_Node], weights: np.ndarray, followed: np.ndarray, others: np.ndarray, known: _Known
 ) -> np.ndarray:
     """Draw noise ceilings from their posterior, shape (draws,)."""
     random = np.random.default_rng(0)
@@ -229,7 +271,7 @@ def _ceilings(
                 node.posterior.mean, node.posterior.covariance, count, method="cholesky"
             )
             rest = random.standard_normal((len(others), count)) * np.sqrt(node.variance * others)[:, None]
-            p_right = expit(_design(followed, node.variance) @ drawn.T + rest)
+            p_right = expit(_design(followed, node.variance, known) @ drawn.T + rest + known.bias)
             p_right = node.lapse / 2 + (1 - node.lapse) * p_right
             ceilings.append(np.maximum(p_right, 1 - p_right).mean(0))
     return np.concatenate(ceilings)

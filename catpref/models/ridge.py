@@ -45,15 +45,18 @@ def _fit(data: Data, train: np.ndarray, _: np.ndarray | None) -> _Ridge:
     if not differences.shape[1]:  # all images look the same, and scikit-learn wants something to read
         differences = np.zeros((len(differences), 1))
     seen = differences[train]
-    return _Ridge(
-        _regression(_choose(seen, choices, data.pairs[train], data.seed)).fit(seen, choices), differences
-    )
+    is_fair = None if data.is_fair is None else data.is_fair[train]
+    variance = _choose(seen, choices, data.pairs[train], data.seed, is_fair)
+    return _Ridge(_regression(variance).fit(seen, choices), differences)
 
 
-def _choose(differences: np.ndarray, choices: np.ndarray, pairs: np.ndarray, seed: int) -> float:
+def _choose(
+    differences: np.ndarray, choices: np.ndarray, pairs: np.ndarray, seed: int, is_fair: np.ndarray | None
+) -> float:
     """Find the prior variance that best predicts choices between images left out in turn."""
     try:
-        folds = split(np.unique(pairs, return_inverse=True)[1].reshape(-1, 2), "images", _INNER_FOLDS, seed)
+        shown = np.unique(pairs, return_inverse=True)[1].reshape(-1, 2)
+        folds = split(shown, "images", _INNER_FOLDS, seed, is_fair=is_fair)
     except BadInput:
         return _USUAL  # too little data to leave any out
     losses = np.zeros(len(_PRIOR_VARIANCES))

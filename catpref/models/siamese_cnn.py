@@ -210,6 +210,7 @@ def fit(
     seed: int = 0,
     device: str = "cpu",
     mirror: bool = True,
+    is_fair: np.ndarray | None = None,
 ) -> SiameseCNN:
     """Train the networks.
 
@@ -233,6 +234,8 @@ def fit(
         Where to train.
     mirror
         Whether the trunk learns from the features' mirror images, too, and averages over both.
+    is_fair
+        Which trials may tell when to stop, shape (trials,); see `Data.is_fair`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -244,7 +247,7 @@ def fit(
         components[followed] = seen
         components = components.to(device)
         untrained = partial(_untrained, components, partial(_Network, mixing.shape[1], layout, mirror))
-        epochs, gain = _choose(components, pairs, choices, seed, untrained)
+        epochs, gain = _choose(components, pairs, choices, seed, untrained, is_fair)
         shortcut = _ridge(components, pairs, choices)
         networks: list[_Network] = []
         history = []
@@ -262,10 +265,11 @@ def _choose(
     choices: np.ndarray,
     seed: int,
     untrained: Callable[[tuple[Tensor, float]], _Network],
+    is_fair: np.ndarray | None,
 ) -> tuple[int, float]:
     """Find the number of passes, and the gain, that best predict choices between images left out in turn."""
     try:
-        folds = split(pairs, "images", _INNER_FOLDS, seed)
+        folds = split(pairs, "images", _INNER_FOLDS, seed, is_fair=is_fair)
     except BadInput:
         return 0, 1.0  # too little data to leave any out
     differences, biases = (np.zeros((EPOCHS + 1, len(choices))) for _ in range(2))
@@ -365,7 +369,10 @@ def _fit(data: Data, train: np.ndarray, test: np.ndarray | None) -> _Trained:
     train, choices = where_preferred(train, data.choices)
     followed = None if test is None else (data.pairs[test], data.choices[test])
     pairs = data.pairs[train]
-    model = fit(data.embeddings, pairs, choices, start, data.images.layout, followed, data.seed, data.device)
+    is_fair = None if data.is_fair is None else data.is_fair[train]
+    model = fit(
+        data.embeddings, pairs, choices, start, data.images.layout, followed, data.seed, data.device, is_fair=is_fair
+    )  # fmt: skip
     return _Trained(model, data)
 
 

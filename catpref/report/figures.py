@@ -15,13 +15,13 @@ from scipy.stats import binomtest
 
 from catpref.evaluation import attribution
 from catpref.evaluation.analysis import Analysis, Example
-from catpref.evaluation.cross_validation import Result
+from catpref.evaluation.cross_validation import Result, scores_of
 from catpref.evaluation.learning_curve import LearningCurve
 from catpref.evaluation.scores import reliability
 from catpref.models.interface import Epoch
 from catpref.models.registry import MODELS
 from catpref.report.faces import SIDE, Faces
-from catpref.report.sentences import ceiling_of_taste, ranked_by
+from catpref.report.sentences import ceiling_of_taste, is_evaluated, ranked_by
 
 BLUE, GREEN, ORANGE, GREY, INK = "#2f6db5", "#2f8f6b", "#d9742b", "#8b9098", "#24272c"
 COLOURS = {"utility": BLUE, "siamese_cnn": GREEN, "study_cnn": ORANGE}
@@ -55,7 +55,9 @@ STYLE: Any = {
 def draw_all(analysis: Analysis, faces: Faces) -> dict[str, Figure]:
     """Draw every figure that the analysis has something to show in, by name."""
     with mpl.rc_context(STYLE):
-        drawn = {"accuracy": accuracy(analysis), "calibration": calibration(analysis)}
+        drawn: dict[str, Figure] = {}
+        if is_evaluated(analysis):
+            drawn |= {"accuracy": accuracy(analysis), "calibration": calibration(analysis)}
         if ranked_by(analysis) == "utility":
             drawn["ranking"] = ranking(analysis, faces)
         if analysis.has_map:
@@ -85,9 +87,10 @@ def accuracy(analysis: Analysis) -> Figure:
         axes.text(ceiling, len(results) - 0.3, f"noise ceiling {ceiling:.3f}", ha=side, va="bottom")
     for row, result in enumerate(results):
         colour = COLOURS.get(result.model, GREY)
-        low, high = result.scores.accuracy_ci95
+        scores = scores_of(result)
+        low, high = scores.accuracy_ci95
         axes.plot([low, high], [row, row], color=colour, linewidth=2.5, solid_capstyle="round")
-        axes.plot(result.scores.accuracy, row, MARKERS.get(result.model, "D"), color=colour, markersize=7)
+        axes.plot(scores.accuracy, row, MARKERS.get(result.model, "D"), color=colour, markersize=7)
     axes.set_yticks(range(len(results)), [MODELS[result.model].title for result in results])
     axes.set_ylim(-0.6, len(results) - 0.3)
     axes.set_xlim(_reaching(axes.get_xlim()))

@@ -2,15 +2,17 @@
 
 from importlib.metadata import version
 
+import pandas as pd
+
 from catpref.evaluation.analysis import Analysis
 from catpref.evaluation.attribution import HALVINGS
-from catpref.evaluation.cross_validation import tests_of
+from catpref.evaluation.cross_validation import scores_of, tests_of
 from catpref.evaluation.people import Observers
 from catpref.evaluation.sampling import PERMUTATIONS
 from catpref.models.registry import MODELS
 from catpref.perception.embeddings import SIZE, has_late_stages
 from catpref.perception.late_stages import NETWORKS
-from catpref.report.sentences import ceiling_caveat, failed, no_preference
+from catpref.report.sentences import ceiling_caveat, failed, is_evaluated, no_preference, of_adaptive
 from catpref.version import __version__
 
 _EXPLAINED = {
@@ -37,7 +39,8 @@ _REFERENCES = (
 
 def paragraph(analysis: Analysis) -> str:
     """Return how the session was recorded, modelled and evaluated, and what came of it."""
-    sections = (_recorded, _modelled, _evaluated, _found, _observer, _versions)
+    evaluated = (_evaluated, _found) if is_evaluated(analysis) else (_not_evaluated,)
+    sections = (_recorded, _modelled, *evaluated, _observer, _versions)
     return " ".join(sentence for section in sections for sentence in section(analysis))
 
 
@@ -106,15 +109,21 @@ def _evaluated(analysis: Analysis) -> list[str]:
         f"trials, {first.n_test} trials held out). Accuracy is that of taste alone, with the side bias set aside; "
         f"its interval is from {drawn}."
     ]
-    if first.scores.p_value is not None:
+    adaptive = of_adaptive(analysis)
+    found += [adaptive] if adaptive else []
+    if scores_of(first).p_value is not None:
         found.append(
             f"The p-value is from {PERMUTATIONS} permutations of the images, with ridge regression refitted to each."
         )
     return found
 
 
+def _not_evaluated(analysis: Analysis) -> list[str]:
+    return [of_adaptive(analysis)]
+
+
 def _found(analysis: Analysis) -> list[str]:
-    scores, ceiling = analysis.results[0].scores, analysis.noise_ceiling
+    scores, ceiling = scores_of(analysis.results[0]), analysis.noise_ceiling
     found = [
         f"Accuracy on held-out trials was {_percent(scores.accuracy, scores.accuracy_ci95)}; chance is 50%"
         f"{_p_value(analysis)}."
@@ -139,7 +148,7 @@ def _found(analysis: Analysis) -> list[str]:
 
 
 def _p_value(analysis: Analysis) -> str:
-    scores = analysis.results[0].scores
+    scores = scores_of(analysis.results[0])
     if scores.p_value is None:
         return ""
     tested = len(tests_of([*analysis.results, *analysis.baselines]))
@@ -169,6 +178,14 @@ def _participants(several: Observers) -> list[str]:
         f"participants, a beholder index of {_number(1 - fraction, (1 - high, 1 - low))} (Hönekopp 2006), with "
         "intervals from the curvature of the marginal likelihood. The utilities of two participants correlated at "
         f"r = {several.agreement:.2f} on average, the uncertainty of both taken into account.",
+        *_accuracies(table),
+    ]
+
+
+def _accuracies(table: pd.DataFrame) -> list[str]:
+    if not table["held_out"].to_numpy().any():
+        return []
+    return [
         f"With each participant's own trials alone, the mean of participants' accuracies was "
         f"{100 * table['accuracy_alone'].mean():.1f}%; with the shared taste alone, "
         f"{100 * table['accuracy_shared'].mean():.1f}%; with both, {100 * table['accuracy_together'].mean():.1f}%.",

@@ -7,7 +7,10 @@ from typing import Any
 
 from catpref.evaluation.analysis import Analysis
 from catpref.evaluation.cross_validation import Result
+from catpref.evaluation.scores import Scores
 from catpref.perception.embeddings import SIZE
+from catpref.sessions.chosen_by import ADAPTIVE, RANDOM
+from catpref.sessions.session import Session
 from catpref.version import __version__
 
 
@@ -26,6 +29,7 @@ def metrics_of(analysis: Analysis, total_seconds: float) -> dict[str, Any]:
                 if session.has_preference.all()
                 else {"no_preference": int((~session.has_preference).sum())}
             ),
+            **_chosen_by(session),
             "excluded": session.excluded,
             "duplicates": analysis.pictures.duplicates,
             "catch": None if session.catch is None else session.catch._asdict(),
@@ -65,6 +69,21 @@ def metrics_of(analysis: Analysis, total_seconds: float) -> dict[str, Any]:
     }
 
 
+def _chosen_by(session: Session) -> dict[str, Any]:
+    """Return how many pairs of adaptive sessions were chosen in each way; nothing of other sessions."""
+    how = session.chosen_by
+    if how is None:
+        return {}
+    return {"chosen_by": {each: int((how == each).sum()) for each in (ADAPTIVE, RANDOM)}}
+
+
+def _scores(scores: Scores | None) -> dict[str, Any]:
+    """Return the scores; None of each where there are none."""
+    if scores is None:
+        return dict.fromkeys(field.name for field in dataclasses.fields(Scores))
+    return dataclasses.asdict(scores)
+
+
 def _observers(analysis: Analysis) -> dict[str, Any]:
     """Return how the observer answers, or what several share."""
     if analysis.observer is not None:
@@ -97,7 +116,7 @@ def _entry(result: Result, analysis: Analysis) -> dict[str, Any]:
         "n_train": result.n_train,
         "n_test": result.n_test,
         "repeats": result.repeats,
-        **dataclasses.asdict(result.scores),
+        **_scores(result.scores),
         "accuracy_minus_first": difference,
         "accuracy_minus_first_ci95": difference_ci95,
         "fit_seconds": result.fit_seconds,

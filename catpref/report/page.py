@@ -15,14 +15,15 @@ from PIL import Image
 
 from catpref.evaluation.analysis import Analysis
 from catpref.evaluation.attribution import HALVINGS
-from catpref.evaluation.cross_validation import Result
+from catpref.evaluation.cross_validation import Result, scores_of
 from catpref.evaluation.noise_ceiling import VAGUE
 from catpref.evaluation.people import LAPSING, OPPOSED, Observers, map_of
 from catpref.evaluation.sampling import PERMUTATIONS
+from catpref.evaluation.scores import Scores
 from catpref.models.interface import map_name
 from catpref.models.registry import MODELS
 from catpref.perception.embeddings import SIZE
-from catpref.report import figures, methods, people, people_sentences, sentences
+from catpref.report import asked, figures, methods, people, people_sentences, sentences
 from catpref.report.faces import Faces
 from catpref.version import __version__
 
@@ -44,16 +45,27 @@ def text_table(analysis: Analysis) -> str:
     lines.insert(1, "─" * (sum(widths) + 2 * len(widths) - 2))
     if sentences.collapsed(analysis):
         lines.append("collapsed: the same answer to every trial in most folds")
-    first = analysis.results[0]
-    p_value = "" if first.scores.p_value is None else f"; p = {first.scores.p_value:.3f} (images permuted)"
     lines.append(
-        f"{first.n_test} of {len(analysis.session.trials)} trials held out, {sentences.held_out(analysis)}; "
-        f"chance 0.500; noise ceiling {sentences.ceiling(analysis)}{p_value}"
+        _of_held_out(analysis) if sentences.is_evaluated(analysis) else sentences.of_adaptive(analysis)
     )
     lines.append(sentences.of_observers(analysis))
     if analysis.observers is not None:
         lines.append(people_sentences.of_remarks(analysis))
     return "\n".join([*lines, *_of_the_session(analysis), sentences.headline(analysis)])
+
+
+def _of_held_out(analysis: Analysis) -> str:
+    """Return which trials were held out, chance, noise ceiling and p."""
+    first, session = analysis.results[0], analysis.session
+    p_value = scores_of(first).p_value
+    p_said = "" if p_value is None else f"; p = {p_value:.3f} (images permuted)"
+    fair = int(session.is_fair.sum())
+    of = f"{fair} random" if fair < len(session.trials) else str(fair)
+    beside = sentences.learned_only(session)
+    return (
+        f"{first.n_test} of {of} trials held out{beside}, {sentences.held_out(analysis)}; "
+        f"chance 0.500; noise ceiling {sentences.ceiling(analysis)}{p_said}"
+    )
 
 
 def _of_the_session(analysis: Analysis) -> list[str]:
@@ -76,18 +88,19 @@ def score_table(analysis: Analysis) -> pd.DataFrame:
             "n_train": result.n_train,
             "n_test": result.n_test,
             "repeats": result.repeats,
-            "accuracy": result.scores.accuracy,
-            "accuracy_low": result.scores.accuracy_ci95[0],
-            "accuracy_high": result.scores.accuracy_ci95[1],
-            "accuracy_with_side_bias": result.scores.accuracy_with_side_bias,
-            "log_loss": result.scores.log_loss,
-            "brier": result.scores.brier,
-            "ece": result.scores.ece,
-            "auc": result.scores.auc,
-            "p_value": result.scores.p_value,
+            **_columns(result.scores),
         }
         for result in [*analysis.results, *analysis.baselines]
     ])  # fmt: skip
+
+
+def _columns(scores: Scores | None) -> dict[str, float | None]:
+    """Return a model's scores as they stand in a table; NaN where it was not evaluated."""
+    unknown = float("nan")
+    low, high = (unknown, unknown) if scores is None else scores.accuracy_ci95
+    names = ("accuracy", "accuracy_with_side_bias", "log_loss", "brier", "ece", "auc", "p_value")
+    others = {name: unknown if scores is None else getattr(scores, name) for name in names}
+    return {"accuracy": others.pop("accuracy"), "accuracy_low": low, "accuracy_high": high, **others}
 
 
 def notebook_view(analysis: Analysis) -> str:
@@ -108,7 +121,8 @@ def write(analysis: Analysis, folder: Path) -> None:
     drawn = {}
     several = analysis.observers
     of_people = {} if several is None else people.draw(several)
-    for name, figure in (figures.draw_all(analysis, faces) | of_people).items():
+    of_asked = asked.draw(analysis.asked, sentences.ceiling_of_taste(analysis))
+    for name, figure in (figures.draw_all(analysis, faces) | of_asked | of_people).items():
         picture = png(figure)
         drawn[name] = {"url": data_url(picture), "width": round(_CSS_DPI * figure.get_figwidth())}
         (folder / "figures" / f"{name}.png").write_bytes(picture)
@@ -133,6 +147,10 @@ def write(analysis: Analysis, folder: Path) -> None:
             size=SIZE,
             permutations=PERMUTATIONS,
             failed=sentences.failed(analysis),
+            of_adaptive=sentences.of_adaptive(analysis),
+            of_asked=sentences.of_asked(analysis.asked),
+            fair=int(analysis.session.is_fair.sum()),
+            is_evaluated=sentences.is_evaluated(analysis),
             remarks=([] if several is None else people_sentences.remarks(analysis))
             + sentences.remarks(analysis),
             vague_lapse=VAGUE,
@@ -190,10 +208,12 @@ def _signed(number: float) -> str:
 
 def _cells(result: Result) -> tuple[str, ...]:
     scores = result.scores
+    first = (result.model, result.embedding or "")
+    if scores is None:
+        return (*first, "", "", "", "", "")
     low, high = scores.accuracy_ci95
     return (
-        result.model,
-        result.embedding or "",
+        *first,
         f"{scores.accuracy:.3f}" + (" (collapsed)" if scores.collapsed and result.embedding else ""),
         f"{low:.3f} to {high:.3f}",
         f"{scores.log_loss:.3f}",

@@ -37,7 +37,9 @@ class Shown:
 def draw(observers: Observers) -> dict[str, Figure]:
     """Draw the figures of several participants, by name; two have no map."""
     with mpl.rc_context(STYLE):
-        drawn = {"people_accuracy": accuracies(observers.table)}
+        drawn: dict[str, Figure] = {}
+        if observers.table["held_out"].to_numpy().any():
+            drawn["people_accuracy"] = accuracies(observers.table)
         if len(observers.table) > 2:
             drawn["people_map"] = map_of_people(observers)
     return drawn

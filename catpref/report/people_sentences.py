@@ -70,6 +70,8 @@ def of_agreement(analysis: Analysis) -> str:
 def of_gains(analysis: Analysis) -> list[str]:
     """Return what the shared taste predicts of new images, what departures add, and what learning together does."""
     shared = next(result.scores for result in analysis.baselines if result.model == SHARED.name)
+    if shared is None:
+        return []
     low, high = (100 * end for end in shared.accuracy_ci95)
     shown = "" if low > 50 else ", which is not shown to be better than chance"
     return [

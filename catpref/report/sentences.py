@@ -1,15 +1,25 @@
 """What a fit comes to, in sentences: for the page, the terminal and notebooks alike."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from catpref.evaluation.analysis import Analysis
+from catpref.evaluation.asked import Asked
 from catpref.evaluation.attribution import RELIABLE
 from catpref.evaluation.choice_model import Check
-from catpref.evaluation.cross_validation import Result
+from catpref.evaluation.cross_validation import Result, scores_of
 from catpref.evaluation.reaction_times import ReactionTimes
 from catpref.models.psychometric import PsychometricFit
 from catpref.models.registry import MODELS
+from catpref.sessions.chosen_by import ADAPTIVE, RANDOM
 from catpref.sessions.session import Session
+
+ADAPTIVE_IS_UNFAIR = (
+    "Adaptive trials show pairs that were chosen for what their answers would teach, not at random: accuracy on them "
+    "would be too low or too high to compare with other sessions, depending on the method that chose them."
+)
+"""Why nothing is judged on adaptive trials."""
 
 BY_WINS = "bradley_terry"
 """The column of the ranking that says what images' wins alone do."""
@@ -18,15 +28,28 @@ _SIDES_UNKNOWN = "The session does not say on which side an image was, so that n
 _OF_SIDES = "side bias drift"  # the check of a side bias that changes
 _DRIFT = "drift"  # the check of a taste that changes
 _MOSTLY = 0.5  # of the gain over chance: a ceiling that the side preference brings so much of is not of taste
+_ENOUGH_HITS = 40  # of random trials, whose halves are compared
 _FLAT = 0.01  # nats: a loss that changes by less from the first epoch to the last has not changed
 
 
 def headline(analysis: Analysis) -> str:
     """Return the fit in a sentence: what taste predicts, the side bias set aside."""
-    predicts = f"predicts {100 * analysis.results[0].scores.accuracy:.0f}% of held-out choices (chance 50%"
+    if not is_evaluated(analysis):
+        return (
+            f"Learned from {len(analysis.session.trials)} choices between {len(analysis.session.images)} images; how "
+            "well it predicts others is not known"
+        )
+    predicts = (
+        f"predicts {100 * scores_of(analysis.results[0]).accuracy:.0f}% of held-out choices (chance 50%"
+    )
     if not analysis.better_than_chance:
         return f"Not shown to be better than chance: {predicts})"
     return f"{predicts[0].upper()}{predicts[1:]}{_beside(analysis)})"
+
+
+def is_evaluated(analysis: Analysis) -> bool:
+    """Return whether there were trials to judge models by."""
+    return analysis.results[0].scores is not None
 
 
 def _beside(analysis: Analysis) -> str:
@@ -35,18 +58,20 @@ def _beside(analysis: Analysis) -> str:
     if ceiling is None:
         return ""
     low, high = analysis.noise_ceiling.ci95 or (ceiling, ceiling)
-    gain = abs(analysis.results[0].scores.accuracy - 0.5)
+    gain = abs(scores_of(analysis.results[0]).accuracy - 0.5)
     return f", noise ceiling {100 * ceiling:.0f}%" if high - low < gain else ""
 
 
 def ceiling_of_taste(analysis: Analysis) -> float | None:
     """Return the noise ceiling of one lasting taste.
 
-    None where it is unknown, where it takes a change of taste for noise, and where most of it is owed to the side
-    bias, which accuracies leave out.
+    None where it is unknown, where there is no accuracy to compare to it, where it takes a change of taste for noise,
+    and where most of it is owed to the side bias, which accuracies leave out.
     """
     ceiling = analysis.noise_ceiling.accuracy
-    if ceiling is None or _drifts(analysis) or _by_side_alone(analysis) - 0.5 > _MOSTLY * (ceiling - 0.5):
+    if ceiling is None or not is_evaluated(analysis):
+        return None
+    if _drifts(analysis) or _by_side_alone(analysis) - 0.5 > _MOSTLY * (ceiling - 0.5):
         return None
     return ceiling
 
@@ -57,7 +82,7 @@ def _drifts(analysis: Analysis) -> bool:
 
 def _by_side_alone(analysis: Analysis) -> float:
     side = next(result for result in analysis.baselines if result.model == "majority_side")
-    return side.scores.accuracy_with_side_bias
+    return scores_of(side).accuracy_with_side_bias
 
 
 def remarks(analysis: Analysis) -> list[str]:
@@ -69,6 +94,8 @@ def remarks(analysis: Analysis) -> list[str]:
         found.append(_SIDES_UNKNOWN)
     elif seen is not None and (seen.side_bias_ci95[0] > 0 or seen.side_bias_ci95[1] < 0):
         found.append(_of_side_bias(analysis, seen))
+    if first is None:
+        return found
     if not analysis.better_than_chance:
         found += _of_chance(analysis)
     if ceiling.accuracy is not None and ceiling.ci95 is not None and first.accuracy > ceiling.ci95[1]:
@@ -112,17 +139,19 @@ def of_observers(analysis: Analysis) -> str:
 
 
 def _of_side_bias(analysis: Analysis, seen: PsychometricFit) -> str:
-    with_bias = analysis.results[0].scores.accuracy_with_side_bias
     side = "right" if seen.side_bias > 0 else "left"
+    prefers = f"The observer prefers the {side} side ({seen.side_bias:+.2f} logits)"
+    if not is_evaluated(analysis):
+        return f"{prefers}."
+    with_bias = scores_of(analysis.results[0]).accuracy_with_side_bias
     return (
-        f"The observer prefers the {side} side ({seen.side_bias:+.2f} logits), which is set aside in these figures. "
-        f"With the side bias, the model predicts {100 * with_bias:.0f}% of choices; the side bias alone predicts "
-        f"{100 * _by_side_alone(analysis):.0f}%."
+        f"{prefers}, which is set aside in these figures. With the side bias, the model predicts "
+        f"{100 * with_bias:.0f}% of choices; the side bias alone predicts {100 * _by_side_alone(analysis):.0f}%."
     )
 
 
 def _of_chance(analysis: Analysis) -> list[str]:
-    scores = analysis.results[0].scores
+    scores = scores_of(analysis.results[0])
     found = []
     if scores.accuracy_ci95[0] > 0.5 and scores.p_value is not None:
         found.append(
@@ -185,7 +214,8 @@ def ranked_by(analysis: Analysis) -> str | None:
 def _nothing_is_shared(analysis: Analysis) -> bool:
     """Return whether a shared taste, where one was looked for, was not shown to be better than chance."""
     return any(
-        result.model == "shared" and result.scores.accuracy_ci95[0] <= 0.5 for result in analysis.baselines
+        result.model == "shared" and scores_of(result).accuracy_ci95[0] <= 0.5
+        for result in analysis.baselines
     )
 
 
@@ -195,6 +225,51 @@ def held_out(analysis: Analysis) -> str:
     repeats = analysis.results[0].repeats
     times = f", {repeats} repeats" if repeats > 1 else ""
     return f"{what} ({analysis.options.folds}-fold cross-validation{times})"
+
+
+def of_adaptive(analysis: Analysis) -> str:
+    """Return which trials of an adaptive session the results are of, or why there are none; "" of other sessions."""
+    fair = analysis.session.is_fair
+    adaptive, random = int((~fair).sum()), int(fair.sum())
+    if not adaptive:
+        return ""
+    if is_evaluated(analysis):
+        return (
+            f"Of {len(fair)} trials, {adaptive} were chosen adaptively. The models learn from all of them, but "
+            f"accuracies, their intervals, p, calibration, noise ceiling and learning curve are of the {random} "
+            f"random trials alone, whose images no adaptive trial of the training showed. {ADAPTIVE_IS_UNFAIR}"
+        )
+    there = f"are {random}, too few" if random else "are none"
+    return f"Accuracy is judged on random trials, and of these there {there}. {ADAPTIVE_IS_UNFAIR}"
+
+
+def of_asked(asked: Sequence[Asked]) -> str:
+    """Return what an adaptive session asked and what it taught; "" where that is not known."""
+    if not asked:
+        return ""
+    sure = [
+        f"{100 * np.mean([max(one.p_right_before, 1 - one.p_right_before) for one in some]):.0f}% before {how} trials"
+        for how in (ADAPTIVE, RANDOM)
+        if (some := [one for one in asked if one.chosen_by == how])
+    ]
+    found = [f"On average, the model gave the answer that it expected a probability of {' and '.join(sure)}."]
+    hits = [one.hit for one in asked if one.chosen_by == RANDOM]
+    if len(hits) >= _ENOUGH_HITS:
+        early, late = (100 * float(np.mean(half)) for half in np.array_split(hits, 2))
+        found.append(
+            f"Each predicted from all trials before it, {early:.0f}% of choices were as expected in the first half "
+            f"of the random trials, and {late:.0f}% in the second."
+        )
+    expected = 100 * asked[-1].expected_accuracy
+    return " ".join(
+        [*found, f"At the end, it expects to predict {expected:.0f}% of choices between new images."]
+    )
+
+
+def learned_only(session: Session) -> str:
+    """Return how many trials were only learned from, since they were chosen adaptively; "" of other sessions."""
+    adaptive = int((~session.is_fair).sum())
+    return f" (and {adaptive} adaptive ones only learned from)" if adaptive else ""
 
 
 def no_preference(session: Session) -> str | None:
@@ -222,6 +297,8 @@ def ceiling(analysis: Analysis) -> str:
 
 def ceiling_caveat(analysis: Analysis) -> str:
     """Return why a noise ceiling is not to be compared with the accuracies; nothing where it is."""
+    if not is_evaluated(analysis):
+        return ""
     if _drifts(analysis):
         return ", which takes the change of taste for noise"
     return "" if ceiling_of_taste(analysis) is not None else ", mostly owed to the side bias"
@@ -250,7 +327,7 @@ def collapsed(analysis: Analysis) -> list[str]:
     return [
         MODELS[result.model].title
         for result in [*analysis.results, *analysis.baselines]
-        if result.scores.collapsed and result.embedding
+        if result.scores is not None and result.scores.collapsed and result.embedding
     ]
 
 

@@ -60,6 +60,18 @@ _COLUMNS: dict[str, dict[str, Any]] = {
         "Description": "The side whose image was scrambled in a catch trial; n/a in all others.",
         "Levels": {"left": "the left image was scrambled", "right": "the right image was scrambled"},
     },
+    "chosen_by": {
+        "Description": "How the pair of an adaptive session was chosen; n/a in catch trials and repeats.",
+        "Levels": {
+            "adaptive": "by the answers before, for what its answer would teach",
+            "random": "at random and beforehand, of images in no adaptive trial",
+        },
+    },
+}
+
+_ADAPTIVE_DESIGNS = {
+    "adaptive": "Most pairs were chosen by the answers before, the others drawn beforehand.",
+    "adaptive-ranking": "Pairs of a few images, chosen by the answers before.",
 }
 
 _DATASET = {
@@ -224,6 +236,9 @@ def _description(ties: bool, *columns: str) -> str:
     if ties:
         choice = _COLUMNS["choice"]
         about["choice"] = choice | {"Levels": choice["Levels"] | {"0.5": "no preference"}}
+    if {"design", "chosen_by"} <= {*columns}:
+        design = _COLUMNS["design"]
+        about["design"] = design | {"Levels": design["Levels"] | _ADAPTIVE_DESIGNS}
     return _json(about)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from catpref.errors import BadInput, shown
 from catpref.sessions import cells
+from catpref.sessions.chosen_by import chosen_by
 from catpref.sessions.image_names import ImageNames
 from catpref.sessions.table import SIDES, Table, free_name
 
@@ -25,7 +26,7 @@ _MOST_NAMED = 5  # rows, or reasons, in one line
 
 _READERS: dict[str, Callable[[str], Any]] = {
     "choice": cells.choice, "catch": cells.scrambled_side, "rt": cells.seconds, "onset": cells.seconds,
-    "participant": cells.label, "session": cells.label, "design": cells.label,
+    "participant": cells.label, "session": cells.label, "design": cells.label, "chosen_by": chosen_by,
 }  # fmt: skip
 
 

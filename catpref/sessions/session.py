@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from catpref.errors import BadInput
-from catpref.sessions import cells
+from catpref.sessions import cells, chosen_by
 from catpref.sessions.columns import NOTHING, Asked
 from catpref.sessions.description import pooled_noise_ceiling, stimulus_folder
 from catpref.sessions.dialects import as_session, check_codings, check_images
@@ -49,8 +49,8 @@ class Session:
         to `stimuli`; one name a file, even where the session spells it in two ways), `choice` (int; 0 = left,
         1 = right; float where there is 0.5 = no preference), `source` (str, the session file) and `row` (int,
         its line there; the header is line 1).
-        Where the files have them: `participant`, `session`, `design` (str or None), `rt`, `onset` (seconds,
-        NaN = unknown), `block`, `trial`, `repeat_of` (nullable integers, or str where one is not a whole
+        Where the files have them: `participant`, `session`, `design`, `chosen_by` (str or None), `rt`, `onset`
+        (seconds, NaN = unknown), `block`, `trial`, `repeat_of` (nullable integers, or str where one is not a whole
         number), and every other named column, as text; a file's own `source` and `row` are called
         `source_in_file` and `row_in_file`.
     stimuli
@@ -73,6 +73,17 @@ class Session:
     def has_preference(self) -> np.ndarray:
         """Whether a side was preferred in each trial, shape (trials,)."""
         return self.trials["choice"].to_numpy() != cells.NO_PREFERENCE
+
+    @property
+    def chosen_by(self) -> np.ndarray | None:
+        """How each pair was chosen (`catpref.sessions.chosen_by.of_trials`); None where no trial says it."""
+        return chosen_by.of_trials(self.trials)
+
+    @property
+    def is_fair(self) -> np.ndarray:
+        """Whether no answer had a part in choosing each pair: accuracy is judged on such, shape (trials,)."""
+        how = self.chosen_by
+        return np.ones(len(self.trials), bool) if how is None else how != chosen_by.ADAPTIVE
 
     @property
     def choice_right(self) -> float:

@@ -123,3 +123,55 @@ def test_the_seed_decides(by: str) -> None:
 def test_too_little_for_the_folds_is_bad_input(by: str, pairs: np.ndarray, folds: int, said: str) -> None:
     with pytest.raises(BadInput, match=said):
         split(pairs, by, folds, 0)
+
+
+# ---- adaptive sessions -------------------------------------------------------------------------------------
+
+
+def adaptive(trials: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every fifth trial is of two images of its own, the others are of few images that others have, too."""
+    random = np.random.default_rng(seed)
+    is_fair = np.arange(trials) % 5 == 0
+    pairs = np.empty((trials, 2), int)
+    pairs[is_fair] = np.arange(2 * is_fair.sum()).reshape(-1, 2)
+    pairs[~is_fair] = [
+        2 * is_fair.sum() + random.choice(20, 2, replace=False) for _ in range((~is_fair).sum())
+    ]
+    return np.unique(pairs, return_inverse=True)[1].reshape(-1, 2), is_fair
+
+
+@pytest.mark.parametrize("by", ["images", "trials"])
+@pytest.mark.parametrize("seed", range(5))
+def test_adaptive_trials_are_always_learned_from_and_never_tested(by: str, seed: int) -> None:
+    pairs, is_fair = adaptive(100, seed)
+    made = split(pairs, by, 5, seed, is_fair=is_fair)
+    check(pairs, made, 5)
+    assert sorted(np.concatenate([test for _, test in made])) == np.flatnonzero(is_fair).tolist()
+    for train, test in made:
+        assert set(np.flatnonzero(~is_fair)) <= set(train) and len(test) == 4
+        assert not set(pairs[train].ravel()) & set(pairs[test].ravel())
+
+
+@pytest.mark.parametrize("by", ["images", "trials"])
+def test_an_adaptive_trial_with_a_test_trial_s_images_is_not_learned_from(by: str) -> None:
+    """As where another person's adaptive trials show what was reserved."""
+    pairs, is_fair = adaptive(100, 0)
+    pairs = np.concatenate([pairs, pairs[:5, ::-1]])
+    is_fair = np.append(is_fair, np.zeros(5, bool))
+    for train, test in split(pairs, by, 5, 0, is_fair=is_fair):
+        assert (100 in train) == (0 not in test) and {101, 102, 103, 104} <= set(train)
+
+
+def test_too_few_random_trials_are_called_so() -> None:
+    pairs, is_fair = adaptive(20, 0)
+    with pytest.raises(BadInput, match="4 random trials beside 16 adaptive ones are too few for 5 folds"):
+        split(pairs, "images", 5, 0, is_fair=is_fair)
+
+
+def test_where_all_trials_are_fair_folds_are_as_ever() -> None:
+    pairs = all_pairs(20)
+    for by in ("images", "trials"):
+        plain, fair = (split(pairs, by, 4, 0, is_fair=each) for each in (None, np.ones(len(pairs), bool)))
+        for (train, test), (same, also) in zip(plain, fair, strict=True):
+            np.testing.assert_array_equal(train, same)
+            np.testing.assert_array_equal(test, also)

@@ -67,7 +67,7 @@ def test_planted_faults_are_found_and_nobody_else_is_suspected() -> None:
     }  # fmt: skip
     everything = learn(kernels, who, choices, np.arange(len(who)))
     images = [str(number) for number in range(40)]
-    found = people.describe(everything, codes, pairs, choices, held_out, images)
+    found = people.describe(everything, codes, pairs, choices, held_out, images, np.ones(len(pairs), bool))
     remarks = ["", "", "", AT_RANDOM, AGAINST, f"{PREFERS} right"]
     assert found.table["remark"].fillna("").to_list() == remarks
     table = found.table.set_index("participant")

@@ -56,7 +56,7 @@ def test_the_interval_covers_one_half_without_taste(pairs: np.ndarray, own: floa
         folds = split(pairs, "images", 5, seed)
         found = simulate(features, pairs, folds, observer, seed)
         # The cross-validated accuracy of the ridge regression itself.
-        scale = sampling._normalised(features, pairs)[1]
+        scale = sampling._scale(features, pairs)
         hits = sampling._hits((features / scale)[None], pairs, np.where(choices == 1, 1.0, -1.0), folds)[0]
         low, high = found.interval(float(hits) / sum(len(test) for _, test in folds))
         inside += low <= 0.5 <= high
