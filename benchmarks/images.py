@@ -78,7 +78,7 @@ class _Sizes:
 
 
 _FULL = _Sizes((20_000, 10_000, 5000, 2500), cats=300, shown=2000, trials=1000, seen=500)
-_SMALL = _Sizes((60, 30), cats=10, shown=24, trials=60, seen=2)
+_SMALL = _Sizes((40, 20), cats=10, shown=16, trials=60, seen=2)
 
 
 def main(arguments: Sequence[str]) -> None:
