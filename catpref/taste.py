@@ -26,7 +26,6 @@ from catpref.sessions.columns import AsPython, asked
 from catpref.sessions.participants import check_participant
 from catpref.sessions.session import SIDES, Session, read_pairs, read_sessions
 from catpref.stimuli.images import image_path, images_in
-from catpref.stimuli.new_photographs import Cropping
 
 AnyPath = str | Path
 
@@ -199,10 +198,7 @@ class Taste:
         assert predict is not None
         p_right = np.empty(len(table))
         files = [image_path(folder, name) for name in names]
-        cropping = self._cropping(crop)
-        with self._fitted.seen(files, self._cache, cropping) as images, np.errstate(all="ignore"):
-            if cropping is not None:
-                cropping.warn()
+        with self._fitted.seen(files, self._cache, crop) as (images, _), np.errstate(all="ignore"):
             for rows, of_whom in self._by_participant(predictor, table, participant):
                 p_right[rows] = predict(of_whom, images, indices.reshape(-1, 2)[rows])
             _check_finite(p_right)
@@ -255,7 +251,7 @@ class Taste:
             )
         files = list(paths.values())
         marks: dict[str, Any] = {"image": list(paths)}
-        cropping = self._cropping(crop)
+        cropping = self._fitted.cropping(crop)
         with opened(self._cache), np.errstate(all="ignore"):
             batches = self._fitted.batches(files, self._cache, cropping)
             known = self._fitted.predictors[name]
@@ -308,9 +304,6 @@ class Taste:
             _LOG.warning(
                 "the model was not shown to predict choices better than chance; what it says may mean nothing"
             )
-
-    def _cropping(self, crop: bool) -> Cropping | None:
-        return Cropping() if crop and self._fitted.cropped else None
 
     def report(self, folder: AnyPath) -> Path:
         """Write what ``catpref fit --out`` writes: the report, its figures, tables, and the model.

@@ -82,6 +82,20 @@ def opened(folder: Path | None) -> Iterator["Store"]:
                 store.close()
 
 
+def read(
+    folder: Path | None, key: str, dtype: type[np.generic], fits: Callable[[int], bool] = lambda length: True
+) -> np.ndarray | None:
+    """Read one array; see `Store.read`."""
+    with opened(folder) as kept:
+        return kept.read(key, dtype, fits)
+
+
+def write(folder: Path | None, key: str, array: np.ndarray) -> None:
+    """Keep one array, in a file of its own unless the folder is `opened`; see `Store.write`."""
+    with opened(folder) as kept:
+        kept.write(key, array)
+
+
 class Store:
     """What is kept in a folder, as this process knows it; see `opened`.
 

@@ -75,24 +75,38 @@ class FittedModels:
 
     @contextmanager
     def seen(
+        self, paths: Sequence[Path], cache: Path | None, crop: bool = True
+    ) -> Iterator[tuple[Images, list[int] | None]]:
+        """Yield images, cropped if need be and asked for, and then 1 for each with a face that was found, else 0."""
+        cropping = self.cropping(crop)
+        with self._seen(paths, cache, cropping) as images:
+            if cropping is not None:
+                cropping.warn()
+            yield images, None if cropping is None else cropping.faces
+
+    def batches(
+        self, paths: Sequence[Path], cache: Path | None, cropping: Cropping | None
+    ) -> Iterator[Images]:
+        """Yield images some at a time, so that memory does not grow with their number; crop them if asked."""
+        count = -(-len(paths) // AT_ONCE)
+        for start, stop in pairwise(np.linspace(0, len(paths), count + 1, dtype=int).tolist()):
+            with self._seen(paths[start:stop], cache, cropping, len(paths)) as images:
+                yield images
+
+    def cropping(self, crop: bool) -> Cropping | None:
+        """Return what crops images if need be and asked for."""
+        return Cropping() if crop and self.cropped else None
+
+    @contextmanager
+    def _seen(
         self, paths: Sequence[Path], cache: Path | None, cropping: Cropping | None, of: int | None = None
     ) -> Iterator[Images]:
-        """Yield images, cropped if there is a cropping, which remembers whether faces were found."""
         if cropping is None:
             yield self.images(paths, cache, of)
             return
         with tempfile.TemporaryDirectory(prefix="catpref-") as folder:
             seen = cropping.see(paths, Path(folder))
             yield self.images([one.file for one in seen], cache, of)
-
-    def batches(
-        self, paths: Sequence[Path], cache: Path | None, cropping: Cropping | None
-    ) -> Iterator[Images]:
-        """Yield images some at a time, as `seen` does, so that memory does not grow with their number."""
-        count = -(-len(paths) // AT_ONCE)
-        for start, stop in pairwise(np.linspace(0, len(paths), count + 1, dtype=int).tolist()):
-            with self.seen(paths[start:stop], cache, cropping, len(paths)) as images:
-                yield images
 
 
 class _Description(Schema, extra="ignore"):

@@ -30,15 +30,13 @@ def files(folder: Path) -> list[Path]:
 
 
 def keep(folder: Path, key: str = KEY, array: np.ndarray = ARRAY) -> None:
-    with cache.opened(folder) as kept:
-        kept.write(key, array)
+    cache.write(folder, key, array)
 
 
 def read(folder: Path, key: str = KEY) -> np.ndarray | None:
     """Read as a process does that starts now."""
     cache._stores.clear()
-    with cache.opened(folder) as kept:
-        return kept.read(key, np.float16)
+    return cache.read(folder, key, np.float16)
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
