@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from catpref._io.cache import opened
 from catpref._io.outputs import output_folder
+from catpref._io.progress import progress
 from catpref.errors import BadInput
-from catpref.evaluation.analysis import Analysis, rank, ranking_model
+from catpref.evaluation.analysis import Analysis, judge, ranked, ranking_model
 from catpref.models import store
 from catpref.models.interface import Images
 from catpref.models.population import POPULATION, Population
@@ -196,13 +198,13 @@ class Taste:
         assert predict is not None
         p_right = np.empty(len(table))
         files = [image_path(folder, name) for name in names]
-        with self._fitted.seen(files, self._cache, crop) as (images, _):
-            with np.errstate(all="ignore"):
-                for rows, of_whom in self._by_participant(predictor, table, participant):
-                    p_right[rows] = predict(of_whom, images, indices.reshape(-1, 2)[rows])
+        with self._fitted.seen(files, self._cache, crop) as (images, _), np.errstate(all="ignore"):
+            for rows, of_whom in self._by_participant(predictor, table, participant):
+                p_right[rows] = predict(of_whom, images, indices.reshape(-1, 2)[rows])
             _check_finite(p_right)
             self._warn_of_chance()
-            self._far(name, images)
+            if (tell := MODELS[name].far) is not None:
+                _warn_of_far(tell(predictor, images))
         return table.assign(p_right=p_right)
 
     def rank(
@@ -249,19 +251,24 @@ class Taste:
             )
         files = list(paths.values())
         marks: dict[str, Any] = {"image": list(paths)}
-        with self._fitted.seen(files, self._cache, crop) as (seen, faces), np.errstate(all="ignore"):
-            ranking = rank(list(paths), seen, predictors)
-            _check_finite(ranking["utility"].to_numpy())
-            tells = MODELS[name].far is not None  # a network does not, nor how sure it is
-            if tells:
-                _check_finite(ranking["utility_sd"].to_numpy())
-            self._warn_of_chance()
-            far = self._far(name, seen)
+        cropping = self._fitted.cropping(crop)
+        with opened(self._cache), np.errstate(all="ignore"):
+            batches = self._fitted.batches(files, self._cache, cropping)
+            known = self._fitted.predictors[name]
+            mean, sd, far = judge(_watched(batches, len(files)), MODELS[name], predictors[name], known)
+        if cropping is not None:
+            cropping.warn()
+        _check_finite(mean)
+        tells = MODELS[name].far is not None  # a network does not, nor how sure it is
         if tells:
+            _check_finite(sd)
             marks["far"] = far.astype(int)
-        if faces is None:
+        self._warn_of_chance()
+        _warn_of_far(far)
+        ranking = ranked(list(paths), mean, sd)
+        if cropping is None:
             return ranking.merge(pd.DataFrame(marks))
-        ranking = ranking.merge(pd.DataFrame(marks | {"face": faces}))
+        ranking = ranking.merge(pd.DataFrame(marks | {"face": cropping.faces}))
         return ranking.sort_values("face", ascending=False, kind="stable", ignore_index=True)
 
     def _population(self) -> Population | None:
@@ -297,18 +304,6 @@ class Taste:
             _LOG.warning(
                 "the model was not shown to predict choices better than chance; what it says may mean nothing"
             )
-
-    def _far(self, name: str, images: Images) -> np.ndarray:
-        """Return which images are unlike all that a model learned from, if it can tell, and warn of them."""
-        if (tell := MODELS[name].far) is None:
-            return np.zeros(len(images.paths), bool)
-        far = tell(self._fitted.predictors[name], images)
-        if far.any():
-            _LOG.warning(
-                "%d of %d images are far from all that the model learned from; what it says of them may mean nothing",
-                far.sum(), len(far),
-            )  # fmt: skip
-        return far
 
     def report(self, folder: AnyPath) -> Path:
         """Write what ``catpref fit --out`` writes: the report, its figures, tables, and the model.
@@ -399,6 +394,23 @@ class Taste:
 
 def _path(path: AnyPath | None) -> Path | None:
     return None if path is None else Path(path)
+
+
+def _watched(batches: Iterator[Images], count: int) -> Iterator[Images]:
+    """Yield batches of so many images behind a progress bar."""
+    with progress([], "ranking", total=count) as bar:
+        for images in batches:
+            yield images
+            bar.update(len(images.paths))
+
+
+def _warn_of_far(far: np.ndarray) -> None:
+    """Warn of images that are unlike all that a model learned from."""
+    if far.any():
+        _LOG.warning(
+            "%d of %d images are far from all that the model learned from; what it says of them may mean nothing",
+            far.sum(), len(far),
+        )  # fmt: skip
 
 
 def _check_finite(predicted: np.ndarray) -> None:

@@ -2,18 +2,23 @@
 
 import doctest
 import json
+import shutil
 import subprocess
 import sys
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from support import cache_home, call, hurry, small_study, use_own_cache
+from support import cache_home, call, faces, hurry, small_study, use_own_cache
 
 import catpref
 from catpref import fit, learning, taste
 from catpref.evaluation.analysis import Analysis
+from catpref.models import interface, store
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +98,28 @@ def test_a_loaded_taste_predicts_what_was_saved(folder: Path, learned: catpref.T
     np.testing.assert_allclose(theirs, ours, atol=1e-3)  # directions are kept as float16
     with pytest.raises(catpref.BadInput, match="loaded taste"):
         loaded.report(tmp_path / "report")
+
+
+def test_a_folder_is_ranked_a_batch_at_a_time(
+    folder: Path, learned: catpref.Taste, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in sorted(faces().glob("*.png"))[8:19]:  # known ones, and new ones
+        shutil.copy(path, tmp_path / path.name)
+    whole = learned.rank(tmp_path)
+    embed, made = interface.embed, []
+    held = []
+
+    def count(paths: Sequence[Path], *options: Any) -> np.ndarray:
+        embeddings = embed(paths, *options)
+        made.append(weakref.ref(embeddings))
+        alive = (one() for one in made)
+        held.append(sum(len(one) for one in alive if one is not None))
+        return embeddings
+
+    monkeypatch.setattr(interface, "embed", count)
+    monkeypatch.setattr(store, "AT_ONCE", 4)
+    pd.testing.assert_frame_equal(learned.rank(tmp_path), whole, check_exact=True)
+    assert len(made) == 3 and max(held) <= 4, "a batch is let go before the next one comes"
 
 
 def test_a_notebook_shows_headline_table_and_faces(

@@ -264,22 +264,28 @@ def test_a_good_photograph_is_not_damaged_where_memory_is_short(tmp_path: Path, 
 
 def test_entries_of_the_wrong_length_are_made_again(tmp_path: Path) -> None:
     images, backbone = pictures(tmp_path / "set")[:1], load_backbone()
+    folder = tmp_path / "cache"
 
     def all_of_it() -> list[np.ndarray]:
-        features = Features(images, backbone, 64, [0, 1], tmp_path).of([0])[0]
-        embedding = embed(images, backbone, "global", tmp_path)
+        with cache.opened(folder) as kept:
+            features = Features(images, backbone, 64, [0, 1], kept).of([0])[0]
+        embedding = embed(images, backbone, "global", folder)
         return [
             embedding,
-            low_level.luminance_and_contrast(images, tmp_path),
+            low_level.luminance_and_contrast(images, folder),
             *(one.numpy() for one in features),
         ]
 
-    right = all_of_it()
-    entries = [path for path in tmp_path.glob("??/*") if path.is_file()]
-    assert len(entries) == 4
+    keys: set[str] = set()
+    write = cache.Store.write
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache.Store, "write", lambda self, key, array: keys.add(key) or write(self, key, array))
+        right = all_of_it()
+    assert len(keys) == 4
     for length in (0, 8, 20, 24):
-        for entry in entries:
-            cache.write(tmp_path, entry.name, np.ones(length, np.uint8))
+        with cache.opened(folder) as kept:
+            for key in keys:
+                kept.write(key, np.ones(length, np.uint8))
         for ours, theirs in zip(right, all_of_it(), strict=True):
             np.testing.assert_allclose(theirs, ours, rtol=1e-3)
 

@@ -1,7 +1,7 @@
 """From a session to all that a report says of it: models, how well they predict, the ranking of the images."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -325,13 +325,51 @@ def ranking_model(predictors: Mapping[str, Any]) -> str | None:
 
 def rank(names: Sequence[str], images: Images, predictors: Mapping[str, Any]) -> pd.DataFrame:
     """Rank images by the first predictor that has utilities, most preferred first; what is unknown is NaN."""
-    mean = sd = np.full(len(names), np.nan)
     name = ranking_model(predictors)
-    utilities = None if name is None else MODELS[name].utilities
-    if name is not None and utilities is not None:
-        mean, sd = utilities(predictors[name], images)
+    mean = sd = np.full(len(names), np.nan)
+    if name is not None:
+        mean, sd, _ = judge([images], MODELS[name], predictors[name])
+    return ranked(names, mean, sd)
+
+
+def ranked(names: Sequence[str], mean: np.ndarray, sd: np.ndarray) -> pd.DataFrame:
+    """Return images with their utilities, most preferred first."""
     table = pd.DataFrame({"image": list(names), "utility": mean, "utility_sd": sd})
     return table.sort_values("utility", ascending=False, kind="stable", ignore_index=True)
+
+
+def judge(
+    batches: Iterable[Images], model: Model, predictor: Any, known: Any = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what a model says of images that come a batch at a time.
+
+    Parameters
+    ----------
+    batches
+        The images; each batch is let go before the next one is asked for.
+    model, predictor
+        A model that has utilities, and what predicts them.
+    known
+        What tells which images are far, where it is asked for.
+
+    Returns
+    -------
+    mean, sd
+        Of each image's utility.
+    far
+        Whether the image is of another kind than all that the model learned from; False where it cannot tell.
+    """
+    utilities, far = model.utilities, None if known is None else model.far
+    assert utilities is not None
+    parts = [
+        (
+            *utilities(predictor, images),
+            np.zeros(len(images.paths), bool) if far is None else far(known, images),
+        )
+        for images in batches
+    ]
+    mean, sd, is_far = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return mean - mean.mean() if model.is_relative else mean, sd, is_far
 
 
 def _whose(session: Session) -> np.ndarray:

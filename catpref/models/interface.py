@@ -47,6 +47,8 @@ class Images:
         The layer of the maps, or None for the mean over the layers.
     cache
         Where embeddings and features are kept; None keeps nothing.
+    of
+        How many images these are a batch of; None where they are all.
     """
 
     paths: Sequence[Path]
@@ -55,6 +57,7 @@ class Images:
     map_size: int | None
     map_layer: int | None
     cache: Path | None
+    of: int | None = None
 
     @property
     def layout(self) -> Layout:
@@ -180,6 +183,8 @@ class Model:
         Predicts pairs of any images: (predictor, images, pairs) to P(right).
     utilities
         Mean and standard deviation of images' utilities, each shape (images,); None where it has none.
+    is_relative
+        Whether utilities tell images apart and no more: their mean is then set to 0.
     far
         Which of some images are of another kind than all that a predictor learned from, shape (images,); None where
         it cannot tell.
@@ -204,6 +209,7 @@ class Model:
     predictor: Callable[[Any, Data], Any] | None = None
     p_right: Callable[[Any, Images, np.ndarray], np.ndarray] | None = None
     utilities: Callable[[Any, Images], tuple[np.ndarray, np.ndarray]] | None = None
+    is_relative: bool = False
     far: Callable[[Any, Images], np.ndarray] | None = None
     restore: Callable[[Mapping[str, np.ndarray], Layout, int | None, str], Any] | None = None
     is_baseline: bool = False

@@ -82,17 +82,17 @@ class Population:
             side_bias=float(self.side_biases[number]),
         )
 
-    def utilities(self, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def utilities(self, embeddings: np.ndarray, of: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of images' shared utilities; see `Utility.utilities`."""
-        return self.shared.utilities(embeddings)
+        return self.shared.utilities(embeddings, of)
 
     def p_right(self, embeddings: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         """Predict the choices of someone of whom nothing is known; see `Utility.p_right`."""
         return self.of(None).p_right(embeddings, pairs)
 
-    def far(self, embeddings: np.ndarray) -> np.ndarray:
+    def far(self, embeddings: np.ndarray, of: int | None = None) -> np.ndarray:
         """Return which images are of another kind than the training images; see `Utility.far`."""
-        return self.shared.far(embeddings)
+        return self.shared.far(embeddings, of)
 
     def with_participant(
         self, participant: str, embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray
@@ -288,8 +288,8 @@ POPULATION = Model(
     needs=("embeddings", "kernels"),
     predictor=_predictor,
     p_right=_p_right,
-    utilities=lambda population, images: population.utilities(images.embeddings),
-    far=lambda population, images: population.far(images.embeddings),
+    utilities=lambda population, images: population.utilities(images.embeddings, images.of),
+    far=lambda population, images: population.far(images.embeddings, images.of),
     restore=lambda tensors, layout, *_: Population.from_tensors(tensors, layout.dimensions),
     of_several=True,
 )

@@ -377,9 +377,9 @@ def _fit(data: Data, train: np.ndarray, test: np.ndarray | None) -> _Trained:
 
 
 def _utilities(model: SiameseCNN, images: Images) -> tuple[np.ndarray, np.ndarray]:
-    """Return the utilities less their mean; how sure they are the networks do not tell."""
+    """Return the utilities; how sure they are the networks do not tell."""
     utilities = model.utilities(images.embeddings)
-    return utilities - utilities.mean(), np.full(len(utilities), np.nan)
+    return utilities, np.full(len(utilities), np.nan)
 
 
 SIAMESE_CNN = Model(
@@ -390,6 +390,7 @@ SIAMESE_CNN = Model(
     predictor=lambda fitted, data: fitted.model,
     p_right=lambda model, images, pairs: model.p_right(images.embeddings, pairs),
     utilities=_utilities,
+    is_relative=True,
     restore=lambda tensors, layout, _, device: restore(tensors, layout, device),
     is_slow=True,
     first_epoch=0,

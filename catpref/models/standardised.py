@@ -14,13 +14,14 @@ from torch import Tensor
 from catpref._io.workers import workers
 
 _CHUNK = 1 << 20  # numbers of a slice
+_NARROWEST = 64  # dimensions of one: of less, a thread's hands are full with fetching the next
 
 T = TypeVar("T")
 
 
 def slice_width(images: int) -> int:
     """Return how many dimensions of so many embeddings stay in the cache."""
-    return max(1, _CHUNK // max(1, images))
+    return max(_NARROWEST, _CHUNK // max(1, images))
 
 
 def by_slices(
@@ -28,6 +29,7 @@ def by_slices(
     centre: np.ndarray,
     scale: np.ndarray,
     work: Callable[[slice, Tensor], T],
+    of: int | None = None,
 ) -> Iterator[T]:
     """Standardise embeddings, do some work on each slice, and give its results in order.
 
@@ -40,10 +42,12 @@ def by_slices(
     work
         Is called with a slice of the dimensions and the standardised embeddings there, float32, shape (images,
         dimensions of the slice), which it may change; by several threads.
+    of
+        How many embeddings these are a part of, where results are to be the same, to the last bit, as of all at once.
     """
     whole = torch.from_numpy(embeddings)
     middle, by = torch.from_numpy(centre), torch.from_numpy(1 / scale)
-    width = slice_width(len(embeddings))
+    width = slice_width(len(embeddings) if of is None else of)
 
     def standardise(start: int) -> T:
         columns = slice(start, start + width)

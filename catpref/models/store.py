@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,7 +32,10 @@ from catpref.models.registry import MODELS
 from catpref.perception.backbones import NAMES, Backbone, load_backbone, load_copy
 from catpref.perception.embeddings import GRIDS, layout
 from catpref.perception.weights import check_file, parse_arrays, parse_json
-from catpref.stimuli.new_photographs import as_stimuli
+from catpref.stimuli.new_photographs import Cropping
+
+AT_ONCE = 512
+"""Images that are read together where there are many: 150 MB of embeddings."""
 
 _COPY = "network.json"  # what `backbone` says of a network that is in the folder
 _MOST_JSON = 1 << 16  # bytes of the description: it has a dozen lines
@@ -65,21 +69,44 @@ class FittedModels:
     better_than_chance: bool | None = None
     cropped: bool = False
 
-    def images(self, paths: Sequence[Path], cache: Path | None) -> Images:
+    def images(self, paths: Sequence[Path], cache: Path | None, of: int | None = None) -> Images:
         """Return images as these models read them."""
-        return Images(paths, self.backbone, self.embedding, self.map_size, self.map_layer, cache)
+        return Images(paths, self.backbone, self.embedding, self.map_size, self.map_layer, cache, of)
 
     @contextmanager
     def seen(
         self, paths: Sequence[Path], cache: Path | None, crop: bool = True
     ) -> Iterator[tuple[Images, list[int] | None]]:
         """Yield images, cropped if need be and asked for, and then 1 for each with a face that was found, else 0."""
-        if not (crop and self.cropped):
-            yield self.images(paths, cache), None
+        cropping = self.cropping(crop)
+        with self._seen(paths, cache, cropping) as images:
+            if cropping is not None:
+                cropping.warn()
+            yield images, None if cropping is None else cropping.faces
+
+    def batches(
+        self, paths: Sequence[Path], cache: Path | None, cropping: Cropping | None
+    ) -> Iterator[Images]:
+        """Yield images some at a time, so that memory does not grow with their number; crop them if asked."""
+        count = -(-len(paths) // AT_ONCE)
+        for start, stop in pairwise(np.linspace(0, len(paths), count + 1, dtype=int).tolist()):
+            with self._seen(paths[start:stop], cache, cropping, len(paths)) as images:
+                yield images
+
+    def cropping(self, crop: bool) -> Cropping | None:
+        """Return what crops images if need be and asked for."""
+        return Cropping() if crop and self.cropped else None
+
+    @contextmanager
+    def _seen(
+        self, paths: Sequence[Path], cache: Path | None, cropping: Cropping | None, of: int | None = None
+    ) -> Iterator[Images]:
+        if cropping is None:
+            yield self.images(paths, cache, of)
             return
         with tempfile.TemporaryDirectory(prefix="catpref-") as folder:
-            seen = as_stimuli(paths, Path(folder))
-            yield self.images([one.file for one in seen], cache), [int(one.has_face) for one in seen]
+            seen = cropping.see(paths, Path(folder))
+            yield self.images([one.file for one in seen], cache, of)
 
 
 class _Description(Schema, extra="ignore"):

@@ -82,18 +82,20 @@ class Utility:
     effect_variance: float
     farthest: float
 
-    def utilities(self, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def utilities(self, embeddings: np.ndarray, of: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return each image's utility against the average training image, and its standard deviation, in logits.
 
         Parameters
         ----------
         embeddings
             Shape (images, dimensions).
+        of
+            How many images these are a batch of; None where they are all. See `by_slices`.
         """
-        mean, variance = self._posterior(embeddings, None, bias_scale=0.0)
+        place = self.place_of(embeddings)
+        mean, variance = self._posterior(embeddings, place, None, bias_scale=0.0, of=of)
         sd = np.sqrt(variance)
         if self.known_utilities.size:
-            place = self.place_of(embeddings)
             is_known = place >= 0
             mean[is_known], sd[is_known] = self.known_utilities[:, place[is_known]]
         return mean, sd
@@ -116,16 +118,16 @@ class Utility:
             P(right), shape (trials,).
         """
         bias_scale = np.sqrt(laplace.BIAS_VARIANCE) if side_bias else 0.0
-        mean, variance = self._posterior(embeddings, pairs, bias_scale)
+        mean, variance = self._posterior(embeddings, self.place_of(embeddings), pairs, bias_scale)
         return expit(moderated(mean, variance, self.side_bias if side_bias else 0.0))
 
-    def distances(self, embeddings: np.ndarray) -> np.ndarray:
+    def distances(self, embeddings: np.ndarray, of: int | None = None) -> np.ndarray:
         """Return how unlike the training images others are; see `far`.
 
         Parameters
         ----------
-        embeddings
-            Shape (images, dimensions).
+        embeddings, of
+            As for `utilities`.
 
         Returns
         -------
@@ -133,23 +135,23 @@ class Utility:
             Mean absolute deviation from the average training image, each dimension in units of its standard
             deviation and weighted by the square root of its prior variance, shape (images,).
         """
-        parts = by_slices(embeddings, self.centre, self.scale, lambda _, part: part.abs_().sum(1))
+        parts = by_slices(embeddings, self.centre, self.scale, lambda _, part: part.abs_().sum(1), of)
         return sum(parts, torch.zeros(len(embeddings))).numpy() / embeddings.shape[1]
 
-    def far(self, embeddings: np.ndarray) -> np.ndarray:
+    def far(self, embeddings: np.ndarray, of: int | None = None) -> np.ndarray:
         """Return which images are of another kind than the training images: clearly farther than any of those.
 
         Parameters
         ----------
-        embeddings
-            Shape (images, dimensions).
+        embeddings, of
+            As for `utilities`.
 
         Returns
         -------
         ndarray of bool
             Shape (images,).
         """
-        return self.distances(embeddings) > _CLEARLY * self.farthest
+        return self.distances(embeddings, of) > _CLEARLY * self.farthest
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return everything there is to save, by name, as float32 (directions as float16, digests as int64)."""
@@ -191,9 +193,14 @@ class Utility:
         return cls(**parts)
 
     def _posterior(
-        self, embeddings: np.ndarray, pairs: np.ndarray | None, bias_scale: float
+        self,
+        embeddings: np.ndarray,
+        place: np.ndarray,
+        pairs: np.ndarray | None,
+        bias_scale: float,
+        of: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of the utility of images, or of the utility differences of pairs."""
+        """Mean and variance of the utility of images, whose `place_of` is given, or of the differences of pairs."""
         sides = None if pairs is None else torch.from_numpy(np.ascontiguousarray(pairs.T))
         onto = torch.from_numpy(np.vstack([self.weights, self.weight_directions]).astype(np.float32)).T
 
@@ -203,11 +210,10 @@ class Utility:
 
         projected = np.zeros((len(embeddings), onto.shape[1]))
         square = np.zeros(len(embeddings) if pairs is None else len(pairs))
-        for of_slice, square_of_slice in by_slices(embeddings, self.centre, self.scale, project):
+        for of_slice, square_of_slice in by_slices(embeddings, self.centre, self.scale, project, of):
             projected += of_slice
             square += square_of_slice
 
-        place = self.place_of(embeddings)
         is_known = place >= 0
         projected[~is_known, 0] *= self.gain
         self.add_effects(projected, place)
@@ -313,7 +319,7 @@ def project(learned: Learned, embeddings: np.ndarray) -> Utility:
 
 
 def _utilities(model: Utility, images: Images) -> tuple[np.ndarray, np.ndarray]:
-    return model.utilities(images.embeddings)
+    return model.utilities(images.embeddings, images.of)
 
 
 UTILITY = Model(
@@ -326,6 +332,6 @@ UTILITY = Model(
     predictor=lambda fitted, data: project(fitted, data.embeddings),
     p_right=lambda model, images, pairs: model.p_right(images.embeddings, pairs),
     utilities=_utilities,
-    far=lambda model, images: model.far(images.embeddings),
+    far=lambda model, images: model.far(images.embeddings, images.of),
     restore=lambda tensors, layout, *_: Utility.from_tensors(tensors, layout.dimensions),
 )

@@ -196,35 +196,33 @@ def embed(
                 computed = part.compute(tensors).cpu().numpy().astype(np.float16)
                 for index, row in zip(some, computed, strict=True):
                     embeddings[index, part.columns] = row
-                    cache.write(cache_folder, _key(digests[index], part), row)
+                    kept.write(_key(digests[index], part), row)
         return len(batch)
 
-    with workers() as pool:
+    with cache.opened(cache_folder) as kept, workers() as pool:
         digests = list(pool.map(sha256_of, images))
-        read = partial(_read, parts=parts, cache_folder=cache_folder)
+        read = partial(_read, parts=parts, kept=kept)
         missing = dict(enumerate(pool.map(read, embeddings, digests)))
         todo = [index for index, some in missing.items() if some]
         with progress([], f"embedding with {backbone.name}", total=len(todo)) as bar:
             batches = [todo[start : start + _BATCH] for start in range(0, len(todo), _BATCH)]
             for done in pool.map(compute, batches):
                 bar.update(done)
-    if todo:
-        cache.prune(cache_folder)
     counts = f"{len(images) - len(todo)} cached, {len(todo)} computed"
     _LOG.info("embeddings of %d images: %s, %.1f s", len(images), counts, time.perf_counter() - started)
     return embeddings
 
 
-def _read(row: np.ndarray, digest: str, parts: Sequence[_Part], cache_folder: Path | None) -> list[_Part]:
+def _read(row: np.ndarray, digest: str, parts: Sequence[_Part], kept: cache.Store) -> list[_Part]:
     """Fill in an image's parts that are in the cache, and return the others."""
     missing = []
     for part in parts:
         width = part.columns.stop - part.columns.start
-        kept = cache.read(cache_folder, _key(digest, part), np.float16, width.__eq__)
-        if kept is None:
+        found = kept.read(_key(digest, part), np.float16, width.__eq__)
+        if found is None:
             missing.append(part)
         else:
-            row[part.columns] = kept
+            row[part.columns] = found
     return missing
 
 

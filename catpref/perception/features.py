@@ -14,6 +14,7 @@ from catpref._io.files import sha256_of
 from catpref.perception.backbones import Backbone
 from catpref.perception.embeddings import image_tensor
 
+_MOST_KEPT = 8 << 30  # bytes of features: more would push embeddings out of the cache
 _CODE_VERSION = "1"  # raise it when the same image would get other features
 
 
@@ -34,10 +35,10 @@ class Features:
         backbone: Backbone,
         size: int,
         layers: Sequence[int],
-        cache_folder: Path | None,
+        kept: cache.Store,
     ) -> None:
         self._images, self.backbone, self.size, self.layers = images, backbone, size, layers
-        self._cache_folder = cache_folder
+        self._kept = kept
         self._lock = threading.Lock()
         self.computed = 0
 
@@ -85,15 +86,15 @@ class Features:
             def is_square(length: int, channels: int = channels) -> bool:
                 return 0 < length == channels * math.isqrt(length // channels) ** 2
 
-            kept = cache.read(self._cache_folder, key, np.float32, is_square)
-            if kept is None:
+            found = self._kept.read(key, np.float32, is_square)
+            if found is None:
                 return None
-            side = math.isqrt(len(kept) // channels)
-            features.append(torch.from_numpy(kept).reshape(side, side, channels))
+            side = math.isqrt(len(found) // channels)
+            features.append(torch.from_numpy(found).reshape(side, side, channels))
         return features
 
     def _write(self, keys: Sequence[str], features: Sequence[Tensor]) -> None:
-        # What would push everything else out of the cache, itself included, is not worth keeping.
-        if sum(layer.nbytes for layer in features) * len(self._images) <= cache.LIMIT:
-            for key, kept in zip(keys, features, strict=True):
-                cache.write(self._cache_folder, key, kept.numpy())
+        # What would push everything else out of the cache is not worth keeping.
+        if sum(layer.nbytes for layer in features) * len(self._images) <= _MOST_KEPT:
+            for key, layer in zip(keys, features, strict=True):
+                self._kept.write(key, layer.numpy())

@@ -29,19 +29,19 @@ def luminance_and_contrast(images: Sequence[Path], cache_folder: Path | None = N
     BadInput
         If an image cannot be read.
     """
-    with workers() as pool:
-        measured = pool.map(lambda path: _measure(path, cache_folder), images)
+    with cache.opened(cache_folder) as kept, workers() as pool:
+        measured = pool.map(lambda path: _measure(path, kept), images)
         return np.array(list(progress(measured, "luminance", total=len(images))))
 
 
-def _measure(path: Path, cache_folder: Path | None) -> np.ndarray:
+def _measure(path: Path, kept: cache.Store) -> np.ndarray:
     key = cache.key_of("luminance and contrast", _CODE_VERSION, sha256_of(path))
-    kept = cache.read(cache_folder, key, np.float64, lambda length: length == 2)
-    if kept is not None:
-        return kept
+    found = kept.read(key, np.float64, lambda length: length == 2)
+    if found is not None:
+        return found
     luma = np.asarray(open_image(path).convert("L"), np.float64)
     measured = np.array([luma.mean(), luma.std()])
-    cache.write(cache_folder, key, measured)
+    kept.write(key, measured)
     return measured
 
 

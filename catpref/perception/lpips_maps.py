@@ -85,10 +85,14 @@ def distance_maps(
     shown, pairs = np.unique(pairs, return_inverse=True)
     pairs = pairs.reshape(-1, 2)
     layers = range(len(backbone.channel_weights)) if layer is None else [layer]
-    features = Features([images[image] for image in shown], backbone, size, layers, cache_folder)
     batch = min(_MOST, max(2, _PIXELS // size**2))
     groups = list(_groups(pairs, batch))
-    with workers() as pool, progress([], f"distance maps with {backbone.name}", total=len(shown)) as bar:
+    with (
+        cache.opened(cache_folder) as kept,
+        workers() as pool,
+        progress([], f"distance maps with {backbone.name}", total=len(shown)) as bar,
+    ):
+        features = Features([images[image] for image in shown], backbone, size, layers, kept)
         if len(groups) == 1:  # no second array, which may be as large
             maps = _maps_of_group(features, pairs, batch, pool.map, bar.update)
         else:
@@ -98,8 +102,6 @@ def distance_maps(
                 maps[trials] = _maps_of_group(features, pairs[trials], batch, map, bar.update)
 
             deque(pool.map(fill, groups), maxlen=0)
-    if features.computed:
-        cache.prune(cache_folder)
     counts = f"{len(shown)} images, {len(shown) - features.computed} cached, {features.computed} computed"
     seconds = time.perf_counter() - started
     _LOG.info("distance maps of %d pairs: features of %s, %.1f s", len(pairs), counts, seconds)
@@ -118,8 +120,9 @@ def layer_maps(
     """
     layers = range(len(backbone.channel_weights))
     strips = _Strips(2, layers, in_files=False)
-    for number, image in enumerate(Features([left, right], backbone, size, layers, cache_folder).of([0, 1])):
-        strips.put(number, image)
+    with cache.opened(cache_folder) as kept:
+        for number, image in enumerate(Features([left, right], backbone, size, layers, kept).of([0, 1])):
+            strips.put(number, image)
     pair = np.array([[0, 1]])
     distances = [_layer_distances(strips, layer, pair, backbone, map) for layer in layers]
     return torch.cat([_resized(distance, size) for distance in distances]).numpy()

@@ -3,7 +3,7 @@
 import io
 import logging
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,30 +39,62 @@ def is_cropped_around_faces(stimuli: Path) -> bool:
         return False  # of other software
 
 
-def as_stimuli(images: Sequence[Path], folder: Path) -> list[Seen]:
-    """Crop photographs as `catpref.stimuli.photographs.import_photographs` does.
+class Cropping:
+    """Crops photographs as `catpref.stimuli.photographs.import_photographs` does, a batch after another.
 
     Images that are stimuli already are left as they are: those that a manifest in a folder above them lists, and
     copies of what an import wrote, known by their size and encoding.
 
-    Parameters
+    Attributes
     ----------
-    images
-        Image files.
-    folder
-        Where the crops are written to.
-
-    Raises
-    ------
-    BadInput
-        If an image cannot be read.
+    faces
+        1 for each image so far that is a stimulus or in which a face was found, else 0.
     """
-    listed = cache(_listed)
 
-    def see(job: tuple[int, Path]) -> Seen:
+    def __init__(self) -> None:
+        self.faces: list[int] = []
+        self._cropped = 0
+        self._listed = cache(_listed)
+
+    def see(self, images: Sequence[Path], folder: Path) -> list[Seen]:
+        """Crop some photographs.
+
+        Parameters
+        ----------
+        images
+            Image files.
+        folder
+            Where the crops are written to.
+
+        Raises
+        ------
+        BadInput
+            If an image cannot be read.
+        """
+        crop = partial(self._crop, folder)
+        seen = list(parallel(threads(), crop, list(enumerate(images)), "cropping photographs"))
+        self.faces += [int(one.has_face) for one in seen]
+        self._cropped += sum(one.is_cropped for one in seen)
+        return seen
+
+    def warn(self) -> None:
+        """Say how many images are cropped, and in how many no face was found."""
+        count, faceless = len(self.faces), self.faces.count(0)
+        if self._cropped:
+            log.warning(
+                "%d of %d images are cropped around the face, as the stimuli were", self._cropped, count
+            )
+        if faceless:
+            log.warning(
+                "in %d of %d images no cat's face is found; they are taken whole, and their predictions may mean"
+                " nothing",
+                faceless, count,
+            )  # fmt: skip
+
+    def _crop(self, folder: Path, job: tuple[int, Path]) -> Seen:
         number, image = job
         absolute = image.absolute()
-        if any(absolute in listed(parent) for parent in absolute.parents) or _is_as_imported(image):
+        if any(absolute in self._listed(parent) for parent in absolute.parents) or _is_as_imported(image):
             return Seen(image, is_cropped=False, has_face=True)
         photograph = open_image(image)
         face = find_face(photograph)
@@ -71,17 +103,6 @@ def as_stimuli(images: Sequence[Path], folder: Path) -> list[Seen]:
         crop = folder / f"{number}.jpg"
         save_stimulus(photograph, square_around(face, *photograph.size), crop)
         return Seen(crop, is_cropped=True, has_face=True)
-
-    seen = list(parallel(threads(), see, list(enumerate(images)), "cropping photographs"))
-    cropped, faceless = sum(one.is_cropped for one in seen), sum(not one.has_face for one in seen)
-    if cropped:
-        log.warning("%d of %d images are cropped around the face, as the stimuli were", cropped, len(seen))
-    if faceless:
-        log.warning(
-            "in %d of %d images no cat's face is found; they are taken whole, and their predictions may mean nothing",
-            faceless, len(seen),
-        )  # fmt: skip
-    return seen
 
 
 def _listed(folder: Path) -> frozenset[Path]:

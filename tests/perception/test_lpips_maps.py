@@ -13,7 +13,7 @@ from PIL import Image
 
 from catpref._io import cache
 from catpref.errors import BadInput
-from catpref.perception import lpips_maps
+from catpref.perception import features, lpips_maps
 from catpref.perception.backbones import Backbone, load_backbone
 from catpref.perception.embeddings import image_tensor
 from catpref.perception.lpips_maps import distance_maps, layer_maps
@@ -231,11 +231,12 @@ def test_damaged_features_are_made_again(
     squeeze: Backbone, images: list[Path], passes: list[int], tmp_path: Path
 ) -> None:
     maps = distance_maps(images, PAIRS, squeeze, SIZE, cache_folder=tmp_path)
-    entries = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(entries) == len(images) * len(squeeze.channel_weights)
-    content = bytearray(entries[3].read_bytes())
-    content[1000] ^= 1
-    entries[3].write_bytes(content)
+    (chunk,) = (path for path in tmp_path.glob("*.arrays"))
+    table = cache._read_table(chunk)
+    assert len(table) == len(images) * len(squeeze.channel_weights)
+    content = bytearray(chunk.read_bytes())
+    content[int(table["start"][3]) + 1000] ^= 1
+    chunk.write_bytes(content)
     for _ in range(2):
         again = distance_maps(images, PAIRS, squeeze, SIZE, cache_folder=tmp_path)
         np.testing.assert_allclose(again, maps, atol=1e-7)
@@ -247,7 +248,7 @@ def test_features_that_would_fill_the_cache_are_not_kept(
 ) -> None:
     distance_maps(images[:2], PAIRS[:1], squeeze, SIZE, cache_folder=tmp_path / "one")
     one_pair = sum(path.stat().st_size for path in (tmp_path / "one").rglob("*") if path.is_file())
-    monkeypatch.setattr(cache, "LIMIT", one_pair * 2)
+    monkeypatch.setattr(features, "_MOST_KEPT", one_pair * 2)
     distance_maps(images, PAIRS, squeeze, SIZE, cache_folder=tmp_path / "five")
     assert not (tmp_path / "five").exists()
 

@@ -17,7 +17,7 @@ from catpref.fit import main as fit
 from catpref.predict import main as predict
 from catpref.stimuli import sets
 from catpref.stimuli.catface import draw, sample_parameters
-from catpref.stimuli.new_photographs import as_stimuli, is_cropped_around_faces
+from catpref.stimuli.new_photographs import Cropping, is_cropped_around_faces
 from catpref.stimuli.photographs import find_face, import_photographs
 
 WALL = (150, 140, 130)
@@ -61,7 +61,7 @@ def test_the_manifest_tells_how_a_set_was_made(lab: Path, tmp_path: Path) -> Non
 
 def test_a_photograph_becomes_what_an_import_makes_of_it(lab: Path, tmp_path: Path) -> None:
     photographs = sorted((lab / "photographs").iterdir())
-    seen = as_stimuli(photographs, tmp_path)
+    seen = Cropping().see(photographs, tmp_path)
     for photograph, one in zip(photographs, seen, strict=True):
         assert one.is_cropped and one.has_face
         assert one.file.read_bytes() == (lab / "set" / f"{photograph.stem}.jpg").read_bytes()
@@ -77,18 +77,21 @@ def test_a_stimulus_is_not_cropped_again(lab: Path, tmp_path: Path) -> None:
         csv.writer(file).writerows([sets.MANIFEST_COLUMNS, row])
     Image.open(lab / "photographs" / "0.png").crop((200, 0, 900, 700)).resize((512, 512)).save(square)
     images = [lab / "set" / "0.jpg", copy, listed, square]
-    seen = as_stimuli(images, tmp_path)
+    seen = Cropping().see(images, tmp_path)
     assert [one.is_cropped for one in seen] == [False, False, False, True], "a square photograph is no crop"
     assert [one.file for one in seen[:3]] == images[:3]
 
 
 def test_what_has_no_face_or_cannot_be_read_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Image.new("RGB", (400, 300), WALL).save(tmp_path / "wall.png")
-    assert as_stimuli([tmp_path / "wall.png"], tmp_path) == [(tmp_path / "wall.png", False, False)]
+    cropping = Cropping()
+    assert cropping.see([tmp_path / "wall.png"], tmp_path) == [(tmp_path / "wall.png", False, False)]
+    cropping.warn()
+    assert cropping.faces == [0]
     assert "in 1 of 1 images no cat's face is found" in caplog.text and "cropped" not in caplog.text
     (tmp_path / "no.png").write_text("no image")
     with pytest.raises(BadInput, match=r"no\.png: damaged"):
-        as_stimuli([tmp_path / "no.png"], tmp_path)
+        Cropping().see([tmp_path / "no.png"], tmp_path)
 
 
 def test_photographs_are_ranked_as_their_own_crops(

@@ -17,9 +17,10 @@ from PIL import Image
 
 from catpref._io.files import sha256_of
 from catpref.errors import BadInput
+from catpref.stimuli import duplicates
 from catpref.stimuli.__main__ import main
 from catpref.stimuli.catface import draw, sample_parameters
-from catpref.stimuli.duplicates import look, near_duplicates, same_pictures
+from catpref.stimuli.duplicates import Look, look, near_duplicates, same_pictures
 from catpref.stimuli.images import MAX_PIXELS, find_images, image_path, open_image
 from catpref.stimuli.sets import render, shows_cat_faces
 
@@ -203,6 +204,74 @@ def test_more_pictures_than_one_block_are_compared():
     rng = np.random.default_rng(1)
     noise = [look(Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8))) for _ in range(1100)]
     assert same_pictures([*noise, noise[3], noise[1090]]) == [(3, 1100), (1090, 1101)]
+
+
+def pairs_by_comparing_all(looks: list[Look]) -> list[tuple[int, int]]:
+    """What `same_pictures` promises, pair by pair."""
+    bits = np.unpackbits([one.bits for one in looks], axis=1).astype(np.int64)
+    colours = np.array([one.colours for one in looks], np.int64)
+    pairs = []
+    for first in range(len(looks)):
+        rest = slice(first + 1, len(looks))
+        hamming = np.abs(bits[rest] - bits[first]).sum(1)
+        brightness = colours.mean(1)
+        centred = colours - brightness[:, None]
+        contrast = np.square(centred).sum(1)
+        apart = np.square(centred[rest] - centred[first]).sum(1)
+        same = (hamming <= 64) & (np.abs(brightness[rest] - brightness[first]) <= 32)
+        same &= apart <= 0.04 * np.maximum(contrast[rest], contrast[first]) + 0.25 * 768
+        pairs += [(first, first + 1 + int(other)) for other in np.flatnonzero(same)]
+    return pairs
+
+
+def planted(kind: str, seed: int, count: int = 300) -> list[Look]:
+    """Looks, many of which are others with about as many changes as the criterion allows."""
+    rng = np.random.default_rng(seed)
+    bits = rng.integers(0, 2, (count, 576))
+    if kind == "faces":  # all alike, but for a little
+        colours = rng.normal(120, 40, 768) + rng.normal(0, 12, (count, 768))
+    elif kind == "flat":  # what is the same but for rounding, in many greys
+        colours = rng.integers(0, 256, (count, 1)) + rng.normal(0, 0.6, (count, 768))
+    else:
+        colours = rng.normal(0, 50, (count, 8)) @ rng.normal(0, 1, (8, 768)) + rng.normal(120, 30, (count, 1))
+    for copy in range(count // 3, count):
+        original = rng.integers(0, copy)
+        bits[copy] = bits[original]
+        bits[copy, rng.permutation(576)[: rng.integers(55, 72)]] ^= 1
+        light, spread = rng.normal(0, 18), np.std(colours[original]) * rng.uniform(0.1, 0.24)
+        colours[copy] = colours[original] + light + rng.normal(0, spread, 768)
+    whole = np.clip(np.rint(colours), 0, 255).astype(np.uint8)
+    return [Look(np.packbits(own), seen) for own, seen in zip(bits, whole, strict=True)]
+
+
+@pytest.mark.parametrize("kind", ["pictures", "faces", "flat"])
+def test_the_search_finds_what_comparing_all_with_all_finds(kind, monkeypatch):
+    found = 0
+    for seed in range(2):
+        looks = planted(kind, seed)
+        expected = pairs_by_comparing_all(looks)
+        assert same_pictures(looks) == expected
+        monkeypatch.setattr(duplicates, "_AT_ONCE", 50)  # several rounds
+        assert same_pictures(looks) == expected
+        monkeypatch.undo()
+        found += len(expected)
+    assert found > 50
+
+
+def test_few_pairs_are_compared_one_by_one(monkeypatch):
+    """Otherwise 100,000 pictures would take hours: that is five thousand million pairs."""
+    looks = planted("pictures", 0, 3000)
+    compared = []
+    search = duplicates._near_in_colour
+
+    def count(*arguments):
+        for first, second in search(*arguments):
+            compared.append(len(first))
+            yield first, second
+
+    monkeypatch.setattr(duplicates, "_near_in_colour", count)
+    assert len(same_pictures(looks)) > 300
+    assert sum(compared) < 0.02 * 3000 * 2999 / 2
 
 
 def test_the_same_shape_in_other_colours_is_another_picture(faces):
