@@ -28,6 +28,7 @@ from catpref.evaluation.noise_ceiling import NoiseCeiling, noise_ceiling
 from catpref.evaluation.people import Observers
 from catpref.evaluation.reaction_times import ReactionTimes
 from catpref.evaluation.sampling import simulate
+from catpref.evaluation.scores import Scores
 from catpref.evaluation.utilities_of_wins import image_table, with_wins
 from catpref.models import psychometric, registry, study_cnn
 from catpref.models.davidson import where_preferred
@@ -159,8 +160,7 @@ class Analysis:
     @property
     def better_than_chance(self) -> bool:
         """Whether the first model's taste is shown to predict choices better than chance does."""
-        scores = self.results[0].scores
-        return scores.accuracy_ci95[0] > 0.5 and (scores.p_value is None or scores.p_value <= _LEVEL)
+        return is_above_chance(self.results[0].scores)
 
     @property
     def sides_known(self) -> bool:
@@ -171,6 +171,16 @@ class Analysis:
     def has_map(self) -> bool:
         """Whether a map of the image shows something that was learned: both halves of the session say so."""
         return self.better_than_chance and (self.map_agreement or 0.0) >= attribution.RELIABLE
+
+
+def is_above_chance(scores: Scores) -> bool:
+    """Return whether a taste is shown to predict choices better than chance does."""
+    return scores.accuracy_ci95[0] > 0.5 and (scores.p_value is None or scores.p_value <= _LEVEL)
+
+
+def repeats_of(images: int) -> int:
+    """Return how often a session of so many images is cross-validated, each time with other folds."""
+    return max(1, min(_MOST_REPEATS, _ENOUGH_IMAGES // images))
 
 
 # The matrices are so small that two threads of a linear algebra library mostly wait for each other.
@@ -251,7 +261,7 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
 def _data(session: Session, backbone: Backbone, options: Options) -> tuple[Data, list[list[Fold]]]:
     """Return what models read of a session, and the folds of each cross-validation."""
     pairs = session.pairs
-    repeats = max(1, min(_MOST_REPEATS, _ENOUGH_IMAGES // len(session.images)))
+    repeats = repeats_of(len(session.images))
     seeds, tested = range(options.seed, options.seed + repeats), session.has_preference
     splits = [split(pairs, options.split, options.folds, seed, tested) for seed in seeds]
     trained = [*(train for train, _ in splits[0]), np.arange(len(pairs))]
