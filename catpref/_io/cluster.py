@@ -208,8 +208,13 @@ class Cluster:
             )
 
     def _count(self) -> int:
+        """Return how many tasks the workers do at once; those short of memory take none."""
         with suppress(Exception):
-            return sum(self._client.nthreads().values())
+            found = self._client.sync(
+                self._client.scheduler.identity, n_workers=-1, callback_timeout=_GOODBYE
+            )
+            workers = found["workers"].values()
+            return sum(worker["nthreads"] for worker in workers if worker["status"] == "running")
         return 0
 
     def _check_scheduler(self) -> None:
@@ -225,7 +230,9 @@ class Cluster:
 
     def _no_workers(self) -> BadInput:
         start = "" if self._address.startswith("local") else f"; start one with dask worker {self._address}"
-        return BadInput(f"cluster={self._address}: has had no worker for {_PATIENCE:.0f} seconds{start}")
+        return BadInput(
+            f"cluster={self._address}: no worker has taken tasks for {_PATIENCE:.0f} seconds{start}"
+        )
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,9 @@ FEWEST_IMAGES = 60
 
 DRAWN_CATS = "drawn cats"
 WIDTH = 16  # numbers a block
-_SHIPPED = "drawn_cats.npz"
+SHIPPED = "drawn_cats.npz"
 _TELLING = 100  # images that tell how much a dimension typically varies
-_STEPS = 24.0  # a standard deviation, of the whole numbers that are shipped
+_STEPS = 8.0  # a standard deviation, of the whole numbers that come with catpref
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class SomeImages(Images):
 
 def drawn_cats() -> World:
     """Return drawn cats as the default backbone sees them, which come with catpref."""
-    with files("catpref.plans").joinpath(_SHIPPED).open("rb") as file:
+    with files("catpref.plans").joinpath(SHIPPED).open("rb") as file:
         kept = np.load(file, allow_pickle=False)
         features, factors = kept["features"].astype(np.float32) / _STEPS, kept["factors"].astype(np.float64)
         kinds = tuple(kept["kinds"].tolist())
