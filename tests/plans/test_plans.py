@@ -55,6 +55,15 @@ def without_seconds(one: Study) -> Study:
     return one._replace(seconds=0.0)
 
 
+def made_up(of: Setting, one: tuple[Cell, int]) -> Study:
+    """Stand for `simulate` where what a study finds does not matter."""
+    random = np.random.default_rng([one[1], one[0].trials, of.seed])
+    accuracy = random.normal(0.6, 0.03)
+    return a_study(
+        accuracy=accuracy, new=accuracy, agreement=0.4, agreement_found=0.5, seconds=random.random()
+    )
+
+
 def a_study(**values: float) -> Study:
     usual: dict[str, float] = dict.fromkeys(Study._fields, np.nan)
     usual |= {"accuracy": 0.6, "low": 0.5, "high": 0.7, "above": 1, "new": 0.6, "best": 0.7, "ceiling": 0.75}
@@ -165,12 +174,12 @@ def test_a_clear_taste_is_found_and_an_invisible_one_is_not():
     found = [
         [
             study(usual._replace(habits=dataclasses.replace(usual.habits, variances=of)), cell, number)
-            for number in range(4)
+            for number in range(2)
         ]
         for of in (clear, unseen)
     ]
-    assert np.mean([one.gain for one in found[0]]) > 0.7
-    assert np.mean([one.new for one in found[1]]) == pytest.approx(0.5, abs=0.05)
+    assert np.mean([one.gain for one in found[0]]) > 0.6
+    assert np.mean([one.new for one in found[1]]) == pytest.approx(0.5, abs=0.07)
 
 
 # ---- many studies --------------------------------------------------------------------------------------------
@@ -197,7 +206,8 @@ class Counting(Here):
             yield number, result
 
 
-def test_a_plan_that_was_ended_goes_on_where_it_was(tmp_path):
+def test_a_plan_that_was_ended_goes_on_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "simulate", made_up)
     cells = [FEW, Cell(FULL, 66, 12, 1, 1.0)]
     whole = grid.run(cells, setting(), 3, Here(), None)
     with pytest.raises(_Killed):
@@ -269,11 +279,12 @@ def test_a_new_study_is_where_the_plan_says():
 
 
 def test_studies_simulated_anew_are_where_the_plan_says():
-    found = grid.run([FEW], setting(), 12, Here(), None)
+    cell = Cell(RANDOM, 40, 80, 2, 1.0)
+    found = grid.run([cell], setting(), 8, Here(), None)
     (expected,), _ = summary.table(found, 0.95)
     low, high = expected.accuracy_ci95
-    anew = [study(setting(99), FEW, number).accuracy for number in range(20)]
-    assert sum(low <= one <= high for one in anew) >= 18
+    anew = [study(setting(99), cell, number).accuracy for number in range(10)]
+    assert sum(low <= one <= high for one in anew) >= 9
 
 
 def of_gain(cell: Cell, new: float, spread: float = 0.001) -> summary.Expected:
@@ -337,6 +348,7 @@ def quick(monkeypatch):
     use_own_cache(monkeypatch)
     monkeypatch.setattr(plan, "Processes", lambda _: Here())
     monkeypatch.setattr(plan, "drawn_cats", small_world)
+    monkeypatch.setattr(grid, "simulate", made_up)
 
 
 def test_the_command_writes_a_plan_and_the_same_one_again(quick, tmp_path):
