@@ -14,6 +14,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 from threadpoolctl import threadpool_limits
 
+from catpref._io.parallel import serve_parent
+
 Common = TypeVar("Common")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -103,6 +105,7 @@ def _pool(workers: int, common: Any) -> Iterator[ProcessPoolExecutor]:
 
 def _begin(common: Any) -> None:
     global _common
+    serve_parent()
     _common = common
 
 

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import cluster_tasks
 import pytest
+from plans_support import setting
 
 from catpref import BadInput
 from catpref._io import cluster
 from catpref._io.cluster import connected
 from catpref._io.engines import Here, Processes, in_order
+from catpref.plans import grid
+from catpref.plans.studies import Cell
 
 ROOT = Path(__file__).parents[2]
 WORKER = ("--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1")
@@ -120,6 +123,18 @@ def test_a_killed_worker_and_one_that_joins_late_change_nothing(lab):
                 first.send_signal(signal.SIGKILL)
                 lab.work("--no-nanny", wait=False)
     assert [found[number] for number in range(60)] == expected(60)
+
+
+def test_a_plan_on_a_cluster_is_the_plan(lab):
+    """To the last bit, for one person and for several."""
+    lab.work("--no-nanny")
+    cells = [Cell("random-sampled", 30, 60, people, 1.0) for people in (1, 2)]
+    found = grid.run(cells, setting(), 1, Here(), None)
+    with connected(lab.address) as workers:
+        again = grid.run(cells, setting(), 1, workers, None)
+    assert [str(one[:-1]) for cell in cells for one in found[cell]] == [
+        str(one[:-1]) for cell in cells for one in again[cell]
+    ]
 
 
 def test_other_code_on_a_worker_is_one_line(lab, tmp_path):

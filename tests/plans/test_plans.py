@@ -1,5 +1,4 @@
 import dataclasses
-import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from plans_support import setting, small_world
 from support import call, refusal, small_study, use_own_cache
 
 from catpref import BadInput, plan, read_session
@@ -20,26 +20,10 @@ from catpref.plans.observers import draw_people, usual_habits
 from catpref.plans.page import Plan
 from catpref.plans.pilot import habits_like
 from catpref.plans.studies import Cell, Setting, Study, simulate
-from catpref.plans.world import WIDTH, World, drawn_cats, reduced
+from catpref.plans.world import WIDTH, drawn_cats, reduced
 
 RANDOM, FULL, INCOMPLETE = "random-sampled", "fully-sampled", "balanced-incomplete"
 FEW = Cell(RANDOM, 40, 80, 1, 1.0)
-
-
-@functools.cache
-def small_world(images: int = 200) -> World:
-    """Images of which little is seen, so that studies are quick."""
-    random = np.random.default_rng(0)
-    seen = random.standard_normal((images, 12)) @ random.standard_normal((12, 3 * WIDTH))
-    factors = np.array([[1.0, 0, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]])
-    features = (seen / seen.std(0)).astype(np.float32)
-    return World("a small world", features, factors, ("layer", "layer", "region", "late stage"))
-
-
-@functools.cache
-def setting(seed: int = 0) -> Setting:
-    world = small_world()
-    return Setting(world, usual_habits(world.blocks), seed)
 
 
 @pytest.fixture(autouse=True)
