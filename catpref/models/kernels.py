@@ -119,7 +119,7 @@ def kernels_of(
         embeddings = embeddings[shown]
     whole, (left, right) = torch.from_numpy(embeddings), torch.from_numpy(sides.T)
     centre, scale = np.empty((2, embeddings.shape[1]), np.float32)
-    floors = torch.from_numpy(least_sds(embeddings[:_ENOUGH_IMAGES].astype(np.float32), blocks))
+    floors = torch.from_numpy(_least_sds(embeddings[:_ENOUGH_IMAGES].astype(np.float32), blocks))
     sizes = np.bincount(blocks.of_dimension, minlength=len(blocks.factors))
     signs = _signs(embeddings.shape[1])
     of_blocks = _zeros(len(sizes), _HASHED if hashed else count, count)
@@ -182,7 +182,7 @@ def _inner_products(features: Tensor, pool: Executor) -> Tensor:
     return grams
 
 
-def least_sds(some: np.ndarray, blocks: Blocks) -> np.ndarray:
+def _least_sds(some: np.ndarray, blocks: Blocks) -> np.ndarray:
     """Return the least standard deviation that is taken of each dimension, by what those of its kind typically have.
 
     A dimension that hardly varies must not be blown up: what is flat in drawn faces is not in their JPEGs.

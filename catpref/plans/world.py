@@ -17,7 +17,7 @@ import numpy as np
 from catpref._io.devices import choose_device
 from catpref.errors import BadInput
 from catpref.models.interface import Images
-from catpref.models.kernels import least_sds
+from catpref.models.kernels import standards
 from catpref.perception.backbones import load_backbone
 from catpref.perception.embeddings import DEFAULT, Blocks, blocks, embed
 from catpref.stimuli.images import find_images, image_path
@@ -31,7 +31,6 @@ FEWEST_IMAGES = 60
 DRAWN_CATS = "drawn cats"
 WIDTH = 16  # numbers a block
 SHIPPED = "drawn_cats.npz"
-_TELLING = 100  # images that tell how much a dimension typically varies
 _STEPS = 8.0  # a standard deviation, of the whole numbers that come with catpref
 
 
@@ -134,12 +133,11 @@ def world_of(folder: Path, device: str = "auto", cache: Path | None = None) -> W
 def reduced(name: str, embeddings: np.ndarray, of_embedding: Blocks) -> World:
     """Reduce embeddings to a few numbers for each block."""
     random = np.random.default_rng(0)
-    least = least_sds(embeddings[:_TELLING].astype(np.float32), of_embedding)
+    centre, scale = standards(embeddings, of_embedding)
     summed = []
     for block in range(len(of_embedding.factors)):
         columns = np.flatnonzero(of_embedding.of_dimension == block)
-        part = embeddings[:, columns].astype(np.float32)
-        part = (part - part.mean(0)) / np.maximum(part.std(0), least[columns])
+        part = (embeddings[:, columns].astype(np.float32) - centre[columns]) / scale[columns]
         part *= random.choice(np.array([-1, 1], np.float32), len(columns))
         summed += [part[:, first::WIDTH].sum(1) for first in range(WIDTH)]
     features = np.stack(summed, axis=1)
