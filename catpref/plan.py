@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
         if pilot is not None:
             habits = habits_like(pilot, options.device, options.cache)
         asked_for = Grid(
-            options.design,
+            options.design or (DESIGNS[:2] if options.quick else DESIGNS),
             options.trials,
             options.images or (),
             options.people or (_QUICK_PEOPLE if options.quick else _PEOPLE),
@@ -81,8 +81,8 @@ def _parser() -> Parser:
         help=f"one person, {_QUICK_STUDIES} studies of each design: some minutes",
     )
     parser.add_argument(
-        "--design", nargs="+", choices=DESIGNS, default=list(DESIGNS), metavar="NAME",
-        help=f"{', '.join(DESIGNS)} (default: all)",
+        "--design", nargs="+", choices=DESIGNS, metavar="NAME",
+        help=f"{', '.join(DESIGNS)} (default: all; with --quick the first two)",
     )  # fmt: skip
     parser.add_argument(
         "--trials", nargs="+", type=positive, default=list(_TRIALS), metavar="N",

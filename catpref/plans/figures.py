@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from catpref.design.trial_list import FULL, INCOMPLETE, RANDOM
+from catpref.plans.studies import ADAPTIVE
 from catpref.plans.summary import Expected
 from catpref.report.figures import BLUE, GREEN, GREY, INK, ORANGE, PAGE, STYLE
 
-_LOOKS = {RANDOM: (BLUE, "o"), FULL: (ORANGE, "s"), INCOMPLETE: (GREEN, "^")}
+_LOOKS = {RANDOM: (BLUE, "o"), FULL: (ORANGE, "s"), INCOMPLETE: (GREEN, "^"), ADAPTIVE: (INK, "D")}
 _HEIGHT = 2.7  # inches a row of panels
 _LEAST_POWER = 0.8  # that studies are usually asked for
 

@@ -13,10 +13,10 @@ from catpref._io.engines import Engine
 from catpref.design.designs import FEWEST_IMAGES, full_or_incomplete
 from catpref.design.trial_list import FULL, INCOMPLETE, RANDOM
 from catpref.errors import BadInput
-from catpref.plans.studies import FEWEST_NEW, Cell, Setting, Study, simulate
+from catpref.plans.studies import ADAPTIVE, FEWEST_NEW, Cell, Setting, Study, simulate
 from catpref.plans.world import World
 
-DESIGNS = (RANDOM, FULL)
+DESIGNS = (RANDOM, FULL, ADAPTIVE)
 FEWEST_TRIALS = 20
 FEWEST_SHOWN = 10  # images: two to hold out, five times
 
@@ -87,8 +87,8 @@ def cells_of(grid: Grid, world: World) -> tuple[list[Cell], list[str]]:
 def _lists(design: str, grid: Grid) -> Iterable[tuple[str, int, int]]:
     """Yield design, trials and images of one person's lists."""
     for trials in grid.trials:
-        if design == RANDOM:
-            yield RANDOM, trials, 2 * trials
+        if design in (RANDOM, ADAPTIVE):
+            yield design, trials, 2 * trials
         elif not grid.images:  # as many as there may be for all pairs of them
             most = (1 + math.isqrt(1 + 8 * trials)) // 2
             yield FULL, math.comb(most, 2), most

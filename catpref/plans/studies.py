@@ -5,15 +5,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from catpref.adaptive import learner
+from catpref.adaptive.selection import next_pair
 from catpref.design import incomplete
 from catpref.design.designs import all_pairs, balance_sides, random_pairs
-from catpref.design.splits import split
+from catpref.design.splits import Fold, split
 from catpref.design.trial_list import FULL, INCOMPLETE, RANDOM
 from catpref.evaluation.analysis import is_above_chance, repeats_of
 from catpref.evaluation.cross_validation import Result, cross_validate
 from catpref.evaluation.people import CrossedSampling, agreements_of
 from catpref.evaluation.sampling import simulate as simulate_sampling
 from catpref.models import psychometric, shared_taste
+from catpref.models.adaptive_prior import prior_of_anybody
 from catpref.models.interface import Data
 from catpref.models.learned import learn
 from catpref.models.population import POPULATION
@@ -25,6 +28,11 @@ NEW_IMAGES = 100
 """Of the images that nobody saw, the most that are to be predicted."""
 
 FEWEST_NEW = 20
+ADAPTIVE = "adaptive"
+JUDGED = 5
+"""One trial of so many in an adaptive session is a random pair of images that no other trial shows, on which accuracy
+is judged."""
+
 _NEW_PAIRS = 400
 _FOLDS = 5
 
@@ -113,16 +121,16 @@ def simulate(setting: Setting, of: tuple[Cell, int]) -> Study:
     order = random.permutation(len(world))
     shown, new = order[: cell.images], order[cell.images :][:NEW_IMAGES]
     people = draw_people(setting.habits.noisier(cell.noise), world, cell.people, random)
-    lists = [shown[_pairs(cell, random)] for _ in range(cell.people)]
-    who = np.repeat(np.arange(cell.people), [len(one) for one in lists])
-    pairs = np.concatenate(lists)
-    choices = (random.random(len(pairs)) < people.p_right(who, pairs)).astype(int)
+    sessions = [_session(cell, world, shown, people, one, random) for one in range(cell.people)]
+    who = np.repeat(np.arange(cell.people), [len(pairs) for pairs, _ in sessions])
+    pairs, choices = (np.concatenate(parts) for parts in zip(*sessions, strict=True))
     seed = int(random.integers(2**31))
     new_pairs = _pairs_of_new(new, random)
+    splits = _splits(cell, pairs, seed)
     if cell.people == 1:
-        found = _of_one(world, pairs, choices, new_pairs, seed)
+        found = _of_one(world, pairs, choices, splits, new_pairs, seed)
     else:
-        found = _of_several(world, who, pairs, choices, new_pairs, seed)
+        found = _of_several(world, who, pairs, choices, splits[0], new_pairs, seed)
     accuracies = _on_new_images(people, new_pairs, found.favoured)
     agreement = _mean_agreement(people.agreements(np.append(shown, new))) if cell.people > 1 else np.nan
     scores = found.result.scores
@@ -130,6 +138,41 @@ def simulate(setting: Setting, of: tuple[Cell, int]) -> Study:
         scores.accuracy, *scores.accuracy_ci95, float(is_above_chance(scores)), *accuracies, agreement,
         found.agreement, time.perf_counter() - started,
     )  # fmt: skip
+
+
+def _session(
+    cell: Cell, world: World, shown: np.ndarray, people: People, one: int, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Let one person answer: the images of each trial, shape (trials, 2), and the choices."""
+
+    def answer(pairs: np.ndarray) -> np.ndarray:
+        p_right = people.p_right(np.full(len(pairs), one), pairs)
+        return (random.random(len(pairs)) < p_right).astype(int)
+
+    if cell.design != ADAPTIVE:
+        pairs = shown[_pairs(cell, random)]
+        return pairs, answer(pairs)
+    judged = cell.trials // JUDGED
+    asked, reserved = np.split(shown, [cell.images - 2 * judged])
+    prior = prior_of_anybody([str(image) for image in asked], world.features[asked], world.blocks)
+    pairs, choices, seed = np.empty((0, 2), int), np.empty(0, int), int(random.integers(2**31))
+    for trial in range(cell.trials - judged):
+        posterior = learner.learn(prior, pairs, choices)
+        pairs = np.vstack([pairs, next_pair(prior, posterior, np.arange(len(asked)), seed, trial)])
+        choices = np.append(choices, answer(asked[pairs[-1:]]))
+    of_judged = random.permutation(reserved).reshape(-1, 2)
+    return np.vstack([asked[pairs], of_judged]), np.append(choices, answer(of_judged))
+
+
+def _splits(cell: Cell, pairs: np.ndarray, seed: int) -> list[list[Fold]]:
+    """Return the folds of each cross-validation; of an adaptive session, the trials that it is judged by."""
+    if cell.design == ADAPTIVE:
+        judged = np.arange(len(pairs)) % cell.trials >= cell.trials - cell.trials // JUDGED
+        return [[(np.flatnonzero(~judged), np.flatnonzero(judged))]]
+    images, places = np.unique(pairs, return_inverse=True)
+    # Several people's trials are so many that they are cross-validated once.
+    repeats = repeats_of(len(images)) if cell.people == 1 else 1
+    return [split(places.reshape(-1, 2), "images", _FOLDS, seed + repeat) for repeat in range(repeats)]
 
 
 def _pairs(cell: Cell, random: np.random.Generator) -> np.ndarray:
@@ -167,13 +210,16 @@ class _Found(NamedTuple):
     agreement: float
 
 
-def _of_one(world: World, pairs: np.ndarray, choices: np.ndarray, new: np.ndarray, seed: int) -> _Found:
+def _of_one(
+    world: World,
+    pairs: np.ndarray,
+    choices: np.ndarray,
+    splits: list[list[Fold]],
+    new: np.ndarray,
+    seed: int,
+) -> _Found:
     """Learn one person's utility, as `catpref.evaluation.analysis.analyse` does."""
     data = _data(world, pairs, choices, seed)
-    splits = [
-        split(data.pairs, "images", _FOLDS, seed + repeat)
-        for repeat in range(repeats_of(int(data.pairs.max()) + 1))
-    ]
     observer = psychometric.fit(data.pairs, choices)
     folds = [fold for each in splits for fold in each]
     sampling = simulate_sampling(data.components, data.pairs, folds, observer, seed)
@@ -187,12 +233,17 @@ def _of_one(world: World, pairs: np.ndarray, choices: np.ndarray, new: np.ndarra
 
 
 def _of_several(
-    world: World, who: np.ndarray, pairs: np.ndarray, choices: np.ndarray, new: np.ndarray, seed: int
+    world: World,
+    who: np.ndarray,
+    pairs: np.ndarray,
+    choices: np.ndarray,
+    folds: list[Fold],
+    new: np.ndarray,
+    seed: int,
 ) -> _Found:
     """Learn a shared taste and departures from it, as `catpref.evaluation.several.analyse_several` does."""
     count = int(who.max()) + 1
     data = _data(world, pairs, choices, seed, who)
-    folds = split(data.pairs, "images", _FOLDS, seed)
     rows = np.concatenate([test for _, test in folds])
     result = cross_validate(POPULATION, data, [folds], CrossedSampling(who[rows], data.pairs[rows]))
     of_all = np.append(who, np.repeat(np.arange(count), len(new)))

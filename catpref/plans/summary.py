@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, t
 
-from catpref.plans.studies import Cell, Study
+from catpref.design.trial_list import FULL, INCOMPLETE, RANDOM
+from catpref.plans.studies import ADAPTIVE, Cell, Study
 
 _LEVEL = 0.95
 
@@ -144,10 +145,10 @@ def sentence(expected: Sequence[Expected], gain: float, confidence: float) -> st
 def _asked(cell: Cell) -> str:
     who = "one person" if cell.people == 1 else f"each of {cell.people} people"
     what = {
-        "random-sampled": f"{cell.trials} random pairs of at least {cell.images} images",
-        "fully-sampled": f"all {cell.trials} pairs of {cell.images} images",
-        "balanced-incomplete": f"a balanced {cell.trials} of all pairs of {cell.images} images",
-        "adaptive": f"{cell.trials} adaptive pairs of at least {cell.images} images",
+        RANDOM: f"{cell.trials} random pairs of at least {cell.images} images",
+        FULL: f"all {cell.trials} pairs of {cell.images} images",
+        INCOMPLETE: f"a balanced {cell.trials} of all pairs of {cell.images} images",
+        ADAPTIVE: f"{cell.trials} adaptive pairs of at least {cell.images} images",
     }[cell.design]
     return f"show {who} {what}"
 

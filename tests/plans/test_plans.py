@@ -19,7 +19,7 @@ from catpref.plans.grid import Grid, cells_of, time_left
 from catpref.plans.observers import draw_people, usual_habits
 from catpref.plans.page import Plan
 from catpref.plans.pilot import habits_like
-from catpref.plans.studies import Cell, Setting, Study, simulate
+from catpref.plans.studies import ADAPTIVE, Cell, Setting, Study, simulate
 from catpref.plans.world import WIDTH, drawn_cats, reduced
 
 RANDOM, FULL, INCOMPLETE = "random-sampled", "fully-sampled", "balanced-incomplete"
@@ -139,7 +139,14 @@ def test_a_study_depends_on_its_cell_number_and_seed_alone():
 
 
 @pytest.mark.parametrize(
-    "cell", [FEW, Cell(FULL, 66, 12, 1, 1.0), Cell(INCOMPLETE, 60, 30, 1, 1.0), Cell(RANDOM, 40, 80, 3, 1.0)]
+    "cell",
+    [
+        FEW,
+        Cell(FULL, 66, 12, 1, 1.0),
+        Cell(INCOMPLETE, 60, 30, 1, 1.0),
+        Cell(RANDOM, 40, 80, 3, 1.0),
+        Cell(ADAPTIVE, 40, 80, 1, 1.0),
+    ],
 )
 def test_every_design_is_simulated(cell):
     found = study(setting(), cell)
