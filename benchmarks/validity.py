@@ -38,7 +38,7 @@ from catpref.command_line import Parser, positive, run
 from catpref.errors import BadInput
 from catpref.perception.backbones import DEFAULT, load_backbone
 
-_IMAGES, _FEW_IMAGES = 2400, 70
+IMAGES, _FEW_IMAGES = 2400, 70
 _SESSIONS, _FEW_SESSIONS = 20, 3
 
 _PAGE = """# Validation
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> None:
     if not rows:
         raise BadInput(f"rows={' '.join(options.rows)}: none of {', '.join(row.name for row in every)}")
     options.out.mkdir(parents=True, exist_ok=True)
-    cats = draw_cats(options.out, _FEW_IMAGES if options.small else _IMAGES)
+    cats = draw_cats(options.out, _FEW_IMAGES if options.small else IMAGES)
     wanted = options.sessions or (_FEW_SESSIONS if options.small else _SESSIONS)
     kept = options.out / "sessions.jsonl"
     _simulate(rows, wanted, cats, kept, options.jobs)

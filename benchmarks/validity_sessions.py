@@ -129,12 +129,18 @@ class Cats:
     projections: np.ndarray
 
 
-def draw_cats(folder: Path, images: int) -> Cats:
-    """Draw and embed cats, or take those that an earlier run left in the folder."""
-    cats, kept = folder / f"cats-{images}", folder / f"projections-{images}.npy"
+def render_cats(folder: Path, images: int) -> tuple[Path, list[str]]:
+    """Draw cats, or take those that an earlier run left in the folder: the stimulus set, and its files."""
+    cats = folder / f"cats-{images}"
     if not cats.exists():
         render(cats, images, _SEED)
-    table = read_parameters(cats)
+    return cats, list(read_parameters(cats).index)
+
+
+def draw_cats(folder: Path, images: int) -> Cats:
+    """Draw and embed cats, or take those that an earlier run left in the folder."""
+    cats, _ = render_cats(folder, images)
+    kept, table = folder / f"projections-{images}.npy", read_parameters(cats)
     if not kept.exists():
         paths = [cats / name for name in table.index]
         embeddings = embed(paths, load_backbone(DEFAULT), cache_folder=default_folder())

@@ -8,6 +8,7 @@ from catpref.command_line import Parser, run
 COMMANDS = {
     "demo": ("catpref.demo", "draw cats, let a simulated observer choose, and fit a model to it"),
     "stimuli": ("catpref.stimuli.__main__", "draw a stimulus set, or make one from photographs"),
+    "plan": ("catpref.plan", "find out how many trials, images and people a study needs"),
     "trials": ("catpref.trials", "make a trial list"),
     "simulate": ("catpref.simulate", "let a simulated observer answer a trial list"),
     "fit": ("catpref.fit", "learn a person's taste from a session"),

@@ -261,6 +261,14 @@ def add_network_options(parser: Parser) -> None:
     )
 
 
+def add_cluster_option(parser: Parser) -> None:
+    """Add the option that says who computes."""
+    parser.add_argument(
+        "--cluster", metavar="local[:N]|tcp://HOST:PORT",
+        help="compute on N workers on this computer, or on those of a dask scheduler (default: none)",
+    )  # fmt: skip
+
+
 def add_list_options(
     parser: argparse.ArgumentParser | argparse._ArgumentGroup,
     repeats: str = "0",

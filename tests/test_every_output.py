@@ -31,6 +31,7 @@ THOROUGH = os.environ.get("CATPREF_FAULTS") == "all"
 COMMANDS = {
     "catpref.demo": [[]],
     "catpref.fit": [[]],
+    "catpref.plan": [[]],
     "catpref.predict": [[]],
     "catpref.sessions": [["export"]],
     "catpref.simulate": [[]],
@@ -46,7 +47,8 @@ COMMANDS = {
 """All modules with a command line, and their subcommands."""
 
 WRITE = {
-    "catpref.demo folder", "catpref.fit --out", "catpref.predict --out", "catpref.sessions export folder",
+    "catpref.demo folder", "catpref.fit --out", "catpref.plan --out", "catpref.predict --out",
+    "catpref.sessions export folder",
     "catpref.simulate --out",
     "catpref.stimuli import folder", "catpref.stimuli render folder", "catpref.trials --out",
     "experiments.pavlovia --out", "experiments.screenshots --out", "experiments.study --out",
@@ -58,11 +60,17 @@ SESSIONS = {
 }  # fmt: skip
 """New folders of sessions; see test_recording and test_planning."""
 
-CACHES = {"catpref.fit --cache-dir", "catpref.predict --cache-dir", "experiments.study --cache-dir"}
+CACHES = {
+    "catpref.fit --cache-dir",
+    "catpref.plan --cache-dir",
+    "catpref.predict --cache-dir",
+    "experiments.study --cache-dir",
+}
 """Where only files named by their keys are written and removed; see test_cache."""
 
 READ = {
-    "catpref.fit --stimuli", "catpref.fit --weights", "catpref.fit sessions", "catpref.predict --backbone",
+    "catpref.fit --stimuli", "catpref.fit --weights", "catpref.fit sessions", "catpref.plan --like",
+    "catpref.plan --stimuli", "catpref.predict --backbone",
     "catpref.predict --pairs", "catpref.predict --stimuli", "catpref.predict --weights", "catpref.predict images",
     "catpref.predict model", "catpref.sessions export --stimuli", "catpref.sessions export sessions",
     "catpref.simulate --stimuli", "catpref.simulate trials", "catpref.stimuli import source",

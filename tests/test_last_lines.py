@@ -26,7 +26,9 @@ from catpref.sessions.session import read_trials
 from catpref.stimuli import __main__ as stimuli_door
 from catpref.stimuli import images, photographs
 
-COMMANDS = [f"-m catpref.{name}" for name in ("fit", "predict", "trials", "simulate", "stimuli", "sessions")]
+COMMANDS = [
+    f"-m catpref.{name}" for name in ("fit", "plan", "predict", "trials", "simulate", "stimuli", "sessions")
+]
 COMMANDS += [f"experiments/{name}.py" for name in ("random_sampled", "fully_sampled", "adaptive", "pavlovia")]
 COMMANDS += ["-m experiments.study"]
 ROOT = Path(__file__).parents[1]

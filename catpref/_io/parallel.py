@@ -1,6 +1,9 @@
 """Work on many files at once, with a progress bar."""
 
+import multiprocessing
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -40,3 +43,16 @@ def _in_order(pool: Executor, function: Callable[[Item], Result], items: Sequenc
     finally:
         for future in begun:
             future.cancel()
+
+
+def serve_parent() -> None:
+    """Let a process of a pool end with its parent, whatever ends that, and leave Ctrl-C to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

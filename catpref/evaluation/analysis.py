@@ -31,6 +31,7 @@ from catpref.evaluation.noise_ceiling import NoiseCeiling, noise_ceiling
 from catpref.evaluation.people import Observers
 from catpref.evaluation.reaction_times import ReactionTimes
 from catpref.evaluation.sampling import simulate
+from catpref.evaluation.scores import Scores
 from catpref.evaluation.utilities_of_wins import image_table, with_wins
 from catpref.models import psychometric, registry, study_cnn
 from catpref.models.davidson import where_preferred
@@ -166,10 +167,8 @@ class Analysis:
     @property
     def better_than_chance(self) -> bool | None:
         """Whether the first model's taste is shown to predict choices better than chance does; None: unknown."""
-        if self.results[0].scores is None:
-            return None
-        scores = scores_of(self.results[0])
-        return scores.accuracy_ci95[0] > 0.5 and (scores.p_value is None or scores.p_value <= _LEVEL)
+        scores = self.results[0].scores
+        return None if scores is None else is_above_chance(scores)
 
     @property
     def sides_known(self) -> bool:
@@ -180,6 +179,16 @@ class Analysis:
     def has_map(self) -> bool:
         """Whether a map of the image shows something that was learned: both halves of the session say so."""
         return self.better_than_chance is True and (self.map_agreement or 0.0) >= attribution.RELIABLE
+
+
+def is_above_chance(scores: Scores) -> bool:
+    """Return whether a taste is shown to predict choices better than chance does."""
+    return scores.accuracy_ci95[0] > 0.5 and (scores.p_value is None or scores.p_value <= _LEVEL)
+
+
+def repeats_of(images: int) -> int:
+    """Return how often a session of so many images is cross-validated, each time with other folds."""
+    return max(1, min(_MOST_REPEATS, _ENOUGH_IMAGES // max(images, 1)))
 
 
 # The matrices are so small that two threads of a linear algebra library mostly wait for each other.
@@ -295,8 +304,7 @@ def _evaluated(
 def _data(session: Session, backbone: Backbone, options: Options) -> tuple[Data, list[list[Fold]]]:
     """Return what models read of a session, and the folds of each cross-validation."""
     pairs = session.pairs
-    held_out = len(np.unique(pairs[session.is_fair]))
-    repeats = max(1, min(_MOST_REPEATS, _ENOUGH_IMAGES // max(held_out, 1)))
+    repeats = repeats_of(len(np.unique(pairs[session.is_fair])))
     is_fair, splits = folds_of(session, options, repeats)
     trained = [*(train for each in splits[:1] for train, _ in each), np.arange(len(pairs))]
     data = Data(

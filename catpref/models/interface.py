@@ -15,7 +15,7 @@ import numpy as np
 from catpref.models.kernels import Kernels, kernels_of, leading_components
 from catpref.perception import low_level
 from catpref.perception.backbones import Backbone
-from catpref.perception.embeddings import Layout, blocks, embed, layout
+from catpref.perception.embeddings import Blocks, Layout, blocks, embed, layout
 from catpref.perception.lpips_maps import distance_maps
 
 
@@ -63,6 +63,11 @@ class Images:
     def layout(self) -> Layout:
         """How the embedding is made up."""
         return layout(self.backbone, self.embedding)
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """Which of the embedding's dimensions belong together."""
+        return blocks(self.backbone, self.embedding)
 
     @cached_property
     def embeddings(self) -> np.ndarray:
@@ -123,8 +128,7 @@ class Data:
     @cached_property
     def kernels(self) -> Kernels:
         """Inner products of the embeddings."""
-        parts = blocks(self.images.backbone, self.images.embedding)
-        return kernels_of(self.embeddings, self.pairs, parts, of_images=self.who is not None)
+        return kernels_of(self.embeddings, self.pairs, self.images.blocks, of_images=self.who is not None)
 
     @cached_property
     def components(self) -> np.ndarray:

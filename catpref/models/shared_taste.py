@@ -30,7 +30,7 @@ from catpref.models.people import People, Person, Variances, mixed, person_of
 
 # Mean and standard deviation of the log variances before any choice, in squared logits: shared, personal, image
 # effects of all people and of each, side bias. Then standard deviation of the log odds of late stages.
-_USUAL = np.log([0.5, 0.3, 0.2, 0.5, 0.1])
+USUAL = np.log([0.5, 0.3, 0.2, 0.5, 0.1])
 _SD = 1.5
 _ODDS_SD = 2.0
 _MOST_PEOPLE = 20  # enough to tell the variances
@@ -198,7 +198,7 @@ def _most_likely(
         The posterior covariance of the logarithms of all but the last, shape (5, 5), if asked for.
     """
     both = 0 < late < 1
-    usual = np.append(_USUAL, logit(late)) if both else _USUAL
+    usual = np.append(USUAL, logit(late)) if both else USUAL
     sd = np.append(np.full(5, _SD), _ODDS_SD)[: len(usual)]
 
     def variances(point: np.ndarray) -> Variances:

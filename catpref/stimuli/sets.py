@@ -7,8 +7,6 @@ import csv
 import io
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -16,7 +14,7 @@ from pathlib import Path
 
 from catpref._io.files import sha256_of
 from catpref._io.outputs import output_folder
-from catpref._io.parallel import parallel
+from catpref._io.parallel import parallel, serve_parent
 from catpref._io.reading import read_bytes
 
 SIZE = 512
@@ -104,15 +102,7 @@ def _start_drawing() -> None:
     import cv2
 
     cv2.setNumThreads(1)  # the processes share the cores already
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    serve_parent()
 
 
 def _draw_face(folder: Path, face: tuple[str, dict[str, float]]) -> str:

@@ -1,0 +1,279 @@
+"""A cluster of dask.distributed that does tasks: started on this computer, or found at an address.
+
+Whoever reaches the scheduler's port can run code on every worker, and on the computer that asks. It belongs in a
+trusted network, or behind TLS (``tls://HOST:PORT``, with dask's own settings for certificates).
+
+What may go wrong: a worker that ends takes its tasks with it, and they are done again elsewhere; one that ends with
+the same task again and again (memory, mostly), a scheduler that is gone, a cluster without workers, and workers with
+other code end the run with one line.
+"""
+
+import hashlib
+import importlib.metadata
+import logging
+import platform
+import queue
+import re
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from catpref._io.engines import AHEAD, alone
+from catpref.errors import BadInput, not_installed
+from catpref.version import __version__
+
+Common = TypeVar("Common")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_LOG = logging.getLogger(__name__)
+_PATIENCE = 60.0  # seconds without a worker, or without the scheduler
+_CONNECT = "10s"
+_GOODBYE = 5  # seconds
+_LOOK = 1.0  # seconds between looks at the workers
+_ENDINGS = 2  # rounds of workers that a task may end; each is four, as dask counts
+_NUMERIC = ("numpy", "scipy", "torch")  # packages in which the last digits may differ between versions
+
+
+@contextmanager
+def connected(asked: str) -> Iterator["Cluster"]:
+    """Start or find a cluster, and let go of it in the end.
+
+    Parameters
+    ----------
+    asked
+        ``local`` or ``local:N``, a worker a core or N on this computer, which end with the block; or the address of a
+        scheduler, ``tcp://HOST:PORT`` or ``tls://HOST:PORT``.
+
+    Raises
+    ------
+    BadInput
+        If dask.distributed is not installed, `asked` is neither, or no scheduler or worker is there.
+    """
+    try:
+        import distributed
+    except ModuleNotFoundError as problem:
+        raise BadInput(f"cluster={asked}: {not_installed(problem, 'cluster')}") from problem
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said in one line
+    own = None
+    if local := re.fullmatch(r"local(?::([1-9]\d*))?", asked):
+        count = int(local[1]) if local[1] else None
+        local_cluster: Any = distributed.LocalCluster  # whose None for no dashboard is not in its types
+        own = local_cluster(
+            n_workers=count, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+        )
+    elif not re.fullmatch(r"(tcp|tls)://[^/\s]+:\d+", asked):
+        raise BadInput(
+            f"cluster={asked}: is neither local, local:N nor an address such as tcp://192.168.0.10:8786"
+        )
+    try:
+        client = distributed.Client(own or asked, set_as_default=False, timeout=_CONNECT)
+    except (OSError, ValueError, RuntimeError) as problem:
+        raise BadInput(
+            f"cluster={asked}: no scheduler answers there; start one with dask scheduler"
+        ) from problem
+    try:
+        yield Cluster(client, asked)
+    finally:
+        with suppress(Exception):  # a scheduler that is gone cannot be taken leave of
+            client.close(timeout=_GOODBYE)
+        if own is not None:
+            with suppress(Exception):  # its processes end with this one at the latest
+                own.close(timeout=_GOODBYE)
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A task that a worker has: its number, and which copy of what is common it was sent with."""
+
+    number: int
+    copy: int
+
+
+class Cluster:
+    """Workers of dask.distributed; an `Engine`."""
+
+    def __init__(self, client: Any, address: str) -> None:
+        self._client = client
+        self._address = address
+        try:
+            client.wait_for_workers(1, timeout=_PATIENCE)
+        except TimeoutError:
+            raise self._no_workers() from None
+        of_workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        limits = sorted({worker["memory_limit"] for worker in of_workers})
+        self.workers = sum(worker["nthreads"] for worker in of_workers)
+        least = (
+            f", at most {limits[0] / 2**30:.1f} GiB of memory each"
+            if limits[0]
+            else ", without a limit of memory"
+        )
+        plural = "" if len(of_workers) == 1 else "s"
+        _LOG.info("cluster %s: %d worker%s%s", address, len(of_workers), plural, least)
+
+    def as_done(
+        self, function: Callable[[Common, Item], Result], common: Common, items: Sequence[Item]
+    ) -> Iterator[tuple[int, Result]]:
+        """Do the tasks; see `catpref._io.engines.Engine.as_done`."""
+        waiting, running = deque(range(len(items))), {}
+        done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        endings: Counter[int] = Counter()
+        copy, shared = 0, self._share(common)
+        looked = seen = time.monotonic()
+        while waiting or running:
+            while waiting and len(running) < AHEAD * max(self.workers, 1):
+                number = waiting.popleft()
+                task = self._client.submit(
+                    _do, about(), function, shared, items[number], pure=False, key=None
+                )
+                running[task] = _Sent(number, copy)
+                task.add_done_callback(done.put)
+            with suppress(queue.Empty):
+                task = done.get(timeout=_LOOK)
+                sent = running.pop(task)
+                if task.status == "finished":
+                    yield sent.number, self._result(task)
+                elif (
+                    task.status == "cancelled"
+                ):  # with the worker that had what is common, or with the scheduler
+                    self._check_scheduler()
+                    if sent.copy == copy:
+                        copy, shared = copy + 1, self._share(common)
+                    waiting.appendleft(sent.number)
+                else:
+                    self._give_up_or_wait(task, endings, sent.number)
+                    waiting.appendleft(sent.number)
+                task.release()
+            now = time.monotonic()
+            if now - looked > _LOOK:
+                looked = now
+                self._check_scheduler()
+                self.workers = self._count()
+                seen = now if self.workers else seen
+                if now - seen > _PATIENCE:
+                    raise self._no_workers()
+
+    def _share(self, common: Any) -> Any:
+        """Send what tasks have in common to every worker, once."""
+        from distributed.comm.core import CommClosedError
+
+        ends = time.monotonic() + _PATIENCE
+        while time.monotonic() < ends:
+            try:
+                self._client.wait_for_workers(1, timeout=_PATIENCE)
+                return self._client.scatter(_Common(common), broadcast=True, hash=False, timeout=_PATIENCE)
+            except TimeoutError:
+                break
+            except (
+                CommClosedError,
+                OSError,
+                KeyError,
+                ValueError,
+            ):  # a worker ended meanwhile
+                self._check_scheduler()
+                time.sleep(_LOOK)
+        raise self._no_workers()
+
+    def _result(self, task: Any) -> Any:
+        result = task.result()
+        if isinstance(result, _OtherCode):
+            raise BadInput(
+                f"cluster={self._address}: the worker on {result.host} has {result.there}, and this computer "
+                f"{result.here}; install the same on both"
+            )
+        return result
+
+    def _give_up_or_wait(self, task: Any, endings: Counter[int], number: int) -> None:
+        """Raise what a task raised, unless it was its worker that ended."""
+        import distributed
+
+        problem = task.exception()
+        if not isinstance(problem, distributed.KilledWorker):
+            if isinstance(problem, ModuleNotFoundError):
+                raise BadInput(
+                    f"cluster={self._address}: {problem.name} is not installed on the cluster; install catpref "
+                    "there as it is here"
+                ) from problem
+            raise problem
+        endings[number] += 1
+        if endings[number] == _ENDINGS:
+            raise BadInput(
+                f"cluster={self._address}: one task ended several workers; perhaps their memory is too small "
+                "for it: start them with a higher --memory-limit"
+            )
+
+    def _count(self) -> int:
+        """Return how many tasks the workers do at once; those short of memory take none."""
+        with suppress(Exception):
+            found = self._client.sync(
+                self._client.scheduler.identity, n_workers=-1, callback_timeout=_GOODBYE
+            )
+            workers = found["workers"].values()
+            return sum(worker["nthreads"] for worker in workers if worker["status"] == "running")
+        return 0
+
+    def _check_scheduler(self) -> None:
+        """Raise if the scheduler is gone."""
+        ends = time.monotonic() + _LOOK
+        while self._client.status != "running":
+            if time.monotonic() > ends:
+                raise BadInput(
+                    f"cluster={self._address}: the scheduler is gone; start it again, and then this command: what "
+                    "was finished is kept"
+                )
+            time.sleep(0.1)
+
+    def _no_workers(self) -> BadInput:
+        start = "" if self._address.startswith("local") else f"; start one with dask worker {self._address}"
+        return BadInput(
+            f"cluster={self._address}: no worker has taken tasks for {_PATIENCE:.0f} seconds{start}"
+        )
+
+
+@dataclass(frozen=True)
+class _Common:
+    """What tasks have in common, in a box that dask does not look into."""
+
+    content: Any
+
+
+@dataclass(frozen=True)
+class _OtherCode:
+    """Why a worker did not do its task."""
+
+    host: str
+    here: str
+    there: str
+
+
+def _do(
+    asked: tuple[tuple[str, str], ...], function: Callable[[Any, Item], Result], common: _Common, item: Item
+) -> Result | _OtherCode:
+    """Do a task on a worker, if its code is that of the computer that asks."""
+    for (name, here), (_, there) in zip(asked, about(), strict=True):
+        if here != there:
+            return _OtherCode(platform.node(), f"{name} {here}", f"{name} {there}")
+    return alone(function, common.content, item)
+
+
+@cache
+def about() -> tuple[tuple[str, str], ...]:
+    """Return what results depend on, beside their task: names and versions."""
+    versions = [(name, importlib.metadata.version(name)) for name in _NUMERIC]
+    python = ".".join(platform.python_version_tuple()[:2])
+    return (("catpref", __version__), ("catpref's code", code_digest()), ("Python", python), *versions)
+
+
+@cache
+def code_digest() -> str:
+    """Return a digest of catpref's code, short enough for a message."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:12]

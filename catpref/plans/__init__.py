@@ -1,0 +1,1 @@
+"""How many trials, images and people a study needs: studies simulated before there is one."""

@@ -1,0 +1,181 @@
+"""Clusters of real processes: a scheduler and workers, some of which are killed."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cluster_tasks
+import pytest
+from plans_support import setting
+
+from catpref import BadInput
+from catpref._io import cluster
+from catpref._io.cluster import connected
+from catpref._io.engines import Here, Processes, in_order
+from catpref.plans import grid
+from catpref.plans.studies import Cell
+
+ROOT = Path(__file__).parents[2]
+WORKER = ("--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1")
+
+
+class Lab:
+    """A scheduler on this computer, and the workers that are started for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: list[subprocess.Popen[str]] = []
+        log = self._start("scheduler", "--no-dashboard", "--host", "127.0.0.1", "--port", "0")
+        self.scheduler = self.processes[0]
+        self.address = self._wait(log, r"Scheduler at:\s+(tcp://\S+)")
+
+    def work(self, *more: str, wait: bool = True, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        log = self._start("worker", self.address, *WORKER, *more, env=env)
+        if wait:
+            self._wait(log, "(Registered to)")
+        return self.processes[-1]
+
+    def send_home(self) -> None:
+        """End the workers."""
+        self._end(self.processes[1:])
+
+    def close(self) -> None:
+        self._end(self.processes)
+
+    @staticmethod
+    def _end(processes: list[subprocess.Popen[str]]) -> None:
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.wait()
+
+    def _start(self, *arguments: str, env: dict[str, str] | None = None) -> Path:
+        log = self.folder / f"{len(self.processes)}.log"
+        path = os.pathsep.join([(env or {}).get("CODE", str(ROOT)), str(ROOT / "tests")])
+        environment = os.environ | {"PYTHONPATH": path, "DASK_TEMPORARY_DIRECTORY": str(self.folder)}
+        with log.open("w") as out:
+            self.processes.append(subprocess.Popen(
+                [sys.executable, "-m", "dask", *arguments], cwd=self.folder, env=environment | (env or {}),
+                stdout=out, stderr=subprocess.STDOUT, text=True,
+            ))  # fmt: skip
+        return log
+
+    def _wait(self, log: Path, pattern: str) -> str:
+        for _ in range(600):
+            if found := re.search(pattern, log.read_text()):
+                return found[1]
+            time.sleep(0.1)
+        raise AssertionError(log.read_text())
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Start one scheduler for all tests: workers that a test starts it ends."""
+    lab = Lab(tmp_path_factory.mktemp("lab"))
+    try:
+        yield lab
+    finally:
+        lab.close()
+
+
+@pytest.fixture(autouse=True)
+def send_home(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "lab" in request.fixturenames:
+        request.getfixturevalue("lab").send_home()
+
+
+def expected(count: int) -> list[int]:
+    return [7 * item for item in range(count)]
+
+
+def test_processes_of_this_computer_do_what_one_process_does():
+    items = list(range(30))
+    assert in_order(Here(), cluster_tasks.times, 7, items) == expected(30)
+    assert in_order(Processes(2), cluster_tasks.times, 7, items) == expected(30)
+
+
+@pytest.mark.parametrize("asked", ["locl", "local:0", "tcp://nowhere", "http://a:1", "local:-1"])
+def test_what_is_no_cluster_is_refused(asked):
+    with pytest.raises(BadInput, match=r"cluster=.*: is neither local"), connected(asked):
+        pass
+
+
+def test_no_scheduler_is_one_line(monkeypatch):
+    monkeypatch.setattr(cluster, "_CONNECT", "0.5s")
+    with pytest.raises(BadInput, match="no scheduler answers there"), connected("tcp://127.0.0.1:9"):
+        pass
+
+
+def test_a_killed_worker_and_one_that_joins_late_change_nothing(lab):
+    """With no nanny to start it again, the first worker is gone; what it had of the common things is sent again."""
+    first = lab.work("--no-nanny")
+    found = {}
+    with connected(lab.address) as workers:
+        for number, result in workers.as_done(cluster_tasks.times, 7, list(range(60))):
+            found[number] = result
+            if len(found) == 10:
+                first.send_signal(signal.SIGKILL)
+                lab.work("--no-nanny", wait=False)
+    assert [found[number] for number in range(60)] == expected(60)
+
+
+def test_a_plan_on_a_cluster_is_the_plan(lab):
+    """To the last bit, for one person and for several."""
+    lab.work("--no-nanny")
+    cells = [Cell("random-sampled", 30, 60, people, 1.0) for people in (1, 2)]
+    found = grid.run(cells, setting(), 1, Here(), None)
+    with connected(lab.address) as workers:
+        again = grid.run(cells, setting(), 1, workers, None)
+    assert [str(one[:-1]) for cell in cells for one in found[cell]] == [
+        str(one[:-1]) for cell in cells for one in again[cell]
+    ]
+
+
+def test_other_code_on_a_worker_is_one_line(lab, tmp_path):
+    code = tmp_path / "code"
+    copy(ROOT / "catpref", code / "catpref")
+    (code / "catpref" / "errors.py").write_text((ROOT / "catpref" / "errors.py").read_text() + "\n# other\n")
+    lab.work("--no-nanny", env={"CODE": str(code)})
+    with (
+        pytest.raises(BadInput, match=r"has catpref's code \w+, and this computer \w+"),
+        connected(lab.address) as workers,
+    ):
+        list(workers.as_done(cluster_tasks.times, 7, [1]))
+
+
+def copy(folder: Path, to: Path) -> None:
+    for file in folder.rglob("*.py"):
+        (to / file.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
+        (to / file.relative_to(folder)).write_bytes(file.read_bytes())
+
+
+def test_no_worker_is_one_line(lab, monkeypatch):
+    monkeypatch.setattr(cluster, "_PATIENCE", 1.0)
+    with pytest.raises(BadInput, match="no worker has taken tasks"), connected(lab.address):
+        pass
+
+
+@pytest.mark.skipif(os.environ.get("CATPREF_FAULTS") != "all", reason="takes minutes; CATPREF_FAULTS=all")
+@pytest.mark.slow
+def test_a_task_too_large_for_any_worker_is_one_line(lab):
+    lab.work("--memory-limit", "1500 MiB")
+    with pytest.raises(BadInput, match="higher --memory-limit"), connected(lab.address) as workers:
+        assert dict(workers.as_done(cluster_tasks.take_memory, 400, [0, 1]))
+
+
+def test_a_scheduler_that_goes_away_is_one_line_and_what_was_finished_is_there(lab):
+    """Comes last: the scheduler is that of all tests."""
+    lab.work("--no-nanny")
+    found = {}
+    with pytest.raises(BadInput, match="the scheduler is gone"), connected(lab.address) as workers:
+        for number, result in workers.as_done(cluster_tasks.times, 7, list(range(500))):
+            found[number] = result
+            if len(found) == 10:
+                lab.scheduler.send_signal(signal.SIGKILL)
+    assert len(found) >= 10
