@@ -23,7 +23,6 @@ from catpref.evaluation.cross_validation import (
     cross_validate,
     difference,
     learn_from_fewer,
-    scores_of,
     without_evaluation,
 )
 from catpref.evaluation.learning_curve import LearningCurve
