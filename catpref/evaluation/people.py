@@ -9,6 +9,7 @@ from scipy.special import expit, logit
 from scipy.stats import binomtest
 from scipy.stats import t as student
 
+from catpref._io.workers import workers
 from catpref.evaluation.noise_ceiling import noise_ceiling
 from catpref.evaluation.resampling import resampled
 from catpref.evaluation.scores import hits_of
@@ -95,9 +96,9 @@ def describe(
     """
     utilities, agreements = agreements_of(people)
     others = (agreements.sum(1) - 1) / (len(participants) - 1)
-    answers = [
-        _answers(pairs[people.who == one], choices[people.who == one]) for one in range(len(participants))
-    ]
+    of_each = [people.who == one for one in range(len(participants))]
+    with workers() as pool:
+        answers = list(pool.map(lambda own: _answers(pairs[own], choices[own]), of_each))
     unknown = (np.nan, np.nan)
     lapses = np.array([unknown if each is None else each.lapse_ci95 for each in answers])
     count, right = len(participants), np.bincount(people.who, choices, len(participants))
