@@ -227,8 +227,7 @@ def test_newton_s_steps_do_not_overshoot() -> None:
 
 @pytest.mark.parametrize("lapse", [0.0, 0.005, 0.6])
 def test_ten_thousand_answers_of_one_kind_have_a_posterior(lapse: float) -> None:
-    found = expectation_propagation.fit(
-        np.full((10_000, 1), 2.0), lambda logits: lapse / 2 + (1 - lapse) * expit(logits)
-    )
+    design = expectation_propagation.Dense(np.full((10_000, 1), 2.0))
+    found = expectation_propagation.fit(design, np.ones(1), np.zeros(10_000), np.zeros(10_000), lapse)
     assert np.isfinite([found.log_evidence, *found.mean]).all() and 0 < found.covariance[0, 0] <= 1
     assert found.mean[0] > 1

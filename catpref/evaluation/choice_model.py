@@ -2,7 +2,8 @@
 
 Each check compares the session to what a Bradley–Terry model with a side bias leads to: patterns in its residuals to
 residuals of random signs; its deviance to sessions simulated from the fitted model, each fitted again; the difference
-between the halves to trials whose half is permuted. Order and repetition effects are tested in tables of counts.
+before and after some moment to trials whose order is permuted. Order and repetition effects are tested in tables of
+counts.
 
 References
 ----------
@@ -29,7 +30,8 @@ _LEAST_REPEATS = 20
 _TRIALS_AN_IMAGE = 5  # with fewer the prior, not the choices, says how consistent an observer is
 _MOST_TRIALS = 10_000  # of which so many simulated sessions are quickly fitted
 _SESSIONS = 199  # simulated, or with random signs
-_PERMUTATIONS = 999
+_PERMUTATIONS = 499
+_MOMENTS = 10  # of a session, between which a taste may change
 _NEAR_ENOUGH = 0.01  # logits, to fit a simulated session
 
 
@@ -83,10 +85,10 @@ class _Trials:
         The first trial of each pair.
     groups
         Whose trial it is, shape (trials,).
-    late
-        Whether it is in the second half of its group.
     is_fair
         Whether no answer had a part in choosing its pair.
+    moments
+        When it was among those of its group, from 0 to `_MOMENTS` - 1.
     """
 
     choices: np.ndarray
@@ -97,8 +99,13 @@ class _Trials:
     swapped: np.ndarray
     first: np.ndarray
     groups: np.ndarray
-    late: np.ndarray
     is_fair: np.ndarray
+    moments: np.ndarray
+
+    @property
+    def late(self) -> np.ndarray:
+        """Whether each trial is in the second half of its group."""
+        return self.moments >= _MOMENTS // 2
 
     @property
     def images(self) -> int:
@@ -158,10 +165,11 @@ def _trials(pairs: np.ndarray, choices: np.ndarray, groups: np.ndarray, is_fair:
     _, groups = np.unique(groups, return_inverse=True)
     design = utilities_of_wins.design_of(pairs, int(pairs.max()) + 1)
     couples, first, couple = np.unique(np.sort(pairs, axis=1), axis=0, return_index=True, return_inverse=True)
-    late = np.zeros(len(pairs), bool)
+    moments = np.zeros(len(pairs), np.uint8)  # many orders of them are in memory together
     for group in range(int(groups.max()) + 1):
         members = np.flatnonzero(groups == group)
-        late[members[len(members) // 2 :]] = True
+        # Of an odd number, the one in the middle is late.
+        moments[members] = (2 * np.arange(len(members)) + 1) * _MOMENTS // (2 * len(members))
     return _Trials(
         choices=choices,
         design=design,
@@ -171,8 +179,8 @@ def _trials(pairs: np.ndarray, choices: np.ndarray, groups: np.ndarray, is_fair:
         swapped=pairs[:, 0] > pairs[:, 1],
         first=first,
         groups=groups,
-        late=late,
         is_fair=is_fair,
+        moments=moments,
     )
 
 
@@ -289,28 +297,58 @@ def _p_value(statistics: np.ndarray) -> float:
 
 
 def _drift(trials: _Trials, random: np.random.Generator) -> Check:
-    """Test whether utilities differ between the halves: the score test of a variance of their differences."""
+    """Test whether utilities differ before and after some moment: score tests of a variance of their differences.
+
+    The greatest of all moments that are looked at is compared with the greatest where the order is permuted.
+    """
+    again = np.flatnonzero(
+        abs(trials.design[:, :-1]).sum(0) > 1
+    )  # an image that was shown once tells nothing
+    if not len(again):
+        return _unknown("drift", "It takes images that were shown in several trials to tell.")
     residuals = trials.choices - expit(trials.design @ trials.parameters)[:, 0]
-    halves = np.where(trials.late, 1.0, -1.0)
-    permuted = np.tile(halves[:, None], _PERMUTATIONS)
+    pulls = sparse.coo_array(trials.design[:, again] * residuals[:, None])
+    orders = np.tile(trials.moments, (_PERMUTATIONS + 1, 1))
     for group in range(int(trials.groups.max()) + 1):
         members = trials.groups == group
-        permuted[members] = random.permuted(permuted[members], axis=0)
-    pulls = sparse.csr_array(trials.design[:, :-1].T * residuals)
-    statistics = np.square(pulls @ np.column_stack([halves, permuted])).sum(0)
-    weights = np.column_stack([~trials.late, trials.late]).astype(float)
+        orders[1:, members] = random.permuted(orders[1:, members], axis=1)
+    by_moment = np.stack([_apart(pulls, order) for order in orders])
+    statistics = by_moment.max(1)
+    p_value = _p_value(statistics)
+    # Halves where there is nothing to be seen: elsewhere one part is so small that its utilities say little.
+    moment = int(by_moment[0].argmax()) + 1 if p_value < LEVEL else _MOMENTS // 2
+    late = trials.moments >= moment
+    weights = np.column_stack([~late, late]).astype(float)
     first, second = utilities_of_wins.fit(trials.design, trials.choices[:, None] * np.ones(2), weights)[:-1].T
     agreement = float(np.corrcoef(first, second)[0, 1]) if min(np.ptp(first), np.ptp(second)) > 0 else 0.0
     return _finding(
         "drift",
         agreement,
-        _p_value(statistics),
-        "The taste of the second half of the session differs from that of the first: the images' Bradley–Terry "
-        f"utilities correlate at {agreement:.2f} between them.",
+        p_value,
+        f"The taste changes during the session, most clearly after about {100 * moment / _MOMENTS:.0f}% of the "
+        f"trials: the images' Bradley–Terry utilities before and after correlate at {agreement:.2f}.",
         "a taste that changes: the Bradley–Terry utilities of the two halves correlate at "
         f"{agreement:.2f}, as they do where trials are halved at random.",
-        "Fit the halves separately, and do not take the session for one taste; breaks and more practice may help.",
+        "Fit the parts separately, and do not take the session for one taste; breaks and more practice may help.",
     )
+
+
+def _apart(pulls: sparse.coo_array, moments: np.ndarray) -> np.ndarray:
+    """Return how much residuals pull utilities elsewhere before and after each moment, for one order of the trials.
+
+    Parameters
+    ----------
+    pulls
+        How much each trial's residual pulls each image's utility, shape (trials, images).
+    moments
+        When each trial was, from 0 to `_MOMENTS` - 1.
+    """
+    images, (trial, image) = pulls.shape[1], pulls.coords
+    cells = image * _MOMENTS + moments[trial]
+    pulled = np.bincount(cells, pulls.data, images * _MOMENTS).reshape(images, _MOMENTS).cumsum(1)
+    before = np.bincount(moments, minlength=_MOMENTS).cumsum()[:-1] / len(moments)
+    apart = np.square(pulled[:, :-1] - before * pulled[:, -1:]).sum(0)
+    return apart / np.maximum(before * (1 - before), 1 / len(moments) ** 2)
 
 
 def _side_bias_drift(trials: _Trials) -> Check:

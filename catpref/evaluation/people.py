@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 from scipy.stats import binomtest
+from scipy.stats import t as student
 
+from catpref._io.workers import workers
 from catpref.evaluation.noise_ceiling import noise_ceiling
+from catpref.evaluation.resampling import resampled
 from catpref.evaluation.scores import hits_of
 from catpref.models import psychometric
 from catpref.models.davidson import where_preferred
@@ -25,8 +27,11 @@ LAPSING = 0.26
 OPPOSED = -0.1
 """Mean agreement with the others, from which on down a participant is against them."""
 
-_DRAWS = 400
+_DRAWS = 400  # of images
 _NORMAL = 1.96
+_UPPER = 0.975
+_USUAL_SPREAD = 0.4  # of people's accuracies, in logits
+_USUAL_PEOPLE = 3  # whom what is usual counts for
 _USUAL_PART = 0.5  # of utilities' standard deviation: a mean closer to zero says neither liked nor disliked
 _MOST = 0.75  # of the others disagreed with: where nothing is shared, half of all agreements are negative by chance
 _LEVEL = 0.05  # of a side preference, divided by the participants who are looked at
@@ -95,7 +100,8 @@ def describe(
     utilities, agreements = agreements_of(people)
     others = (agreements.sum(1) - 1) / (len(participants) - 1)
     trials_of = [np.flatnonzero(people.who == one) for one in range(len(participants))]
-    answers = [_answers(pairs[own], choices[own], is_fair[own]) for own in trials_of]
+    with workers() as pool:
+        answers = list(pool.map(lambda own: _answers(pairs[own], choices[own], is_fair[own]), trials_of))
     unknown = (np.nan, np.nan)
     lapses = np.array([unknown if each is None else each.lapse_ci95 for each in answers])
     count, right = len(participants), np.bincount(people.who, choices, len(participants))
@@ -292,8 +298,11 @@ def _accuracies(held_out: pd.DataFrame, who: np.ndarray, count: int) -> np.ndarr
 class CrossedSampling:
     """How far an accuracy over several people can be from that over other people and other images.
 
-    People and images are drawn with replacement, each trial counting as often as its person and both its images were
-    drawn (Owen 2007, The pigeonhole bootstrap, Annals of Applied Statistics 1(2)).
+    Hits that share a person or an image vary together (Aronow, Samii & Assenova 2015, Political Analysis 23). How
+    much people differ cannot be told from few, so that their variance is pooled with a usual one (Smyth 2004,
+    Statistical Applications in Genetics and Molecular Biology 3(1)); what is left open of both variances is in the
+    degrees of freedom. The interval is Wilson's, of as many independent trials as would vary as much (Franco,
+    Little, Louis & Slud 2019, Journal of Survey Statistics and Methodology 7(3)), which cannot leave 0 to 1.
 
     Attributes
     ----------
@@ -306,36 +315,47 @@ class CrossedSampling:
 
     def interval(self, accuracy: float, hits: np.ndarray) -> tuple[float, float]:
         """Return the 95% interval of an accuracy, given which of the trials were predicted."""
-        reach = _NORMAL * _spread(hits, self._of_both)
-        return accuracy - reach, accuracy + reach
+        variance, quantile = self._spread(accuracy, hits)
+        trials = min(_binomial(accuracy, len(hits)) / variance, len(hits))
+        beside = quantile**2 / trials
+        centre = (accuracy + beside / 2) / (1 + beside)
+        reach = np.sqrt(beside * (accuracy * (1 - accuracy) + beside / 4)) / (1 + beside)
+        # But for rounding, it holds the accuracy and is held by 0 to 1.
+        return max(min(float(centre - reach), accuracy), 0.0), min(max(float(centre + reach), accuracy), 1.0)
 
     def inflation(self, accuracy: float, hits: np.ndarray, pairs: np.ndarray) -> float:
-        """Return by what factor the spread over images drawn alone is to be multiplied: the people's part."""
-        of_images = _spread(hits, self._of_images)
-        return max(1.0, _spread(hits, self._of_both) / of_images) if of_images else 1.0
+        """Return by what factor the spread over images drawn alone is to be multiplied."""
+        variance, quantile = self._spread(accuracy, hits)
+        drawn = np.std([np.average(hits, weights=weights) for weights in resampled(pairs, _DRAWS)])
+        return max(1.0, quantile * float(np.sqrt(variance)) / (_NORMAL * float(drawn))) if drawn else 1.0
 
-    @cached_property
-    def _of_both(self) -> np.ndarray:
-        return self._drawn(np.unique(self.who, return_inverse=True)[1])
-
-    @cached_property
-    def _of_images(self) -> np.ndarray:
-        return self._drawn(np.zeros(len(self.who), int))
-
-    def _drawn(self, people: np.ndarray) -> np.ndarray:
-        """Return how often each trial counts in each draw, shape (draws, trials), given each trial's person."""
-        random = np.random.default_rng(0)
-        images = np.unique(self.pairs, return_inverse=True)[1].reshape(-1, 2)
-        counts = int(people.max()) + 1, int(images.max()) + 1
-        drawn = np.empty((_DRAWS, len(people)), np.float32)
-        for weights in drawn:
-            of_people, of_images = (
-                np.bincount(random.integers(size, size=size), minlength=size) for size in counts
-            )
-            weights[:] = of_people[people] * of_images[images].prod(1)
-        return drawn[drawn.any(1)]
+    def _spread(self, accuracy: float, hits: np.ndarray) -> tuple[float, float]:
+        """Return the variance of an accuracy, and how many standard deviations hold 95%."""
+        trials = len(hits)
+        binomial = _binomial(accuracy, trials)
+        beside = (hits - accuracy) / trials
+        alone = max(float(beside @ beside), binomial / trials / 2)
+        sizes = np.unique(self.who, return_counts=True)[1]
+        images, shown = np.unique(self.pairs, return_inverse=True)
+        freedom = len(sizes) - 1
+        of_people = _of_clusters(np.unique(self.who, return_inverse=True)[1], beside)
+        usual = np.square(sizes / trials).sum() * (_USUAL_SPREAD * binomial) ** 2 + alone
+        of_people = (freedom * of_people + _USUAL_PEOPLE * usual) / (freedom + _USUAL_PEOPLE)
+        of_people = max(of_people, alone)
+        # Each trial counts for both its images, and is among its person's already.
+        of_images = max(_of_clusters(shown.ravel(), np.repeat(beside, 2)) - 2 * alone, 0.0)
+        variance = of_people + of_images
+        told = of_people**2 / (freedom + _USUAL_PEOPLE) + of_images**2 / max(len(images) - 1, 1)
+        return variance, float(student.ppf(_UPPER, variance**2 / told))
 
 
-def _spread(hits: np.ndarray, drawn: np.ndarray) -> float:
-    """Return the standard deviation of an accuracy over the draws."""
-    return float(np.std(drawn @ hits / drawn.sum(1)))
+def _binomial(accuracy: float, trials: int) -> float:
+    """Return the variance of one hit, which is not nothing where all of few trials are hits."""
+    expected = (trials * accuracy + 2) / (trials + 4)  # Agresti & Coull 1998, The American Statistician 52
+    return expected * (1 - expected)
+
+
+def _of_clusters(cluster: np.ndarray, beside: np.ndarray) -> float:
+    """Return the variance of a mean of clusters that vary independently, from how they depart from it."""
+    sums = np.bincount(cluster, beside)
+    return float(sums @ sums) * len(sums) / max(len(sums) - 1, 1)

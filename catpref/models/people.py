@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit
 
@@ -71,7 +72,7 @@ class Person:
     """
 
     items: np.ndarray
-    incidence: np.ndarray
+    incidence: Any
     tastes: np.ndarray
     effects: np.ndarray
     choices: np.ndarray
@@ -217,6 +218,7 @@ def mixed(of_late_and_layers: np.ndarray, late: float) -> np.ndarray:
 
 def person_of(grams: np.ndarray, effects: np.ndarray, pairs: np.ndarray, choices: np.ndarray) -> Person:
     """Return a person's trials: the items of each pair, shape (trials, 2), and the choices, shape (trials,)."""
-    items, incidence = incidence_of(pairs)
+    items, whole = incidence_of(pairs)
+    incidence = sparse.csr_array(whole)  # two items a trial: products with it cost next to nothing
     *tastes, own = (incidence @ each[np.ix_(items, items)] @ incidence.T for each in (*grams, effects))
     return Person(items, incidence, np.stack(tastes), own, choices, np.zeros(len(choices)))

@@ -10,11 +10,11 @@ max(P, 1 − P), averaged over all of them likewise.
 
 The prior of λ is Beta(1, 10), that of psignifit (Schütt, Harmeling, Macke & Wichmann 2016, Vision Research 122);
 that of b is Gaussian (`catpref.models.laplace.BIAS_VARIANCE`); that of the spread makes every noise ceiling equally
-probable. The intervals of λ and of the noise ceiling are the shortest that hold 95%, so that they can reach 0 and
-0.5; where the session says little, they are those of the prior: 0 to 0.26 and about 0.5 to 0.95.
+probable. The intervals are the shortest that hold 95%: those of λ and of the noise ceiling can reach 0 and 0.5, and
+that of b is not drawn away by lapses that could hide a larger one. Where the session says little, λ and the noise
+ceiling have the intervals of their priors: 0 to 0.26 and about 0.5 to 0.95.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -24,22 +24,23 @@ from scipy.interpolate import PchipInterpolator
 from scipy.special import expit
 from scipy.stats import beta, norm
 
-from catpref._io.workers import workers
 from catpref.models import expectation_propagation
-from catpref.models.expectation_propagation import Posterior
+from catpref.models.expectation_propagation import Dense, Design, Posterior, sparse_of
 from catpref.models.kernels import right_minus_left
 from catpref.models.laplace import BIAS_VARIANCE
 
 _LAPSE_PRIOR: Any = beta(1, 10)
 _LAPSES = np.array([0.0, 0.01, 0.02, 0.04, 0.065, 0.1, 0.15, 0.22, 0.32, 0.5])
+_COARSE_LAPSES = 0.02, 0.2
 _SPREADS = np.linspace(-7.0, 7.0, 29)  # log of the variance of a trial's utility difference
 _MOST_UNTOLD = 4.5  # of the spreads: beyond, the approximation fails where a utility has few trials to itself
-_FEW = 5  # trials a direction
+_FEW = 5  # trials an image
 _NODES = 8  # of the spread, where the evidence is
+_ROUNDING = 1e-6
 _NEGLIGIBLE = 7.0  # log evidence below the greatest
 _DIRECTIONS = 60  # in which utilities are followed; along all others they are averaged over
-_TAILS = 0.025, 0.975
 _MASS = 0.95
+_TAILS = np.linspace(0, 1 - _MASS, 101)  # the lower ones
 _RULED_OUT = (
     1.92  # log evidence below the greatest: half the 95% point of chi squared with one degree of freedom
 )
@@ -54,7 +55,7 @@ class PsychometricFit:
     Attributes
     ----------
     side_bias, side_bias_ci95
-        Posterior mean and 95% interval of the preference for the right, in logits.
+        Posterior mean and shortest 95% interval of the preference for the right, in logits.
     lapse, lapse_ci95
         Posterior mean and shortest 95% interval of the lapse rate.
     noise_ceiling, noise_ceiling_ci95
@@ -101,6 +102,45 @@ class _Node(NamedTuple):
     posterior: Posterior
 
 
+@dataclass(frozen=True)
+class _Session:
+    """A session as it is looked at.
+
+    Attributes
+    ----------
+    design
+        Makes the logits of what was chosen of weights that stand for utilities, and of the side bias less what is
+        known of it, the last one. The former have the variance of a trial's utility difference.
+    directions
+        The number of the former.
+    bias_variance
+        Of the last one.
+    offsets
+        What the known side bias adds to each logit, shape (trials,).
+    others
+        What is left of that variance: a trial's own, which is averaged over; shape (trials,).
+    """
+
+    design: Design
+    directions: int
+    bias_variance: float
+    offsets: np.ndarray
+    others: np.ndarray
+
+    def at(self, lapse: float, spread: float, similar: _Node | None) -> _Node:
+        """Find the posterior at a lapse rate and a log variance, starting from a similar one."""
+        variance = float(np.exp(spread))
+        found = expectation_propagation.fit(
+            self.design,
+            np.append(np.full(self.directions, variance), self.bias_variance),
+            variance * self.others,
+            self.offsets,
+            lapse,
+            similar and similar.posterior.sites,
+        )
+        return _Node(found.log_evidence + _log_prior(spread), lapse, variance, found)
+
+
 def fit(pairs: np.ndarray, choices: np.ndarray, is_fair: np.ndarray | None = None) -> PsychometricFit:
     """Estimate side bias, lapse rate and noise ceiling.
 
@@ -123,43 +163,40 @@ def fit(pairs: np.ndarray, choices: np.ndarray, is_fair: np.ndarray | None = Non
 
 def _fit(pairs: np.ndarray, choices: np.ndarray, known: _Known) -> tuple[PsychometricFit, _Known]:
     """Estimate all from some trials, given what others tell; return what is known after these, too."""
-    followed, others = _followed(pairs)
-    signs = np.where(choices == 1, 1.0, -1.0)
-    shift = known.bias * signs[:, None]
-
-    def nodes(lapse: float, spreads: np.ndarray) -> Iterator[_Node]:
-        sites = None
-        for spread in spreads:
-            variance = float(np.exp(spread))
-            # Averaged over a Gaussian, a logistic is about one that is less steep (MacKay 1992).
-            slope = 1 / np.sqrt(1 + np.pi / 8 * variance * others)[:, None]
-            found = expectation_propagation.fit(
-                _design(followed, variance, known) * signs[:, None],
-                lambda logits, slope=slope: lapse / 2 + (1 - lapse) * expit(slope * (logits + shift)),
-                sites,
-            )
-            sites = found.sites
-            yield _Node(found.log_evidence + _log_prior(spread), lapse, variance, found)
-
-    few = len(choices) < _FEW * followed.shape[1]
+    session = _session(pairs, choices, known)
+    few = len(choices) < _FEW * len(np.unique(pairs))
     possible = _SPREADS[_SPREADS <= _MOST_UNTOLD] if few else _SPREADS
-    with workers() as pool:
-        coarse = np.array(
-            list(pool.map(lambda lapse: [node.mass for node in nodes(lapse, possible[::2])], (0.02, 0.2)))
-        )
-        inside = possible[::2][(coarse > coarse.max() - _NEGLIGIBLE).any(0)]
-        spreads = np.linspace(max(inside[0] - 0.5, possible[0]), min(inside[-1] + 0.5, possible[-1]), _NODES)
-        found = list(pool.map(lambda lapse: list(nodes(lapse, spreads)), _LAPSES))
-    masses = np.array([[node.mass for node in row] for row in found]) + known.lapses[:, None]
-    lapse, lapse_ci95 = _lapse(np.logaddexp.reduce(masses, axis=1))
-    weights = np.exp(masses - masses.max()) * (np.gradient(_LAPSES) * _LAPSE_PRIOR.pdf(_LAPSES))[:, None]
-    weights = weights.ravel() / weights.sum()
-    flat = [node for row in found for node in row]
-    biases = _biases(flat, known)
-    side_bias, side_bias_ci95 = _side_bias(*biases, weights)
-    ceilings = _ceilings(flat, weights, followed, others, known)
+    coarse = np.full((len(_COARSE_LAPSES), len(possible[::2])), -np.inf)
+    start = len(possible) // 4
+    for masses, lapse in zip(coarse, _COARSE_LAPSES, strict=True):
+        for place, node in _around(session, lapse, possible[::2], start, None, -np.inf).items():
+            masses[place] = node.mass
+        start = int(masses.argmax())
+    inside = possible[::2][(coarse > coarse.max() - _NEGLIGIBLE).any(0)]
+    spreads = np.linspace(max(inside[0] - 0.5, possible[0]), min(inside[-1] + 0.5, possible[-1]), _NODES)
+    priors = np.log(np.gradient(_LAPSES) * _LAPSE_PRIOR.pdf(_LAPSES)) + known.lapses
+    masses, flat = np.full((len(_LAPSES), _NODES), -np.inf), []
+    start, similar = int(np.abs(spreads - possible[::2][coarse.max(0).argmax()]).argmin()), None
+    for row, lapse, prior in zip(masses, _LAPSES, priors, strict=True):
+        most = float((masses + priors[:, None]).max() - prior)
+        found = _around(session, lapse, spreads, start, similar, most)
+        row[list(found)] = [node.mass for node in found.values()]
+        flat += [found[place] for place in sorted(found)]
+        start = int(row.argmax())
+        similar = found[start]
+    of_lapses = np.logaddexp.reduce(masses, axis=1)
+    lapse, lapse_ci95 = _lapse(of_lapses + known.lapses)
+    weighed = (masses + priors[:, None])[np.isfinite(masses)]
+    weights = np.exp(weighed - weighed.max())
+    weights /= weights.sum()
+    biases = known.bias + np.array([node.posterior.mean[-1] for node in flat])
+    sds = np.sqrt([node.posterior.covariance[-1, -1] for node in flat])
+    side_bias, side_bias_ci95 = _side_bias(biases, sds, weights)
+    ceilings = _ceilings(flat, weights, session)
     # Under a prior that makes all ceilings equal, what an interval holds is what the evidence does not rule out.
-    by_spread = np.logaddexp.reduce(masses, axis=0) - [_log_prior(spread) for spread in spreads]
+    by_spread = np.logaddexp.reduce(masses + known.lapses[:, None], axis=0) - [
+        _log_prior(spread) for spread in spreads
+    ]
     least_is_probable = spreads[0] == _SPREADS[0] and by_spread[0] > by_spread.max() - _RULED_OUT
     estimates = PsychometricFit(
         side_bias=side_bias,
@@ -170,35 +207,77 @@ def _fit(pairs: np.ndarray, choices: np.ndarray, known: _Known) -> tuple[Psychom
         noise_ceiling_ci95=_interval(ceilings, bool(least_is_probable)),
         spread=float(np.exp(weights @ np.log([node.variance for node in flat]) / 2)),
     )
-    of_biases = float(weights @ (np.square(biases[1]) + np.square(biases[0] - side_bias)))
-    of_lapses = np.logaddexp.reduce(masses, axis=1)
+    of_biases = float(weights @ (np.square(sds) + np.square(biases - side_bias)))
     return estimates, _Known(side_bias, of_biases, of_lapses - of_lapses.max())
 
 
-def _followed(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _around(
+    session: _Session, lapse: float, spreads: np.ndarray, start: int, similar: _Node | None, most: float
+) -> dict[int, _Node]:
+    """Find the posteriors at a lapse rate from one spread on, up and down, as far as they have any mass.
+
+    Parameters
+    ----------
+    session, lapse, spreads
+        Where to look.
+    start
+        Place of the spread to begin with.
+    similar
+        From which to begin there.
+    most
+        The greatest log mass that is known.
+    """
+    found = {start: session.at(lapse, spreads[start], similar)}
+    most = max(most, found[start].mass)
+    for places in (range(start + 1, len(spreads)), range(start - 1, -1, -1)):
+        last = found[start]
+        for place in places:
+            last = found[place] = session.at(lapse, spreads[place], last)
+            most = max(most, last.mass)
+            if last.mass < most - _NEGLIGIBLE:
+                break
+    return found
+
+
+def _session(pairs: np.ndarray, choices: np.ndarray, known: _Known) -> _Session:
     """Return the trials along the directions that matter most to them, and the variance that is left of each.
 
-    Differences of two images' utilities have a prior variance of 1. What is left of a pair that was shown several
-    times is the same each time: a direction of its own.
+    Differences of two images' utilities have a prior variance of 1. A pair whose images no other pair shows has
+    nothing to do with the rest. What is left of a pair that was shown several times is the same each time: a
+    direction of its own.
     """
-    images = np.unique(pairs)
-    differences = right_minus_left(np.eye(len(images)), np.searchsorted(images, pairs)) / np.sqrt(2)
-    if len(pairs) < len(images):
+    couples, couple, shown = np.unique(
+        np.sort(pairs, axis=1), axis=0, return_inverse=True, return_counts=True
+    )
+    couple = couple.ravel()
+    joint = (np.bincount(couples.ravel())[pairs] > 1).any(1)
+    of_joint, places = np.unique(pairs[joint], return_inverse=True)
+    differences = np.zeros((len(pairs), len(of_joint)))
+    differences[joint] = right_minus_left(np.eye(len(of_joint)), places.reshape(-1, 2)) / np.sqrt(2)
+    if len(of_joint) <= _DIRECTIONS:
+        followed = differences
+    elif len(pairs) < len(of_joint):
         values, vectors = np.linalg.eigh(differences @ differences.T)
         followed = vectors[:, -_DIRECTIONS:] * np.sqrt(np.maximum(values[-_DIRECTIONS:], 0))
     else:
-        _, vectors = np.linalg.eigh(differences.T @ differences)
-        followed = differences @ vectors[:, -_DIRECTIONS:]
+        followed = differences @ np.linalg.eigh(differences.T @ differences)[1][:, -_DIRECTIONS:]
     others = np.maximum(1 - np.square(followed).sum(1), 0)
-    _, couple = np.unique(np.sort(pairs, axis=1), axis=0, return_inverse=True)
-    repeated = np.bincount(couple)[couple] > 1
-    if not (repeated.any() and others[repeated].max() > 1e-6):
-        return followed, others
-    _, place = np.unique(couple[repeated], return_inverse=True)
-    own = np.zeros((len(pairs), place.max() + 1))
-    own[np.flatnonzero(repeated), place] = np.sqrt(others[repeated])
+    others[others < _ROUNDING] = 0
+    alone = (shown[couple] > 1) & (others > 0)
+    own_couples, place = np.unique(couple[alone], return_inverse=True)
+    own = np.zeros((len(pairs), len(own_couples)))
+    own[np.flatnonzero(alone), place] = np.sqrt(others[alone])
     own[pairs[:, 0] > pairs[:, 1]] *= -1
-    return np.column_stack([own, followed]), np.where(repeated, 0.0, others)
+    signs = np.where(choices == 1, 1.0, -1.0)
+    matrix = np.column_stack([own, followed, np.ones(len(pairs))]) * signs[:, None]
+    design = sparse_of(matrix) if len(of_joint) <= _DIRECTIONS else Dense(matrix)
+    return _Session(
+        design,
+        directions=matrix.shape[1] - 1,
+        bias_variance=known.bias_variance,
+        offsets=known.bias * signs,
+        others=np.where(alone, 0.0, others),
+    )
 
 
 @cache
@@ -212,12 +291,6 @@ def _log_densities() -> tuple[np.ndarray, np.ndarray]:
 
 def _log_prior(spread: float) -> float:
     return float(np.interp(spread, *_log_densities()))
-
-
-def _design(followed: np.ndarray, variance: float, known: _Known) -> np.ndarray:
-    """Return the trials, the side bias last, in units of the prior's standard deviations."""
-    bias = np.full(len(followed), np.sqrt(known.bias_variance))
-    return np.column_stack([np.sqrt(variance) * followed, bias])
 
 
 def _lapse(log_masses: np.ndarray) -> tuple[float, tuple[float, float]]:
@@ -244,23 +317,17 @@ def _interval(ceilings: np.ndarray, least_is_probable: bool) -> tuple[float, flo
     return float(ordered[first]), float(ordered[first + inside - 1])
 
 
-def _biases(nodes: list[_Node], known: _Known) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of the side bias in each node."""
-    means = np.sqrt(known.bias_variance) * np.array([node.posterior.mean[-1] for node in nodes])
-    sds = np.sqrt(known.bias_variance * np.array([node.posterior.covariance[-1, -1] for node in nodes]))
-    return known.bias + means, sds
-
-
 def _side_bias(biases: np.ndarray, sds: np.ndarray, weights: np.ndarray) -> tuple[float, tuple[float, float]]:
     """Return mean and interval of the side bias, a mixture of Gaussians, one a node."""
     places = np.linspace((biases - 6 * sds).min(), (biases + 6 * sds).max(), 2001)
-    low, high = np.interp(_TAILS, norm.cdf(places[:, None], biases, sds) @ weights, places)
-    return float(weights @ biases), (float(low), float(high))
+    below = norm.cdf(places[:, None], biases, sds) @ weights
+    lows = np.interp(_TAILS, below, places)
+    highs = np.interp(_TAILS + _MASS, below, places)
+    shortest = int(np.argmin(highs - lows))
+    return float(weights @ biases), (float(lows[shortest]), float(highs[shortest]))
 
 
-def _ceilings(
-    nodes: list[_Node], weights: np.ndarray, followed: np.ndarray, others: np.ndarray, known: _Known
-) -> np.ndarray:
+def _ceilings(nodes: list[_Node], weights: np.ndarray, session: _Session) -> np.ndarray:
     """Draw noise ceilings from their posterior, shape (draws,)."""
     random = np.random.default_rng(0)
     draws = random.multinomial(_DRAWS, weights)
@@ -270,8 +337,10 @@ def _ceilings(
             drawn = random.multivariate_normal(
                 node.posterior.mean, node.posterior.covariance, count, method="cholesky"
             )
-            rest = random.standard_normal((len(others), count)) * np.sqrt(node.variance * others)[:, None]
-            p_right = expit(_design(followed, node.variance, known) @ drawn.T + rest + known.bias)
-            p_right = node.lapse / 2 + (1 - node.lapse) * p_right
-            ceilings.append(np.maximum(p_right, 1 - p_right).mean(0))
+            logits = session.design.times(drawn.T) + session.offsets[:, None]
+            if session.others.any():
+                rest = random.standard_normal(logits.shape)
+                logits += rest * np.sqrt(node.variance * session.others)[:, None]
+            chosen = node.lapse / 2 + (1 - node.lapse) * expit(logits)
+            ceilings.append(np.maximum(chosen, 1 - chosen).mean(0))
     return np.concatenate(ceilings)

@@ -246,8 +246,8 @@ def _log_likelihood(
         value += one.target @ (one.seen.T @ utilities[one.items]) / 2
         value -= (one.target @ one.precision @ one.target + one.log_determinant) / 2
         pull = one.precision @ (one.target - one.incidence @ utilities[one.items])
-        about = left_open[np.ix_(one.items, one.items)]
-        outer = np.outer(pull, pull) - one.precision + one.seen.T @ about @ one.seen
+        about = one.incidence @ left_open[np.ix_(one.items, one.items)] @ one.incidence.T
+        outer = np.outer(pull, pull) - one.precision + one.precision @ about @ one.precision
         of_late, of_layers = ((outer * each).sum() / 2 for each in one.tastes)
         slope[1] += mixed(np.array([of_late, of_layers]), variances.late)
         slope[3] += (outer * one.effects).sum() / 2

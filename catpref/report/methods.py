@@ -27,7 +27,7 @@ _EXPLAINED = {
 _OF_SEVERAL = (
     "Birlutiu, Groot & Heskes (2010), Neurocomputing 73; "
     "Hönekopp (2006), Journal of Experimental Psychology: Human Perception and Performance 32; "
-    "Owen (2007), Annals of Applied Statistics 1; "
+    "Aronow, Samii & Assenova (2015), Political Analysis 23; "
     "Rasmussen & Williams (2006), Gaussian Processes for Machine Learning"
 )
 _REFERENCES = (
@@ -102,7 +102,7 @@ def _evaluated(analysis: Analysis) -> list[str]:
     drawn = (
         "simulated observers, cross-validated with the same folds (Bates et al. 2024)"
         if analysis.observers is None
-        else "participants and images, both drawn with replacement (Owen 2007)"
+        else "how hits that share a participant or an image vary together (Aronow et al. 2015)"
     )
     found = [
         f"It was cross-validated in {options.folds} folds{times}; {held_out} (on average {first.n_train} training "

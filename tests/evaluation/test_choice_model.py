@@ -78,6 +78,20 @@ def test_an_observer_who_changes_their_mind_is_found(change: str, images: int, t
         assert drift.estimate is not None and drift.estimate < 0.3 and drift.advice is not None
 
 
+@pytest.mark.parametrize("part", [0.15, 0.3, 0.8])
+def test_a_change_of_mind_is_found_whenever_it_comes(part: float) -> None:
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        pairs = random.permutation(all_pairs(50))
+        worth = random.normal(0, 0.8, 50)
+        sign = np.where(np.arange(len(pairs)) < part * len(pairs), 1, -1)
+        drift = check(pairs, answers(random, sign * difference(worth, pairs)))[2]
+        assert drift.name == "drift" and drift.failed
+        assert drift.estimate is not None and drift.estimate < 0
+        named = int(drift.finding.split("after about ")[1].split("%")[0])
+        assert named == pytest.approx(100 * part, abs=10)
+
+
 def test_rock_paper_scissors_is_found() -> None:
     random = np.random.default_rng(0)
     pairs = shown(random, repeats=400)

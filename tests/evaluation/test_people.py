@@ -6,7 +6,7 @@ import pytest
 from scipy.special import expit
 
 from catpref.evaluation import people
-from catpref.evaluation.people import AGAINST, AT_RANDOM, PREFERS
+from catpref.evaluation.people import AGAINST, AT_RANDOM, PREFERS, CrossedSampling
 from catpref.models.kernels import kernels_of
 from catpref.models.shared_taste import alone, learn, shared_alone
 
@@ -131,3 +131,41 @@ def test_those_of_opposite_taste_agree_on_no_face() -> None:
     taste = np.random.default_rng(1).normal(size=60)
     liked, disliked = people.agreed_on(np.stack([taste, -taste]) + 0.05 * taste[::-1], 6)
     assert len(liked) == len(disliked) == 0
+
+
+def hits_of_people(
+    random: np.random.Generator, count: int, images: int, trials: int, logit: float, spread: float
+) -> tuple[CrossedSampling, np.ndarray]:
+    """Make up who was predicted how often, where people and images differ in how easily they are."""
+    who = np.repeat(np.arange(count), trials)
+    pairs = np.array([random.choice(images, 2, replace=False) for _ in range(len(who))])
+    easy = spread * random.standard_normal(count)[who] + spread * random.standard_normal(images)[pairs].sum(1)
+    return CrossedSampling(who, pairs), (random.random(len(who)) < expit(logit + easy)).astype(float)
+
+
+@pytest.mark.parametrize(("count", "images", "trials"), [(3, 12, 30), (15, 40, 40)])
+@pytest.mark.parametrize("logit", [0.0, 2.5])
+def test_intervals_over_people_and_images_cover(count: int, images: int, trials: int, logit: float) -> None:
+    random, spread, runs = np.random.default_rng(count), 0.4, 60
+    truth = expit(logit + np.sqrt(3) * spread * random.standard_normal(100_000)).mean()
+    covered, widths, accuracies = [], [], []
+    for _ in range(runs):
+        sampling, hits = hits_of_people(random, count, images, trials, logit, spread)
+        low, high = sampling.interval(float(hits.mean()), hits)
+        assert 0 <= low < hits.mean() < high <= 1
+        covered.append(low <= truth <= high)
+        widths.append(high - low)
+        accuracies.append(hits.mean())
+    assert np.mean(covered) >= 0.9
+    least = 2 * 1.96 * np.std(accuracies)
+    assert np.mean(widths) < (1.3 if count > 10 else 1.7) * least, "no wider than they have to be"
+
+
+@pytest.mark.parametrize(("count", "trials"), [(2, 1), (2, 40), (30, 40)])
+@pytest.mark.parametrize("hit", [0.0, 0.5, 1.0])
+def test_an_accuracy_of_all_or_nothing_has_an_interval_that_it_is_in(
+    count: int, trials: int, hit: float
+) -> None:
+    sampling, hits = hits_of_people(np.random.default_rng(0), count, 12, trials, 0.0, 0.0)
+    low, high = sampling.interval(hit, np.full(len(hits), hit))
+    assert 0 <= low <= hit <= high <= 1 and high - low > 0.003

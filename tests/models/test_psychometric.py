@@ -3,7 +3,7 @@ import pytest
 from scipy.special import expit
 from support import all_pairs
 
-from catpref.models import psychometric
+from catpref.models import expectation_propagation, psychometric
 from catpref.models.psychometric import PsychometricFit
 
 
@@ -89,3 +89,36 @@ def test_what_is_told_apart_depends_on_pairs_and_not_on_what_images_are_called()
     assert psychometric.fit(renamed, choices).noise_ceiling == pytest.approx(
         psychometric.fit(pairs, choices).noise_ceiling, abs=0.01
     )
+
+
+def test_pairs_in_company_are_followed_whether_or_not_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain of images, in which some pairs are shown twice: no pair has nothing to do with the rest."""
+    chain = np.column_stack([np.arange(14), np.arange(1, 15)])
+    pairs = np.concatenate([chain, chain[::2, ::-1], chain[::4]])
+    choices = (np.arange(len(pairs)) % 3 > 0).astype(int)
+    whole = psychometric.fit(pairs, choices)
+    monkeypatch.setattr(psychometric, "_DIRECTIONS", 14)  # all that a chain has, but not as images
+    turned = psychometric.fit(pairs, choices)
+    numbers = [(one.side_bias, one.lapse, one.noise_ceiling, one.spread) for one in (whole, turned)]
+    assert numbers[0] == pytest.approx(numbers[1], abs=0.02)
+
+
+def test_a_logistic_is_the_mixture_that_stands_for_it() -> None:
+    logits, variance = np.linspace(-8, 8, 201), np.linspace(0, 9, 201)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    means = [
+        expit(mean + np.sqrt(spread) * nodes) @ weights / weights.sum()
+        for mean, spread in zip(logits, variance, strict=True)
+    ]
+    found, slope, bend = expectation_propagation._log_likelihood(logits, variance, 0.0)
+    np.testing.assert_allclose(np.exp(found), means, rtol=1e-3)
+    ahead, _, _ = expectation_propagation._log_likelihood(logits + 1e-4, variance, 0.0)
+    back, _, _ = expectation_propagation._log_likelihood(logits - 1e-4, variance, 0.0)
+    np.testing.assert_allclose(slope, (ahead - back) / 2e-4, atol=1e-6)
+    np.testing.assert_allclose(bend, -(ahead - 2 * found + back) / 1e-8, atol=1e-5)
+
+
+def test_a_side_presser_s_bias_is_in_its_interval() -> None:
+    """Lapses could hide a larger bias: an interval with equal tails began above the truth too often."""
+    seen = [estimated(seed, 1.0, 0.0, all_pairs(20), spread=0.0) for seed in range(12)]
+    assert sum(one.side_bias_ci95[0] <= 1.0 <= one.side_bias_ci95[1] for one in seen) >= 11
