@@ -10,7 +10,10 @@ const view = {
   onset: null, onset_in_session: null, // of the images, in seconds since the page was opened or the session began
 };
 
-const list = { trials: [], practice: [] }; // the rows of the conditions files
+const list = {
+  trials: [], practice: [], // the rows of the conditions files
+  early: [], late: [], // pictures that may be needed beside those of the rows, to be loaded before and after them
+};
 const waiting = { share: () => 1, since: null, stays: Infinity, meanwhile: "", hint: "" }; // what a page waits for
 
 // ---- pictures and answers -----------------------------------------------------------------------------------
@@ -26,9 +29,10 @@ const pictures = {
 
   // Load those of `files` that are not there yet, and forget all others.
   keep(files) {
-    this.files = Array.from(new Set(files));
+    const kept = new Set(files.filter((file) => file !== undefined));
+    this.files = Array.from(kept);
     for (const file of Array.from(this.ready.keys())) {
-      if (!files.includes(file)) {
+      if (!kept.has(file)) {
         this.ready.delete(file);
       }
     }
@@ -71,7 +75,7 @@ const pictures = {
 // again goes on after the last one.
 const answers = {
   name: "",
-  rows: [], // [trial, choice, rt, onset]
+  rows: [], // [trial, choice, rt, onset], and the images of a trial that came without
 
   open(name) {
     this.name = name;
@@ -133,7 +137,8 @@ function setUp() {
   list.trials = read(PLAN.trials_file);
   list.practice = PLAN.practice > 0 ? read(PLAN.practice_file) : [];
   answers.open([PLAN.key, expInfo.participant, expInfo.session].join(" "));
-  for (const [trial, choice, rt, since] of answers.rows) {
+  for (const [trial, choice, rt, since, images] of answers.rows) {
+    Object.assign(list.trials[trial], images);
     const row = Object.assign({}, list.trials[trial], { choice: choice, rt: rt, onset: since });
     Object.keys(row).forEach((name) => psychoJS.experiment.addData(name, row[name]));
     psychoJS.experiment.nextEntry([]);
@@ -147,9 +152,11 @@ function setUp() {
   keepFrom(done < list.trials.length ? list.trials[done].block : Infinity);
 }
 
-// The pictures of the trials of a block that have no answer yet.
+// The pictures of the trials of a block that have no answer yet, as far as they are known; undefined for those that are
+// to be chosen for the next trial.
 function filesOfBlock(block) {
-  const rows = list.trials.slice(answers.rows.length).filter((row) => row.block === block);
+  const rows = list.trials.slice(answers.rows.length).filter((row, place) =>
+    row.block === block && (place === 0 || row.left_file !== undefined));
   return [].concat(...rows.map((row) => [row.left_file, row.right_file]));
 }
 
@@ -160,7 +167,7 @@ function practiceFiles() {
 // From now on, have the pictures of this block and load those of the next.
 function keepFrom(block) {
   const practice = view.block === null && view.fresh ? practiceFiles() : [];
-  pictures.keep(practice.concat(filesOfBlock(block), filesOfBlock(block + 1)));
+  pictures.keep(practice.concat(list.early, filesOfBlock(block), filesOfBlock(block + 1), list.late));
 }
 
 // PsychoJS's "height" is the shorter side of the window.
@@ -180,20 +187,20 @@ function beginWelcome() {
     psychoJS.config.experiment.saveIncompleteResults = false;
     quitPsychoJS(ordered(PLAN.texts.code), false);
   }
-  beginPage("welcome", PLAN.practice > 0 ? [] : firstFiles());
+  beginPage("welcome", PLAN.practice > 0 ? () => [] : firstFiles);
 }
 
 function beginPracticeIntro() {
-  beginPage("practice_intro", practiceFiles());
+  beginPage("practice_intro", practiceFiles);
 }
 
 function beginStart() {
-  beginPage("start", firstFiles());
+  beginPage("start", firstFiles);
 }
 
 function beginResume() {
   view.body = PLAN.texts.resume_body.replace("{done}", answers.rows.length);
-  beginPage("resume", firstFiles());
+  beginPage("resume", firstFiles);
 }
 
 function firstFiles() {
@@ -210,14 +217,14 @@ function beginPause(block) {
   }
   view.share = answers.rows.length / list.trials.length;
   view.body = PLAN.texts.pause_body.replace("{done}", block);
-  beginPage("pause", filesOfBlock(block));
+  beginPage("pause", () => filesOfBlock(block));
   if (!view.skip && uploads()) {
     psychoJS.experiment.save().catch((error) => console.warn("nothing uploaded in this break", error));
   }
 }
 
 function beginEnd() {
-  beginPage("end", []);
+  beginPage("end", () => []);
   waiting.share = () => 0;
   waiting.meanwhile = view.body = "";
   waiting.stays = PLAN.end_stays;
@@ -227,7 +234,7 @@ function beginEnd() {
 // A page that goes on with a key or a touch, once the pictures that come after it are there.
 function beginPage(name, needed) {
   layOut();
-  const share = () => pictures.share(needed);
+  const share = () => pictures.share(needed());
   const texts = { meanwhile: PLAN.texts.loading, hint: PLAN.texts[name] };
   Object.assign(waiting, texts, { share: share, since: null, stays: Infinity });
   view.ready = false;
@@ -300,13 +307,13 @@ function pairFrame(shown) {
   return view.touched !== null;
 }
 
-function recordAnswer(trial, key, keyTime) {
+function recordAnswer(trial, key, keyTime, ...images) {
   const side = PLAN.right.includes(key) ? 1 : 0;
   const answer = view.touched || { choice: PLAN.no_preference.includes(key) ? 0.5 : side, rt: keyTime };
   psychoJS.experiment.addData("choice", answer.choice);
   psychoJS.experiment.addData("rt", answer.rt);
   psychoJS.experiment.addData("onset", view.onset_in_session);
-  answers.add([trial, answer.choice, answer.rt, view.onset_in_session]);
+  answers.add([trial, answer.choice, answer.rt, view.onset_in_session].concat(images));
 }
 
 // The last press of a finger or a mouse button. PsychoJS looks once a frame whether a button is down, and so misses

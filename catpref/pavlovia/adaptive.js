@@ -1,0 +1,461 @@
+// What catpref/adaptive does, in the browser: the same functions with the same names and the same arithmetic, so that the
+// same answers lead to the same pairs. Only arguments come in and only results go out, since it runs in a worker.
+// Matrices are Float64Arrays, row after row.
+
+// ---- prior.py -----------------------------------------------------------------------------------------------
+
+// Read what `write_prior` wrote: the length of a header, the header in JSON, and numbers.
+function readPrior(content) {
+  const start = 8 + Number(new DataView(content).getUint32(0, true)); // a header has less than 4 GiB
+  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(content, 8, start - 8)));
+  const told = header.__metadata__;
+  const [from, to] = header.features.data_offsets;
+  const features = new Uint16Array(content.slice(start + from, start + to));
+  const mean = new Float32Array(content.slice(...header.mean.data_offsets.map((place) => start + place)));
+  return {
+    images: JSON.parse(told.images),
+    features: Float64Array.from(features, half),
+    dimensions: header.features.shape[1],
+    mean: Float64Array.from(mean),
+    side_bias_variance: Number(told.side_bias_variance),
+  };
+}
+
+// The number that 16 bits stand for.
+function half(bits) {
+  const exponent = (bits >> 10) & 31, fraction = bits & 1023;
+  const size = exponent === 0 ? fraction * Math.pow(2, -24) : (1024 + fraction) * Math.pow(2, exponent - 25);
+  return bits & 0x8000 ? -size : size;
+}
+
+// ---- learner.py ---------------------------------------------------------------------------------------------
+
+const LOG_SCALES = [-1.0, -0.5, 0.0, 0.5, 1.0];
+const LOG_SCALE_SD = 0.5;
+const MOST_STEPS = 50;
+const ENOUGH = 1e-10;
+
+// Learn a taste from answers, to the end.
+function learn(prior, pairs, choices) {
+  return finish(learning(prior, pairs, choices));
+}
+
+// Likewise, with a pause after each scale of the taste.
+function* learning(prior, pairs, choices) {
+  const d = prior.dimensions, size = d + 1, trials = pairs.length;
+  const design = new Float64Array(trials * size), offsets = new Float64Array(trials);
+  pairs.forEach(([left, right], trial) => {
+    for (let k = 0; k < d; k += 1) {
+      design[trial * size + k] = prior.features[right * d + k] - prior.features[left * d + k];
+    }
+    design[trial * size + d] = 1;
+    offsets[trial] = prior.mean[right] - prior.mean[left];
+  });
+  let best = null;
+  for (const logScale of LOG_SCALES) {
+    const sds = new Float64Array(size).fill(Math.exp(logScale));
+    sds[d] = Math.sqrt(prior.side_bias_variance);
+    const found = modeOf(design.map((value, place) => value * sds[place % size]), offsets, choices, size);
+    found.evidence -= Math.pow(logScale / LOG_SCALE_SD, 2) / 2;
+    if (best === null || found.evidence > best.evidence) {
+      best = Object.assign(found, { scale: Math.exp(logScale), sds: sds });
+    }
+    yield;
+  }
+  const sds = best.sds, covariance = inverse(best.factor, size);
+  return {
+    weights: best.weights.slice(0, d).map((value, k) => value * sds[k]),
+    side_bias: best.weights[d] * sds[d],
+    covariance: covariance.map((value, place) => value * sds[Math.floor(place / size)] * sds[place % size]),
+    scale: best.scale,
+  };
+}
+
+// The mode of standard normal weights, the Cholesky factor of its precision, and the log evidence.
+function modeOf(design, offsets, choices, size) {
+  let weights = new Float64Array(size), factor = null;
+  let loss = lossOf(weights, design, offsets, choices);
+  for (let step = 0; step < MOST_STEPS; step += 1) {
+    const pRight = logitsOf(weights, design, offsets).map(expit);
+    const gradient = Float64Array.from(weights);
+    pRight.forEach((p, trial) => {
+      for (let k = 0; k < size; k += 1) {
+        gradient[k] -= design[trial * size + k] * (choices[trial] - p);
+      }
+    });
+    factor = cholesky(precisionOf(design, pRight, size), size);
+    const along = solve(factor, gradient, size);
+    if (dot(gradient, along) < ENOUGH) {
+      break;
+    }
+    let length = 1, next = null, nextLoss = Infinity;
+    for (;;) {
+      next = weights.map((value, k) => value - length * along[k]);
+      nextLoss = lossOf(next, design, offsets, choices);
+      if (!(nextLoss > loss && length > 1e-6)) {
+        break;
+      }
+      length /= 2;
+    }
+    weights = next;
+    loss = nextLoss;
+  }
+  let logs = 0;
+  for (let k = 0; k < size; k += 1) {
+    logs += Math.log(factor[k * size + k]);
+  }
+  return { weights: weights, factor: factor, evidence: -loss - logs };
+}
+
+function lossOf(weights, design, offsets, choices) {
+  const gained = logitsOf(weights, design, offsets).map((logit, trial) => {
+    const top = Math.max(0, logit); // the logarithm of 1 + exp(logit), without an overflow
+    return choices[trial] * logit - top - Math.log1p(Math.exp(-Math.abs(logit)));
+  });
+  return dot(weights, weights) / 2 - gained.reduce((sum, value) => sum + value, 0);
+}
+
+function logitsOf(weights, design, offsets) {
+  const size = weights.length;
+  return offsets.map((offset, trial) => offset + dot(design.subarray(trial * size, trial * size + size), weights));
+}
+
+function expit(logit) {
+  return 1 / (1 + Math.exp(-logit));
+}
+
+// The lower half of the identity and what the trials add to it; four trials at a time, which is three times as fast.
+function precisionOf(design, pRight, size) {
+  const precision = new Float64Array(size * size);
+  const none = new Float64Array(size);
+  for (let first = 0; first < pRight.length; first += 4) {
+    const [a, b, c, d] = [0, 1, 2, 3].map((more) => {
+      const trial = first + more;
+      return trial < pRight.length ? design.subarray(trial * size, trial * size + size) : none;
+    });
+    const [p, q, r, s] = [0, 1, 2, 3].map((more) => {
+      const trial = first + more;
+      return trial < pRight.length ? pRight[trial] * (1 - pRight[trial]) : 0;
+    });
+    for (let i = 0; i < size; i += 1) {
+      const pa = p * a[i], qb = q * b[i], rc = r * c[i], sd = s * d[i], row = i * size;
+      for (let j = 0; j <= i; j += 1) {
+        precision[row + j] += pa * a[j] + qb * b[j] + rc * c[j] + sd * d[j];
+      }
+    }
+  }
+  for (let k = 0; k < size; k += 1) {
+    precision[k * size + k] += 1;
+  }
+  return precision;
+}
+
+// ---- linear algebra -----------------------------------------------------------------------------------------
+
+// Four sums at a time, since a processor need not wait for one before it adds to the next.
+function dot(one, other) {
+  const length = one.length, most = length - length % 4;
+  let a = 0, b = 0, c = 0, d = 0;
+  for (let k = 0; k < most; k += 4) {
+    a += one[k] * other[k];
+    b += one[k + 1] * other[k + 1];
+    c += one[k + 2] * other[k + 2];
+    d += one[k + 3] * other[k + 3];
+  }
+  for (let k = most; k < length; k += 1) {
+    a += one[k] * other[k];
+  }
+  return a + b + c + d;
+}
+
+// The lower triangle whose product with itself is a matrix, of which the lower half is read.
+function cholesky(matrix, size) {
+  const factor = new Float64Array(size * size);
+  for (let i = 0; i < size; i += 1) {
+    for (let j = 0; j <= i; j += 1) {
+      const row = j * size;
+      const left = matrix[i * size + j] - dot(factor.subarray(row, row + j), factor.subarray(i * size, i * size + j));
+      factor[i * size + j] = i === j ? Math.sqrt(left) : left / factor[row + j];
+    }
+  }
+  return factor;
+}
+
+// Solve a system of equations by the Cholesky factor of its matrix.
+function solve(factor, vector, size) {
+  const solved = Float64Array.from(vector);
+  for (let i = 0; i < size; i += 1) {
+    for (let k = 0; k < i; k += 1) {
+      solved[i] -= factor[i * size + k] * solved[k];
+    }
+    solved[i] /= factor[i * size + i];
+  }
+  for (let i = size - 1; i >= 0; i -= 1) {
+    solved[i] /= factor[i * size + i];
+    for (let k = 0; k < i; k += 1) {
+      solved[k] -= factor[i * size + k] * solved[i];
+    }
+  }
+  return solved;
+}
+
+// The inverse of a matrix, of which this is the Cholesky factor.
+function inverse(factor, size) {
+  const inverted = new Float64Array(size * size);
+  for (let column = 0; column < size; column += 1) {
+    const unit = new Float64Array(size);
+    unit[column] = 1;
+    inverted.set(solve(factor, unit, size), column * size);
+  }
+  return inverted;
+}
+
+// The product of a matrix and the transpose of another, whose rows have `length` numbers.
+function timesTransposed(one, other, length) {
+  const rows = one.length / length, columns = other.length / length;
+  const product = new Float64Array(rows * columns);
+  for (let i = 0; i < rows; i += 1) {
+    const row = one.subarray(i * length, i * length + length);
+    for (let j = 0; j < columns; j += 1) {
+      product[i * columns + j] = dot(row, other.subarray(j * length, j * length + length));
+    }
+  }
+  return product;
+}
+
+// Some rows of a matrix.
+function rowsOf(matrix, rows, length) {
+  const picked = new Float64Array(rows.length * length);
+  rows.forEach((row, place) => picked.set(matrix.subarray(row * length, row * length + length), place * length));
+  return picked;
+}
+
+// The covariance of the weights, without the side bias.
+function covarianceOf(posterior) {
+  const d = posterior.weights.length;
+  const covariance = new Float64Array(d * d);
+  for (let i = 0; i < d; i += 1) {
+    covariance.set(posterior.covariance.subarray(i * (d + 1), i * (d + 1) + d), i * d);
+  }
+  return covariance;
+}
+
+// ---- selection.py -------------------------------------------------------------------------------------------
+
+const CANDIDATES = 300;
+const LOGISTIC_VARIANCE = Math.pow(1.7, 2);
+
+// The mean outer product of the feature differences of two images.
+function spread(prior, images) {
+  const d = prior.dimensions, own = rowsOf(prior.features, images, d);
+  const mean = new Float64Array(d);
+  own.forEach((value, place) => {
+    mean[place % d] += value / images.length;
+  });
+  const products = new Float64Array(d * d);
+  for (let image = 0; image < images.length; image += 1) {
+    const row = own.subarray(image * d, image * d + d).map((value, k) => value - mean[k]);
+    for (let i = 0; i < d; i += 1) {
+      for (let j = 0; j < d; j += 1) {
+        products[i * d + j] += row[i] * row[j];
+      }
+    }
+  }
+  return products.map((value) => 2 * value / images.length);
+}
+
+// Choose the next pair: the left and the right image.
+function nextPair(prior, posterior, candidates, differences, seed, trial) {
+  const drawn = scrambled(prior.images.length, seed, trial);
+  const some = Array.from(candidates).sort((one, other) => drawn[one] - drawn[other]).slice(0, CANDIDATES);
+  const gains = expectedGains(prior, posterior, some, differences);
+  let best = 0;
+  gains.forEach((gain, place) => {
+    best = gain > gains[best] ? place : best;
+  });
+  const left = some[Math.floor(best / some.length)], right = some[best % some.length];
+  return (drawn[left] ^ drawn[right]) & 1 ? [left, right] : [right, left];
+}
+
+// What an answer about each pair is expected to take off the variance, -Infinity for an image and itself.
+function expectedGains(prior, posterior, images, differences) {
+  const d = prior.dimensions, count = images.length;
+  const features = rowsOf(prior.features, images, d);
+  const spreadOut = timesTransposed(features, covarianceOf(posterior), d);
+  const variances = timesTransposed(spreadOut, features, d);
+  const taught = timesTransposed(timesTransposed(spreadOut, differences, d), spreadOut, d);
+  const ofDifference = (products, i, j) =>
+    products[i * count + i] + products[j * count + j] - 2 * products[i * count + j];
+  const utilities = images.map((image, place) =>
+    prior.mean[image] + dot(features.subarray(place * d, place * d + d), posterior.weights));
+  const ofSideBias = posterior.covariance[posterior.covariance.length - 1];
+  const gains = new Float64Array(count * count).fill(-Infinity);
+  for (let i = 0; i < count; i += 1) {
+    for (let j = i + 1; j < count; j += 1) {
+      const variance = ofDifference(variances, i, j) + ofSideBias, wide = variance + LOGISTIC_VARIANCE;
+      const apart = utilities[i] - utilities[j];
+      const information = Math.exp(-apart * apart / (2 * wide)) / Math.sqrt(2 * Math.PI * wide);
+      const gain = information * ofDifference(taught, i, j) / (1 + information * variance);
+      gains[i * count + j] = gain;
+      gains[j * count + i] = gain;
+    }
+  }
+  return gains;
+}
+
+// A number for each image that looks drawn at random.
+function scrambled(images, seed, trial) {
+  return Uint32Array.from({ length: images }, (_, image) => {
+    let mixed = Math.imul(image, 0x9E3779B1);
+    for (const key of [seed, trial]) {
+      mixed ^= key;
+      mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85EBCA6B);
+      mixed = Math.imul(mixed ^ (mixed >>> 13), 0xC2B2AE35);
+      mixed ^= mixed >>> 16;
+    }
+    return mixed;
+  });
+}
+
+// ---- progress.py --------------------------------------------------------------------------------------------
+
+const NODES = 21;
+
+// The share of the accuracy above chance that is reached, of what knowing the taste would reach.
+function gained(prior, posterior, pairs) {
+  const apart = differencesOf(prior, posterior, pairs), nodes = hermite(NODES);
+  let reached = 0, known = 0;
+  apart.mean.forEach((mean, pair) => {
+    reached += Math.abs(expectedPRight(mean, apart.sd[pair]) - 0.5);
+    nodes.forEach(([node, weight]) => {
+      known += weight * Math.abs(expit(mean + apart.sd[pair] * node) - 0.5);
+    });
+  });
+  return known > 0 ? reached / known : 0;
+}
+
+function expectedPRight(mean, sd) {
+  return expit(mean / Math.sqrt(1 + Math.PI / 8 * sd * sd));
+}
+
+// Mean and standard deviation of the utility differences of pairs, right minus left.
+function differencesOf(prior, posterior, pairs) {
+  const d = prior.dimensions, covariance = covarianceOf(posterior);
+  const mean = new Float64Array(pairs.length), sd = new Float64Array(pairs.length);
+  pairs.forEach(([left, right], pair) => {
+    const apart = new Float64Array(d);
+    for (let k = 0; k < d; k += 1) {
+      apart[k] = prior.features[right * d + k] - prior.features[left * d + k];
+    }
+    mean[pair] = prior.mean[right] - prior.mean[left] + dot(apart, posterior.weights);
+    sd[pair] = Math.sqrt(Math.max(0, dot(timesTransposed(apart, covariance, d), apart)));
+  });
+  return { mean: mean, sd: sd };
+}
+
+// Nodes and weights (which add up to 1) for the mean of a function of a standard normal number: the zeros of the Hermite
+// polynomial of this degree.
+function hermite(degree) {
+  const values = (x) => { // the polynomials of this degree and the one below, normalised
+    let below = 0, value = 1;
+    for (let n = 0; n < degree; n += 1) {
+      [below, value] = [value, (x * value - Math.sqrt(n) * below) / Math.sqrt(n + 1)];
+    }
+    return [below, value];
+  };
+  const found = [], width = 0.1; // less than any two zeros are apart
+  for (let start = -2 * Math.sqrt(degree) - width / 2; start < 2 * Math.sqrt(degree); start += width) {
+    if (values(start)[1] * values(start + width)[1] < 0) {
+      let node = start + width / 2;
+      for (let step = 0; step < 20; step += 1) {
+        const [below, value] = values(node);
+        node -= value / (Math.sqrt(degree) * below);
+      }
+      found.push([node, 1 / (degree * Math.pow(values(node)[0], 2))]);
+    }
+  }
+  return found;
+}
+
+// Run what pauses to its end.
+function finish(steps) {
+  let step = steps.next();
+  while (!step.done) {
+    step = steps.next();
+  }
+  return step.value;
+}
+
+// ---- chooser.py ---------------------------------------------------------------------------------------------
+
+const BY_ANSWERS = "adaptive", AT_RANDOM = "random", RANKING = "adaptive-ranking";
+
+// What a session is chosen by, all of it known when it begins. A trial of the schedule has the columns of a trial list, and
+// no images while they are to be chosen.
+function begin(content, schedule, seed, until) {
+  const prior = readPrior(content);
+  const number = new Map(prior.images.map((name, image) => [name, image]));
+  const reserved = reservedImages(schedule);
+  const candidates = prior.images.filter((name) => !reserved.has(name));
+  const differences = spread(prior, Array.from(prior.images.keys()));
+  return { prior: prior, schedule: schedule, seed: seed, until: until, number, candidates, differences };
+}
+
+// Choose the pair that comes after these answers, with pauses: its images, or none if so much has been gained that the
+// session ends; and the share that has been gained, if it is asked for.
+function* choosing(session, answers) {
+  const posterior = yield* learningFrom(session, answers);
+  const share = session.until === null ? null : shareGained(session, posterior);
+  if (share !== null && share >= session.until) {
+    return { pair: null, gained: share };
+  }
+  yield;
+  return { pair: choose(session, posterior, answers), gained: share };
+}
+
+// What the answers to the first trials teach; catch trials and trials without an answer teach nothing.
+function learningFrom(session, answers) {
+  const taught = answers.filter((answer, trial) => answer.choice !== null && !session.schedule[trial].catch);
+  return learning(session.prior, pairsOf(session, taught), Float64Array.from(taught, (answer) => answer.choice));
+}
+
+// The images of the trial that comes after so many answers.
+function choose(session, posterior, answers) {
+  const near = imagesNear(session.schedule, answers);
+  const candidates = session.candidates.filter((name) => !near.has(name)).map((name) => session.number.get(name));
+  const trial = answers.length;
+  return nextPair(session.prior, posterior, candidates, session.differences, session.seed, trial)
+    .map((image) => session.prior.images[image]);
+}
+
+// The share of the accuracy that can be gained, judged on pairs that no adaptive trial shows; where the aim is the order of
+// the images, on all pairs.
+function shareGained(session, posterior) {
+  if (session.schedule[0].design !== RANKING) {
+    const random = session.schedule.filter((trial) => trial.chosen_by === AT_RANDOM);
+    return gained(session.prior, posterior, pairsOf(session, random));
+  }
+  const pairs = [];
+  for (let second = 0; second < session.prior.images.length; second += 1) {
+    for (let first = 0; first < second; first += 1) {
+      pairs.push([first, second]);
+    }
+  }
+  return gained(session.prior, posterior, pairs);
+}
+
+function pairsOf(session, rows) {
+  return rows.map((row) => [session.number.get(row.left_image), session.number.get(row.right_image)]);
+}
+
+// The images that no adaptive trial may show.
+function reservedImages(schedule) {
+  const fixed = schedule.filter((trial) => schedule[0].design !== RANKING && trial.chosen_by !== BY_ANSWERS);
+  return new Set([].concat(...fixed.map((trial) => [trial.left_image, trial.right_image])));
+}
+
+// The images of the trials before and after the next one: no image is in two successive trials.
+function imagesNear(schedule, answers) {
+  const near = answers.slice(-1).concat(schedule.slice(answers.length + 1, answers.length + 2));
+  return new Set([].concat(...near.map((row) => [row.left_image, row.right_image])));
+}
