@@ -57,7 +57,8 @@ def _add_list(trials: _ArgumentGroup) -> None:
     add_list_options(trials, repeats=_REPEATS, catch=_CATCH)
 
 
-def _add_adaptive(trials: _ArgumentGroup) -> None:
+def add_adaptive_options(trials: _ArgumentGroup, repeats: str = "0", catch: str = "0") -> None:
+    """Add the options that say how pairs are chosen from the answers; `repeats` and `catch` are their defaults."""
     trials.add_argument(
         "--rank", action="store_true",
         help="aim at the order of a few images; otherwise at predicting choices between new ones",
@@ -70,13 +71,17 @@ def _add_adaptive(trials: _ArgumentGroup) -> None:
         "--until", type=_share, metavar="X",
         help="end it earlier, at this share of the accuracy that can be gained, such as 0.9",
     )  # fmt: skip
+    add_list_options(
+        trials, repeats=repeats, catch=catch, images="all, or with --rank 50",
+        trials=f"{TRIALS}, or with --rank all pairs if they are fewer",
+    )  # fmt: skip
+
+
+def _add_adaptive(trials: _ArgumentGroup) -> None:
+    add_adaptive_options(trials, repeats=_REPEATS, catch=_CATCH)
     trials.add_argument(
         "--minutes", type=_above_zero, metavar="M",
         help="end it earlier, after so many minutes, without the pauses between sittings",
-    )  # fmt: skip
-    add_list_options(
-        trials, repeats=_REPEATS, catch=_CATCH, images="all, or with --rank 50",
-        trials=f"{TRIALS}, or with --rank all pairs if they are fewer",
     )  # fmt: skip
     trials.set_defaults(trials_file=None)
 

@@ -9,6 +9,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from psychopy.experiment import Experiment
@@ -20,6 +21,8 @@ from psychopy.experiment.components.text import TextComponent
 from psychopy.experiment.loops import TrialHandler
 from psychopy.experiment.routines import Routine
 
+from catpref.adaptive.prior import FILE as PRIOR_FILE
+from catpref.design.trial_list import BY_ANSWERS
 from catpref.lab import layout
 from catpref.lab.layout import BACKGROUND, FAINT, INK, SOFT
 from catpref.lab.texts import Page, Texts, fonts
@@ -28,24 +31,53 @@ from catpref.sessions.participants import CODE
 _HERE, _LAB = Path(__file__).parent, Path(layout.__file__).parent
 _IN_PYTHON = [_LAB / "layout.py", _LAB / "lettering.py", _LAB / "text_image.py", _HERE / "in_psychopy.py"]
 _IN_JAVASCRIPT = [_HERE / "in_browser.js", _HERE / "texts_in_browser.js"]
+_CHOOSING, _IN_WORKER = _HERE / "choosing_in_browser.js", _HERE / "adaptive.js"
 _OURS = re.compile("^from catpref.*\n", re.MULTILINE)
 
 PRACTICE_FILE, TRIALS_FILE = "practice.csv", "trials.csv"
 
+IMAGES_FILE = "images.json"
+"""Name, file and size of all images of an adaptive session, in the order of its prior."""
+
+AHEAD = 64 * 2**20
+"""Bytes of images that an adaptive session loads though it may never show them."""
+
+PATIENCE = 1.5
+"""Seconds of a pair's cross after which an adaptive session says what it waits for."""
+
+_NOT_HERE = """\
+import sys
+sys.exit("this session chooses its pairs from the answers, in a browser only: index.html, or --preview; "
+         "in the lab, run python experiments/adaptive.py")
+"""
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """What the pairs of an adaptive session are drawn with, and at which share of the accuracy it ends, if at one."""
+
+    seed: int
+    until: float | None
+
 
 @dataclass(frozen=True)
 class WebSession:
-    """How many trials, blocks and practice trials there are; `key` tells the trial list from any other."""
+    """How many trials, blocks and practice trials there are; `key` tells the trial list from any other.
+
+    `choosing` is None where all pairs are fixed.
+    """
 
     trials: int
     blocks: int
     practice: int
     key: str
+    choosing: Choosing | None = None
 
 
 def build(texts: Texts, plan: WebSession) -> Experiment:
     """Build the experiment that shows the rows of `PRACTICE_FILE` and `TRIALS_FILE`."""
-    experiment = Experiment()
+    experiment, choosing = Experiment(), plan.choosing is not None
+    total = _total(texts, plan)
     for name, value in {
         "Experiment info": "{'participant': 'str(randint(100000, 999999))', 'session': '1'}",
         "Data file delimiter": "comma",
@@ -65,20 +97,27 @@ def build(texts: Texts, plan: WebSession) -> Experiment:
     go_on = texts.keys.go_on
     welcome = _routine(experiment, "welcome", skip="view.resumed")
     _set_up(welcome, texts, plan)
-    _page(welcome, texts.instructions.fill(trials=plan.trials), go_on, "beginWelcome();")
+    _page(welcome, texts.instructions.fill(trials=total), go_on, "beginWelcome();", choosing=choosing)
     if plan.practice:
         intro = _routine(experiment, "practice_intro", skip="view.resumed")
-        _page(intro, texts.practice.fill(practice=plan.practice), go_on, "beginPracticeIntro();")
+        practice = texts.practice.fill(practice=plan.practice)
+        _page(intro, practice, go_on, "beginPracticeIntro();", choosing=choosing)
         _pair(_routine(experiment, "practice"), texts, "practice_left_file", "practice_right_file")
         _loop(experiment, 1, "practices", PRACTICE_FILE, repeats="$view.practices")
         start = _routine(experiment, "start", skip="view.resumed")
-        _page(start, texts.begin.fill(trials=plan.trials), go_on, "beginStart();")
+        _page(start, texts.begin.fill(trials=total), go_on, "beginStart();", choosing=choosing)
     resume = _routine(experiment, "resume", skip="view.fresh")
-    _page(resume, texts.resume, go_on, "beginResume();", body="$view.body")
+    _page(resume, texts.resume, go_on, "beginResume();", body="$view.body", choosing=choosing)
     pause = _routine(experiment, "pause", skip="view.skip")
-    _page(pause, texts.pause, go_on, "beginPause(block);", "begin_pause(block, trial)", body="$view.body")
-    _bar(pause)
-    _pair(_routine(experiment, "pair"), texts, "left_file", "right_file", record=True)
+    if choosing:
+        _code(pause, "progress", frame=("", "progressFrame();"))
+        _page(pause, texts.progress, go_on, "beginPause(block);", body="$view.body", choosing=True)
+        _bar(pause, "set every frame")
+        _chosen_pair(_routine(experiment, "pair"), texts)
+    else:
+        _page(pause, texts.pause, go_on, "beginPause(block);", "begin_pause(block, trial)", body="$view.body")
+        _bar(pause)
+        _pair(_routine(experiment, "pair"), texts, "left_file", "right_file", record=True)
     _loop(experiment, 2, "trials", TRIALS_FILE, repeats="$view.repeats", rows="$view.rows")
     _page(_routine(experiment, "end"), texts.end, [], "beginEnd();", "begin_end()", body="$view.body")
     for routine in experiment.routines.values():
@@ -115,7 +154,7 @@ def _add(routine: Routine, component: Any, start: str = "0", stop: str = "", **v
             parameters[name].updates = "set every repeat"
     parameters["startType"].val = "condition" if start.startswith("$") else "time (s)"
     parameters["startVal"].val = start
-    parameters["stopType"].val = "time (s)"
+    parameters["stopType"].val = "condition" if stop.startswith("$") else "time (s)"
     parameters["stopVal"].val = stop
     parameters["saveStartStop"].val = False
     routine.addComponent(component)
@@ -165,6 +204,12 @@ def _code(routine: Routine, name: str, **parts: tuple[str, str]) -> None:
     routine.addComponent(component)
 
 
+def _total(texts: Texts, plan: WebSession) -> int | str:
+    """Return how many trials there are, as participants read it: at most so many, where it can end earlier."""
+    early = plan.choosing is not None and plan.choosing.until is not None
+    return texts.at_most.format(trials=plan.trials) if early else plan.trials
+
+
 def _literal(text: str) -> str:
     """Escape what Builder would take for code."""
     return text.replace("$", r"\$")
@@ -180,6 +225,8 @@ _STOP = (
 
 def _set_up(routine: Routine, texts: Texts, plan: WebSession) -> None:
     """Add the functions that the other code components call."""
+    total, pause = _total(texts, plan), texts.progress if plan.choosing else texts.pause
+    fields = {"percent": "{percent}"} if plan.choosing else {"done": "{done}", "blocks": plan.blocks}
     known = {
         "key": plan.key,
         "trials": plan.trials,
@@ -200,35 +247,63 @@ def _set_up(routine: Routine, texts: Texts, plan: WebSession) -> None:
             "practice_intro": texts.practice.hint,
             "start": texts.begin.hint,
             "resume": texts.resume.hint,
-            "resume_body": texts.resume.fill(done="{done}", trials=plan.trials).body,
-            "pause": texts.pause.hint,
-            "pause_body": texts.pause.fill(done="{done}", blocks=plan.blocks).body,
+            "resume_body": texts.resume.fill(done="{done}", trials=total).body,
+            "pause": pause.hint,
+            "pause_body": pause.fill(**fields).body,
             "end": texts.end.hint,
             "end_body": texts.end.body,
-            "stopped": texts.stopped.fill(done="{done}", trials=plan.trials).body,
+            "stopped": texts.stopped.fill(done="{done}", trials=total).body,
             "loading": texts.web.loading,
             "offline": texts.web.offline,
             "code": texts.web.code,
         },
     }
+    if plan.choosing:
+        known["adaptive"] = {
+            "prior": PRIOR_FILE,
+            "images": IMAGES_FILE,
+            "open": BY_ANSWERS,
+            "seed": plan.choosing.seed % 2**32,
+            "until": plan.choosing.until,
+            "ahead": AHEAD,
+            "fixation": layout.FIXATION,
+            "patience": PATIENCE,
+        }
     literal = json.dumps(known, indent=2, ensure_ascii=False)  # the same in both languages
     python = "\n".join(path.read_text(encoding="utf-8") for path in _IN_PYTHON)
     python = _OURS.sub("", python)  # where the script runs, there is no catpref
     javascript = "\n".join(path.read_text(encoding="utf-8") for path in _IN_JAVASCRIPT)
+    before = f"{python}\nPLAN.update({literal})", f"const PLAN = {literal};\n\n{javascript}"
+    set_up = 'set_up(win, thisExp, expInfo["participant"])', "setUp();"
+    if plan.choosing:
+        before = _NOT_HERE, f"{before[1]}\n{_choosing_in_javascript()}"
+        set_up = "", "setUp();\nsetUpChoosing();"
     _code(
         routine,
         "setup",
-        before=(
-            f"{python}\nPLAN.update({literal})",
-            f"const PLAN = {literal};\n\n{javascript}",
-        ),
-        set_up=('set_up(win, thisExp, expInfo["participant"])', "setUp();"),
+        before=before,
+        set_up=set_up,
         finally_=("", "if (isCompleted && !uploads()) {\n  answers.forget();\n}"),
     )
 
 
+def _choosing_in_javascript() -> str:
+    """Return what chooses pairs: as one function, whose text a worker can be made of, and what calls it."""
+    room = indent(_IN_WORKER.read_text(encoding="utf-8"), "  ", lambda line: line.strip() != "")
+    return (
+        f"function adaptive() {{\n{room}\n  return {{ begin, choosing, finish }};\n}}\n\n"
+        f"{_CHOOSING.read_text(encoding='utf-8')}"
+    )
+
+
 def _page(
-    routine: Routine, page: Page, go_on: list[str], javascript: str, python: str = "", body: str = ""
+    routine: Routine,
+    page: Page,
+    go_on: list[str],
+    javascript: str,
+    python: str = "",
+    body: str = "",
+    choosing: bool = False,
 ) -> None:
     """Fill a routine with a text that waits for a key or a touch.
 
@@ -242,15 +317,18 @@ def _page(
         The code at its beginning.
     body
         The variable with the text of the page, if that is known only then.
+    choosing
+        Whether it is left, too, when an adaptive session is over.
     """
     stop_python, stop_javascript = _STOP if go_on else ("", "")
+    left = "choosingPageFrame()" if choosing else "pageFrame()"
     _code(
         routine,
         "page",
         begin=(python or f'begin_page("{routine.name}")', javascript),
         frame=(
             f"{stop_python}\nif page_frame(t):\n    continueRoutine = False",
-            f"{stop_javascript}\nif (pageFrame()) {{\n  continueRoutine = false;\n}}",
+            f"{stop_javascript}\nif ({left}) {{\n  continueRoutine = false;\n}}",
         ),
     )
     lines = len(page.body.splitlines())
@@ -260,13 +338,15 @@ def _page(
     _keys(routine, go_on, "$view.ready")
 
 
-def _bar(routine: Routine) -> None:
+def _bar(routine: Routine, updates: str = "set every repeat") -> None:
     """Show the share of the session that is done."""
     length, y = f"{layout.BAR} * view.unit", "-0.09 * view.unit"
     _rectangle(routine, "track", f"$({length}, {layout.BAR_HEIGHT})", f"$(0, {y})", FAINT)
     size = f"$(view.share * {length}, {layout.BAR_HEIGHT})"
     pos = f"$((view.share - 1) * {layout.BAR / 2} * view.unit, {y})"
     _rectangle(routine, "done", size, pos, INK)
+    for name in ("size", "pos"):
+        routine[-1].params[name].updates = updates
 
 
 def _pair(routine: Routine, texts: Texts, left: str, right: str, record: bool = False) -> None:
@@ -274,20 +354,7 @@ def _pair(routine: Routine, texts: Texts, left: str, right: str, record: bool = 
     name, start = routine.name, str(layout.FIXATION)
     show = f"({name}_left, {name}_right, {left}, {right})"
     _code(routine, "begin", begin=(f"begin_pair{show}", f"beginPair{show};"))
-    for part, size in {"across": layout.CROSS, "down": layout.CROSS[::-1]}.items():
-        _rectangle(routine, part, str(size), "(0, 0)", INK, stop=start)
-    above = f"view.box / 2 + {layout.QUESTION_ABOVE} * view.unit"
-    _text(routine, "question", _literal(texts.question), above, layout.QUESTION, INK, start)
-    y = f"-view.box / 2 - {layout.HINT_BELOW} * view.unit"
-    for side, sign, hint in (("left", "-", texts.hints.left), ("right", "", texts.hints.right)):
-        image = ImageComponent(routine.exp, name, f"{name}_{side}")
-        pos, size = f"$({sign}view.centre, 0)", f"$(view.{side}_size[0], view.{side}_size[1])"
-        _add(routine, image, start, image="", size=size, pos=pos)
-        _text(routine, f"{side}_hint", _literal(hint), y, layout.HINT, SOFT, start, x=f"{sign}view.centre")
-    if texts.hints.no_preference:
-        third = _literal(texts.hints.no_preference)
-        _text(routine, "third_hint", third, y, layout.HINT, SOFT, start)
-    _keys(routine, texts.keys.left + texts.keys.right + texts.keys.no_preference, start)
+    _pair_screen(routine, texts, start)
     python, javascript = _STOP
     _code(
         routine,
@@ -304,3 +371,41 @@ def _pair(routine: Routine, texts: Texts, left: str, right: str, record: bool = 
         if record
         else ("", ""),
     )
+
+
+def _chosen_pair(routine: Routine, texts: Texts) -> None:
+    """Fill a routine likewise, for a pair that is chosen, and whose images may arrive, while the cross is shown."""
+    _code(
+        routine,
+        "begin",
+        begin=("", "beginNextPair();"),
+        frame=("", "showWhenReady(t, pair_left, pair_right);"),
+    )
+    _pair_screen(routine, texts, "$view.shown")
+    _text(routine, "waiting", "$view.hint", f"{layout.PRESS} * view.unit", layout.HINT, SOFT)
+    shown = "pair_left.status === PsychoJS.Status.STARTED"
+    _code(
+        routine,
+        "answer",
+        frame=("", f"{_STOP[1]}\nif (nextPairFrame({shown})) {{\n  continueRoutine = false;\n}}"),
+        end=("", "leavePair(trials, trial, pair_key.keys, pair_key.rt);"),
+    )
+
+
+def _pair_screen(routine: Routine, texts: Texts, start: str) -> None:
+    """Show a cross, and from `start` on two images and the question."""
+    name = routine.name
+    for part, size in {"across": layout.CROSS, "down": layout.CROSS[::-1]}.items():
+        _rectangle(routine, part, str(size), "(0, 0)", INK, stop=start)
+    above = f"view.box / 2 + {layout.QUESTION_ABOVE} * view.unit"
+    _text(routine, "question", _literal(texts.question), above, layout.QUESTION, INK, start)
+    y = f"-view.box / 2 - {layout.HINT_BELOW} * view.unit"
+    for side, sign, hint in (("left", "-", texts.hints.left), ("right", "", texts.hints.right)):
+        image = ImageComponent(routine.exp, name, f"{name}_{side}")
+        pos, size = f"$({sign}view.centre, 0)", f"$(view.{side}_size[0], view.{side}_size[1])"
+        _add(routine, image, start, image="", size=size, pos=pos)
+        _text(routine, f"{side}_hint", _literal(hint), y, layout.HINT, SOFT, start, x=f"{sign}view.centre")
+    if texts.hints.no_preference:
+        third = _literal(texts.hints.no_preference)
+        _text(routine, "third_hint", third, y, layout.HINT, SOFT, start)
+    _keys(routine, texts.keys.left + texts.keys.right + texts.keys.no_preference, start)

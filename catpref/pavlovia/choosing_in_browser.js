@@ -129,25 +129,20 @@ async function arrived(path, read) {
 // Give the next trial its images, if they are chosen, and load all that are likely to be needed.
 function fillIn() {
   const trial = list.trials[answers.rows.length], found = chooser.chosen.get(choicesSoFar().join(" "));
-  if (trial === undefined) {
-    return;
-  }
   if (found) {
     chooser.gained = found.gained;
     chooser.over = found.pair === null;
-    if (found.pair !== null) {
-      const [left_file, right_file] = filesOf(found.pair);
-      const [left_image, right_image] = found.pair;
-      Object.assign(trial, { left_image: left_image, right_image: right_image });
-      Object.assign(trial, { left_file: left_file, right_file: right_file });
-    }
+    Object.assign(trial, imagesOf(found.pair));
   }
-  list.early = [].concat(...Array.from(chooser.chosen.values(), (next) => next && next.pair ? filesOf(next.pair) : []));
-  keepFrom(trial.block);
+  const pairs = Array.from(chooser.chosen.values(), (next) => next && imagesOf(next.pair)).filter((next) => next);
+  list.early = [].concat(...pairs.map((images) => [images.left_file, images.right_file]));
+  keepFrom(trial === undefined ? Infinity : trial.block);
 }
 
-function filesOf(pair) {
-  return pair.map((name) => chooser.images.find((image) => image.image === name).file);
+// What a row says of the images of a pair that was chosen, if there is one.
+function imagesOf(pair) {
+  const [left, right] = (pair || []).map((name) => chooser.images.find((image) => image.image === name));
+  return pair && { left_image: left.image, right_image: right.image, left_file: left.file, right_file: right.file };
 }
 
 // ---- pages --------------------------------------------------------------------------------------------------
@@ -175,11 +170,8 @@ function beginNextPair() {
 // Have the images of the pair shown once the cross was there long enough and they are decoded. Where they are late, say
 // why.
 function showWhenReady(t, left, right) {
-  if (view.shown || chooser.over) {
-    return;
-  }
   chooser.step();
-  const row = list.trials[answers.rows.length], files = [row.left_file, row.right_file];
+  const { left_file, right_file } = list.trials[answers.rows.length], files = [left_file, right_file];
   if (view.given === null && files.every((file) => pictures.ready.has(file))) {
     view.given = false;
     const decoded = files.map((file) => pictures.ready.get(file).decode()); // a browser may have dropped what it decoded
@@ -189,7 +181,7 @@ function showWhenReady(t, left, right) {
       view.given = true;
     });
   }
-  view.shown = view.given === true && t >= PLAN.adaptive.fixation;
+  view.shown = view.shown || (view.given === true && t >= PLAN.adaptive.fixation);
   const late = !view.shown && t > PLAN.adaptive.patience;
   const text = pictures.lost ? PLAN.texts.offline : PLAN.texts.loading;
   view.hint = late ? text.replace("{percent}", Math.floor(100 * pictures.share(files))) : "";
@@ -210,20 +202,21 @@ function nextPairFrame(shown) {
   return left;
 }
 
-// As `recordAnswer`, with the images that were chosen; or, when the session is over, end the loop.
-function recordNext(loop, trial, key, keyTime) {
+// End the loop when the session is over.
+function leavePair(loop, trial, key, keyTime) {
   if (chooser.over) {
     loop.finished = true;
-    return;
-  }
-  const { chosen_by, left_image, right_image, left_file, right_file } = list.trials[trial];
-  if (chosen_by === PLAN.adaptive.open) {
-    const images = { left_image: left_image, right_image: right_image, left_file: left_file, right_file: right_file };
-    Object.assign(loop.getCurrentTrial(), images);
-    recordAnswer(trial, key, keyTime, images);
   } else {
-    recordAnswer(trial, key, keyTime);
+    recordNext(loop, trial, key, keyTime);
   }
+}
+
+// As `recordAnswer`, with the images that were chosen; then choose the next pair.
+function recordNext(loop, trial, key, keyTime) {
+  const found = chooser.chosen.get(choicesSoFar().join(" ")); // nothing where the images were fixed
+  const images = found ? [imagesOf(found.pair)] : [];
+  Object.assign(loop.getCurrentTrial(), ...images);
+  recordAnswer(trial, key, keyTime, ...images);
   const now = choicesSoFar().join(" ");
   for (const key of Array.from(chooser.chosen.keys()).filter((one) => one !== now)) {
     chooser.chosen.delete(key);

@@ -1,9 +1,14 @@
 """Write a session as a folder ready for Pavlovia: a PsychoPy Builder experiment, its scripts, and the images."""
 
 import csv
+import hashlib
+import json
+import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from argparse import Namespace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +17,14 @@ from PIL import Image
 from catpref._io.files import sha256_of
 from catpref._io.outputs import output_folder
 from catpref._io.parallel import parallel, threads
+from catpref.adaptive import schedule
+from catpref.adaptive.prior import FILE as PRIOR_FILE
 from catpref.command_line import Parser, log_to_terminal, non_negative, positive
-from catpref.design.trial_list import COLUMNS, Trial, read_trial_list
+from catpref.design.trial_list import ADAPTIVE, BLOCK, RANKING, Trial, columns_of, read_trial_list
 from catpref.errors import BadInput, not_installed
-from catpref.lab.options import PRACTICE
+from catpref.lab.options import PRACTICE, add_adaptive_options
 from catpref.lab.practice import count_practice, practice_pairs
+from catpref.lab.starting_prior import starting_prior
 from catpref.lab.texts import ENGLISH, Texts, load_texts
 from catpref.pavlovia.preview import find_psychojs, preview
 from catpref.stimuli.images import image_path, open_image
@@ -29,6 +37,31 @@ LARGEST = 1024
 """Pixels of the longer side, beyond which images are made smaller: no screen of a participant shows more."""
 
 _AS_THEY_ARE = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}  # formats that every browser shows
+
+
+_ONLY_ADAPTIVE = ("rank", "start_from", "until", "images", "trials", "repeats", "catch", "block", "seed")
+"""Options that nothing else takes: a trial list says all this."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What is exported: a trial list, and for an adaptive one what its pairs are chosen by.
+
+    Attributes
+    ----------
+    trials
+        All of them; those whose pairs are chosen in the session have no images.
+    names, prior
+        The images of the prior, in its order, and the content of its file; none where all pairs are fixed.
+    seed, until
+        As for a session in the lab.
+    """
+
+    trials: Sequence[Trial]
+    names: Sequence[str] = ()
+    prior: bytes = b""
+    seed: int = 0
+    until: float | None = None
 
 
 class Row(NamedTuple):
@@ -44,22 +77,29 @@ class Row(NamedTuple):
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Export a trial list."""
+    """Export a trial list, or an adaptive session."""
     options = _parser().parse_args(arguments)
+    _check_options(options)
     log_to_terminal()
     psychojs = find_psychojs(options.psychojs) if options.preview else None
     if options.jpeg_quality and options.jpeg_quality > 95:
         raise BadInput(f"--jpeg-quality {options.jpeg_quality}: must be from 1 to 95")
     # Pavlovia adds .git to the folder, and participants data: neither was written here, so neither is replaced.
-    with output_folder(options.out, "Pavlovia export", reads=[options.trials, options.stimuli]) as folder:
-        trials = read_trial_list(options.trials, options.stimuli)
+    reads = [path for path in (options.list, options.stimuli, options.start_from) if path]
+    with output_folder(options.out, "Pavlovia export", reads=reads) as folder:
+        if options.adaptive:
+            session = _adaptive(options)
+        else:
+            session = Session(read_trial_list(options.list, options.stimuli))
         texts = load_texts(options.texts)
-        check_names(options.trials, trials)
+        check_names(options.list or options.stimuli, session)
         practice = count_practice(options.practice, options.stimuli, texts.question)
-        export(trials, options.stimuli, folder, texts, practice, options.jpeg_quality)
+        export(session, options.stimuli, folder, texts, practice, options.jpeg_quality)
     size = sum(path.stat().st_size for path in (options.out / "images").iterdir())
+    chosen = f", {len(session.prior) / 1024:.0f} KiB to choose pairs by" if session.prior else ""
     print(
-        f"{options.out}: {len(trials)} trials, {size / 2**20:.1f} MiB of images; see {options.out / 'README.md'}"
+        f"{options.out}: {len(session.trials)} trials, {size / 2**20:.1f} MiB of images{chosen}; "
+        f"see {options.out / 'README.md'}"
     )
     if psychojs:
         preview(options.out, psychojs, options.stimuli)
@@ -68,10 +108,17 @@ def main(arguments: Sequence[str]) -> None:
 def _parser() -> Parser:
     parser = Parser(
         "python experiments/pavlovia.py",
-        "Write a folder with the session of a trial list for Pavlovia, or for PsychoPy Builder.",
+        "Write a folder with the session of a trial list for Pavlovia, or for PsychoPy Builder; or with an adaptive "
+        "session for Pavlovia.",
         "python experiments/pavlovia.py trials.csv --stimuli stimuli/cats --out web/cats --jpeg-quality 85",
     )
-    parser.add_argument("trials", type=Path, metavar="TRIALS.csv", help="from python -m catpref.trials")
+    parser.add_argument(
+        "list",
+        type=Path,
+        nargs="?",
+        metavar="TRIALS.csv",
+        help="from python -m catpref.trials; none with --adaptive",
+    )
     parser.add_argument("--stimuli", type=Path, required=True, metavar="DIR", help="the stimulus folder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
     parser.add_argument(
@@ -105,10 +152,49 @@ def _parser() -> Parser:
         metavar="DIR",
         help="the folder with PsychoJS, which --preview needs (default: what PSYCHOJS_DIR names)",
     )
+    adaptive = parser.add_argument_group("adaptive sessions")
+    adaptive.add_argument(
+        "--adaptive",
+        action="store_true",
+        help="instead of a list, choose each next pair in the browser, from the answers so far",
+    )
+    add_adaptive_options(adaptive)
+    adaptive.add_argument(
+        "--seed", type=non_negative, metavar="N", help="for all that is drawn (default: a new one)"
+    )
     return parser
 
 
-def check_names(path: Path, trials: Sequence[Trial]) -> None:
+def _check_options(options: Namespace) -> None:
+    if options.adaptive and options.list:
+        raise BadInput(f"{options.list}: --adaptive makes its own list; leave one of the two out")
+    if not options.adaptive:
+        for name in _ONLY_ADAPTIVE:
+            given = getattr(options, name)
+            if given is not None and given is not False:
+                raise BadInput(f"--{name.replace('_', '-')}: is for adaptive sessions; add --adaptive, or leave it out")
+        if not options.list:
+            raise BadInput("no TRIALS.csv is named; make one with python -m catpref.trials, or choose --adaptive")
+
+
+def _adaptive(options: Namespace) -> Session:
+    """Make the list of an adaptive session, and what its pairs are chosen by."""
+    seed = secrets.randbelow(2**32) if options.seed is None else options.seed
+    names, trials = schedule.list_schedule(
+        options.stimuli,
+        RANKING if options.rank else ADAPTIVE,
+        images=options.images,
+        trials=options.trials,
+        repeats=options.repeats or 0,
+        block=options.block or BLOCK,
+        seed=seed,
+        catch=options.catch or 0,
+    )
+    prior = starting_prior(options.stimuli, names, options.start_from)
+    return Session(trials, names, prior, seed, options.until)
+
+
+def check_names(path: Path, session: Session) -> None:
     """Refuse image names that PsychoJS would read from its conditions file as something else.
 
     Raises
@@ -116,23 +202,21 @@ def check_names(path: Path, trials: Sequence[Trial]) -> None:
     BadInput
         If a name has square brackets, which stand for a list, or begins like a formula.
     """
-    for trial in trials:
-        for name in (trial.left_image, trial.right_image):
-            if "[" in name or "]" in name or name.startswith("="):
-                raise BadInput(
-                    f"{path}: trial {trial.trial}: PsychoJS reads '{name}' as a list or formula; rename the image"
-                )
+    where = {name: f"trial {one.trial}: " for one in session.trials for name in (one.left_image, one.right_image)}
+    for name, trial in (dict.fromkeys(session.names, "") | where).items():
+        if "[" in name or "]" in name or name.startswith("="):
+            raise BadInput(f"{path}: {trial}PsychoJS reads '{name}' as a list or formula; rename the image")
 
 
 def export(
-    trials: Sequence[Trial], stimuli: Path, folder: Path, texts: Texts, practice: int, quality: int | None
+    session: Session, stimuli: Path, folder: Path, texts: Texts, practice: int, quality: int | None
 ) -> None:
     """Write the whole folder.
 
     Parameters
     ----------
-    trials, stimuli
-        The trial list and its stimulus folder.
+    session, stimuli
+        What is exported, and its stimulus folder.
     folder
         An empty folder.
     texts
@@ -151,14 +235,14 @@ def export(
         from psychopy import logging
         from psychopy.scripts.psyexpCompile import compileScript
 
-        from catpref.pavlovia.builder import PRACTICE_FILE, TRIALS_FILE, WebSession, build
+        from catpref.pavlovia.builder import IMAGES_FILE, PRACTICE_FILE, TRIALS_FILE, Choosing, WebSession, build
     except ModuleNotFoundError as problem:
         raise BadInput(not_installed(problem, "experiment")) from problem
     logging.console.setLevel(logging.CRITICAL)
 
-    folder = folder.resolve()
+    folder, trials = folder.resolve(), session.trials
     (folder / "images").mkdir()
-    shown = write_images(trials, stimuli, folder / "images", quality)
+    shown = write_images(trials, stimuli, folder / "images", quality, session.names)
     files = {(row.source, row.scrambled): row.file for row in shown}
     drawn = list(_write_practice(practice, folder / "images"))
     _write_table(folder / "manifest.csv", Row._fields, [*shown, *drawn])
@@ -166,24 +250,33 @@ def export(
         pairs = zip(drawn[0::2], drawn[1::2], strict=True)
         names = ("practice_left_file", "practice_right_file")
         _write_table(folder / PRACTICE_FILE, names, [(left.file, right.file) for left, right in pairs])
+    columns = columns_of(trials[0].design)
     conditions = [
-        [getattr(trial, name) for name in COLUMNS]
-        + [files[image, _yes(mixed)] for image, mixed in _sides(trial)]
+        [getattr(trial, name) for name in columns]
+        + ["" if trial.is_open else files[image, _yes(mixed)] for image, mixed in _sides(trial)]
         for trial in trials
     ]
-    _write_table(folder / TRIALS_FILE, (*COLUMNS, "left_file", "right_file"), conditions)
+    _write_table(folder / TRIALS_FILE, (*columns, "left_file", "right_file"), conditions)
 
-    key = f"{NAME} {sha256_of(folder / TRIALS_FILE)[:12]}"
-    plan = WebSession(len(trials), trials[-1].block + 1, practice, key)
+    digest, choosing = sha256_of(folder / TRIALS_FILE), None
+    if session.prior:
+        (folder / PRIOR_FILE).write_bytes(session.prior)
+        _write_images_file(session.names, files, folder / IMAGES_FILE)
+        choosing = Choosing(session.seed, session.until)
+        digest = hashlib.sha256(f"{digest} {choosing}".encode() + session.prior).hexdigest()
+    plan = WebSession(len(trials), trials[-1].block + 1, practice, f"{NAME} {digest[:12]}", choosing)
     builder = build(texts, plan).saveToXML(str(folder / f"{NAME}.psyexp"))
     with chdir(folder):  # or the script says where this folder is now
         compileScript(builder, outfile=f"{NAME}.py")
     compileScript(builder, outfile=str(folder / f"{NAME}.js"))
-    readme = Path(__file__).with_name("readme.md").read_text(encoding="utf-8")
+    readmes = ("readme.md", "readme_adaptive.md") if choosing else ("readme.md",)
+    readme = "\n".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in readmes)
     (folder / "README.md").write_text(readme.format(name=NAME, trials=len(trials)), encoding="utf-8")
 
 
-def write_images(trials: Sequence[Trial], stimuli: Path, folder: Path, quality: int | None) -> list[Row]:
+def write_images(
+    trials: Sequence[Trial], stimuli: Path, folder: Path, quality: int | None, others: Sequence[str] = ()
+) -> list[Row]:
     """Write every image that is shown, scrambled or not, numbered in the order in which they are needed.
 
     Parameters
@@ -194,13 +287,16 @@ def write_images(trials: Sequence[Trial], stimuli: Path, folder: Path, quality: 
         An empty folder.
     quality
         As for `export`.
+    others
+        Images that may be shown beside those of the trials.
 
     Returns
     -------
     list of Row
         The manifest.
     """
-    images = list(enumerate(dict.fromkeys(side for trial in trials for side in _sides(trial))))
+    fixed = [side for trial in trials if not trial.is_open for side in _sides(trial)]
+    images = list(enumerate(dict.fromkeys([*fixed, *((name, False) for name in others)])))
 
     def write(image: tuple[int, tuple[str, bool]]) -> Row:
         number, (name, scrambled) = image
@@ -216,6 +312,17 @@ def write_images(trials: Sequence[Trial], stimuli: Path, folder: Path, quality: 
         return Row(file.name, sha256_of(file), name, sha256_of(source), _yes(scrambled), *shown.size)
 
     return list(parallel(threads(), write, images, "writing the images"))
+
+
+def _write_images_file(names: Sequence[str], files: Mapping[tuple[str, str], str], path: Path) -> None:
+    """Write from which files the images are shown, and how large these are."""
+    folder = path.with_name("images")
+    images = [
+        {"image": name, "file": files[name, ""], "bytes": (folder / files[name, ""]).stat().st_size}
+        for name in names
+    ]
+    rows = ",\n".join(json.dumps(image, ensure_ascii=False) for image in images)
+    path.write_text(f"[\n{rows}\n]\n", encoding="utf-8")
 
 
 def _sides(trial: Trial) -> tuple[tuple[str, bool], ...]:
