@@ -203,14 +203,18 @@ def test_refuses(study, monkeypatch, arguments, message):
 # ---- the page in a browser ---------------------------------------------------------------------------------
 
 
-def check_pairs(study: Path, written: Path, answered: int) -> list[dict[str, str]]:
-    """Each pair is the one that Python chooses after the answers before it, and the reader takes all."""
-    prior = read_prior(study / "web" / FILE)
-    schedule = [
+def schedule_of(web: Path) -> list[Trial]:
+    """The trials as they were exported."""
+    return [
         Trial(int(row["trial"]), int(row["block"]), row["design"], row["left_image"], row["right_image"],
               int(row["repeat_of"]) if row["repeat_of"] else None, row["catch"], row["chosen_by"])
-        for row in rows(study / "web" / "trials.csv")
+        for row in rows(web / "trials.csv")
     ]  # fmt: skip
+
+
+def check_pairs(study: Path, written: Path, answered: int) -> list[dict[str, str]]:
+    """Each pair is the one that Python chooses after the answers before it, and the reader takes all."""
+    prior, schedule = read_prior(study / "web" / FILE), schedule_of(study / "web")
     shown = [row for row in rows(written) if row["choice"]]
     assert [int(row["trial"]) for row in shown] == list(range(answered))
     answers: list[Answer] = []
@@ -227,11 +231,22 @@ def check_pairs(study: Path, written: Path, answered: int) -> list[dict[str, str
     return shown
 
 
-def test_a_whole_adaptive_session_by_clicks(study, psychojs, chromium_program, tmp_path):
+NO_WORKER = "delete window.Worker;"
+
+
+@pytest.mark.parametrize("script", ["", NO_WORKER])
+def test_a_whole_adaptive_session_by_clicks(study, psychojs, chromium_program, tmp_path, script):
     internet = Internet(study / "web", psychojs)
     with chromium(chromium_program, tmp_path, internet) as browser:
+        browser.send("Page.addScriptToEvaluateOnNewDocument", source=script)
         participant = Participant(browser, phone=False)
         participant.begin(f"{ELSEWHERE}?participant=p01&session=1")
+        participant.answer(2)
+        browser.pause(1.5)
+        browser.picture(tmp_path / "pair.png")  # to be looked at
+        participant.answer(8)
+        browser.pause(1.5)
+        browser.picture(tmp_path / "break.png")
         participant.answer(22)
         browser.until(
             lambda: participant.choose(640, 400) or list((tmp_path / "downloads").glob("*.csv")),
@@ -241,3 +256,60 @@ def test_a_whole_adaptive_session_by_clicks(study, psychojs, chromium_program, t
         assert not browser.errors
     (written,) = (tmp_path / "downloads").glob("*.csv")
     check_pairs(study, written, 22)
+
+
+def test_reloads_and_a_lost_connection_lose_nothing_until_enough_is_known(
+    study, psychojs, chromium_program, tmp_path
+):
+    web = shutil.copytree(study / "web", tmp_path / "web")
+    until, answered = end_of_session(web)
+    script = (web / "two_afc.js").read_text(encoding="utf-8-sig")
+    assert script.count('"until": 1.0') == 1
+    (web / "two_afc.js").write_text(script.replace('"until": 1.0', f'"until": {until!r}'), encoding="utf-8")
+    internet = Internet(web, psychojs)
+    fixed = {row[side] for row in rows(web / "trials.csv") for side in ("left_file", "right_file")}
+    names = {path.name for path in (web / "images").iterdir()}
+    internet.lost = {FILE}
+    with chromium(chromium_program, tmp_path, internet) as browser:
+        participant = Participant(browser, phone=True)
+        address = f"{SITE}?participant=p02&session=1"
+        participant.begin(address)
+        with pytest.raises(AssertionError):  # without the prior there is no pair
+            participant.answer(1, seconds=6)
+        internet.lost = names - fixed
+        with pytest.raises(AssertionError):  # nor without its images
+            participant.answer(1, seconds=6)
+        browser.picture(tmp_path / "waiting.png")  # to be looked at
+        internet.lost = set()
+        participant.answer(3)
+        for number in (4, 6, 9):
+            participant.begin(address)
+            participant.answer(number)
+        browser.pause(3)  # all that is needed for the rest arrives
+        internet.connected = False
+        participant.answer(answered)
+        with pytest.raises(AssertionError):  # nothing is uploaded, so that nothing is forgotten
+            browser.until(lambda: participant.choose(117, 422) or not participant.answers(), "forgotten", 6)
+        assert len(participant.answers()) == answered
+        internet.connected = True
+        browser.until(lambda: not participant.answers(), "the upload")
+        assert not browser.errors
+    (tmp_path / "last.csv").write_bytes(content(internet.uploads[-1]))
+    check_pairs(study, tmp_path / "last.csv", answered)
+
+
+def end_of_session(web: Path) -> tuple[float, int]:
+    """After how many answers to a left and a right image in turn a session is over, and with what --until."""
+    prior = read_prior(web / FILE)
+    schedule = schedule_of(web)
+    answers: list[Answer] = []
+    shares: dict[int, float] = {}
+    for trial in schedule:
+        posterior = learn_from(prior, schedule, answers)
+        if trial.is_open:
+            shares[trial.trial] = share_gained(prior, posterior, schedule)
+        shown = choose(prior, posterior, schedule, answers, SEED)
+        answers.append(Answer(shown.left_image, shown.right_image, float(trial.trial % 2)))
+    last = max((number for number in shares if number >= 12), key=shares.__getitem__)
+    assert all(shares[last] > share for number, share in shares.items() if number < last)
+    return shares[last] - 1e-9, last
