@@ -18,6 +18,7 @@ function readPrior(content) {
     dimensions: header.features.shape[1],
     mean: Float64Array.from(mean),
     side_bias_variance: Number(told.side_bias_variance),
+    found: { answers: null, log_scale: 0 }, // the scale of a taste that was found last, and from which answers
   };
 }
 
@@ -32,6 +33,7 @@ function half(bits) {
 
 const LOG_SCALES = [-1.0, -0.5, 0.0, 0.5, 1.0];
 const LOG_SCALE_SD = 0.5;
+const FIRST_TRIALS = 20;
 const MOST_STEPS = 50;
 const ENOUGH = 1e-10;
 
@@ -40,35 +42,54 @@ function learn(prior, pairs, choices) {
   return finish(learning(prior, pairs, choices));
 }
 
-// Likewise, with a pause after each scale of the taste.
+// Likewise, with a pause after each scale of the taste that is tried.
 function* learning(prior, pairs, choices) {
-  const d = prior.dimensions, size = d + 1, trials = pairs.length;
-  const design = new Float64Array(trials * size), offsets = new Float64Array(trials);
+  const d = prior.dimensions, size = d + 1;
+  let first = FIRST_TRIALS;
+  while (2 * first <= choices.length) {
+    first *= 2;
+  }
+  const enough = choices.length >= FIRST_TRIALS;
+  const scale = enough ? yield* logScale(prior, pairs.slice(0, first), choices.slice(0, first)) : 0;
+  const { weights, factor, sds } = given(prior, pairs, choices, scale);
+  const covariance = inverse(factor, size);
+  return {
+    weights: weights.slice(0, d).map((value, k) => value * sds[k]),
+    side_bias: weights[d] * sds[d],
+    covariance: covariance.map((value, place) => value * sds[Math.floor(place / size)] * sds[place % size]),
+    scale: sds[0],
+  };
+}
+
+// The most probable of the scales, by its logarithm.
+function* logScale(prior, pairs, choices) {
+  const answers = [pairs, Array.from(choices)].join(" ");
+  if (prior.found.answers !== answers) {
+    let best = LOG_SCALES[0], highest = -Infinity;
+    for (const scale of LOG_SCALES) {
+      const probability = given(prior, pairs, choices, scale).evidence - Math.pow(scale / LOG_SCALE_SD, 2) / 2;
+      [best, highest] = probability > highest ? [scale, probability] : [best, highest];
+      yield;
+    }
+    prior.found = { answers: answers, log_scale: best };
+  }
+  return prior.found.log_scale;
+}
+
+// What `modeOf` returns at a scale of the taste, and the prior's standard deviations.
+function given(prior, pairs, choices, scale) {
+  const d = prior.dimensions, size = d + 1;
+  const sds = new Float64Array(size).fill(Math.exp(scale));
+  sds[d] = Math.sqrt(prior.side_bias_variance);
+  const design = new Float64Array(pairs.length * size), offsets = new Float64Array(pairs.length);
   pairs.forEach(([left, right], trial) => {
     for (let k = 0; k < d; k += 1) {
-      design[trial * size + k] = prior.features[right * d + k] - prior.features[left * d + k];
+      design[trial * size + k] = (prior.features[right * d + k] - prior.features[left * d + k]) * sds[k];
     }
-    design[trial * size + d] = 1;
+    design[trial * size + d] = sds[d];
     offsets[trial] = prior.mean[right] - prior.mean[left];
   });
-  let best = null;
-  for (const logScale of LOG_SCALES) {
-    const sds = new Float64Array(size).fill(Math.exp(logScale));
-    sds[d] = Math.sqrt(prior.side_bias_variance);
-    const found = modeOf(design.map((value, place) => value * sds[place % size]), offsets, choices, size);
-    found.evidence -= Math.pow(logScale / LOG_SCALE_SD, 2) / 2;
-    if (best === null || found.evidence > best.evidence) {
-      best = Object.assign(found, { scale: Math.exp(logScale), sds: sds });
-    }
-    yield;
-  }
-  const sds = best.sds, covariance = inverse(best.factor, size);
-  return {
-    weights: best.weights.slice(0, d).map((value, k) => value * sds[k]),
-    side_bias: best.weights[d] * sds[d],
-    covariance: covariance.map((value, place) => value * sds[Math.floor(place / size)] * sds[place % size]),
-    scale: best.scale,
-  };
+  return Object.assign(modeOf(design, offsets, choices, size), { sds: sds });
 }
 
 // The mode of standard normal weights, the Cholesky factor of its precision, and the log evidence.
@@ -241,30 +262,26 @@ function covarianceOf(posterior) {
 const CANDIDATES = 300;
 const LOGISTIC_VARIANCE = Math.pow(1.7, 2);
 
-// The mean outer product of the feature differences of two images.
-function spread(prior, images) {
-  const d = prior.dimensions, own = rowsOf(prior.features, images, d);
-  const mean = new Float64Array(d);
-  own.forEach((value, place) => {
-    mean[place % d] += value / images.length;
-  });
-  const products = new Float64Array(d * d);
-  for (let image = 0; image < images.length; image += 1) {
-    const row = own.subarray(image * d, image * d + d).map((value, k) => value - mean[k]);
-    for (let i = 0; i < d; i += 1) {
-      for (let j = 0; j < d; j += 1) {
-        products[i * d + j] += row[i] * row[j];
-      }
-    }
+// The mean outer product of the feature differences of two images; it is kept with the prior.
+function spread(prior) {
+  if (prior.spread === undefined) {
+    const d = prior.dimensions, images = prior.images.length;
+    const columns = new Float64Array(d * images), mean = new Float64Array(d);
+    prior.features.forEach((value, place) => {
+      columns[place % d * images + Math.floor(place / d)] = value;
+      mean[place % d] += value / images;
+    });
+    const own = columns.map((value, place) => value - mean[Math.floor(place / images)]);
+    prior.spread = timesTransposed(own, own, images).map((value) => 2 * value / images);
   }
-  return products.map((value) => 2 * value / images.length);
+  return prior.spread;
 }
 
 // Choose the next pair: the left and the right image.
-function nextPair(prior, posterior, candidates, differences, seed, trial) {
+function nextPair(prior, posterior, candidates, seed, trial) {
   const drawn = scrambled(prior.images.length, seed, trial);
   const some = Array.from(candidates).sort((one, other) => drawn[one] - drawn[other]).slice(0, CANDIDATES);
-  const gains = expectedGains(prior, posterior, some, differences);
+  const gains = expectedGains(prior, posterior, some);
   let best = 0;
   gains.forEach((gain, place) => {
     best = gain > gains[best] ? place : best;
@@ -274,12 +291,12 @@ function nextPair(prior, posterior, candidates, differences, seed, trial) {
 }
 
 // What an answer about each pair is expected to take off the variance, -Infinity for an image and itself.
-function expectedGains(prior, posterior, images, differences) {
+function expectedGains(prior, posterior, images) {
   const d = prior.dimensions, count = images.length;
   const features = rowsOf(prior.features, images, d);
   const spreadOut = timesTransposed(features, covarianceOf(posterior), d);
   const variances = timesTransposed(spreadOut, features, d);
-  const taught = timesTransposed(timesTransposed(spreadOut, differences, d), spreadOut, d);
+  const taught = timesTransposed(timesTransposed(spreadOut, spread(prior), d), spreadOut, d);
   const ofDifference = (products, i, j) =>
     products[i * count + i] + products[j * count + j] - 2 * products[i * count + j];
   const utilities = images.map((image, place) =>
@@ -393,8 +410,8 @@ function begin(content, schedule, seed, until) {
   const number = new Map(prior.images.map((name, image) => [name, image]));
   const reserved = reservedImages(schedule);
   const candidates = prior.images.filter((name) => !reserved.has(name));
-  const differences = spread(prior, Array.from(prior.images.keys()));
-  return { prior: prior, schedule: schedule, seed: seed, until: until, number, candidates, differences };
+  spread(prior);
+  return { prior: prior, schedule: schedule, seed: seed, until: until, number, candidates };
 }
 
 // Choose the pair that comes after these answers, with pauses: its images, or none if so much has been gained that the
@@ -420,7 +437,7 @@ function choose(session, posterior, answers) {
   const near = imagesNear(session.schedule, answers);
   const candidates = session.candidates.filter((name) => !near.has(name)).map((name) => session.number.get(name));
   const trial = answers.length;
-  return nextPair(session.prior, posterior, candidates, session.differences, session.seed, trial)
+  return nextPair(session.prior, posterior, candidates, session.seed, trial)
     .map((image) => session.prior.images[image]);
 }
 
