@@ -87,10 +87,7 @@ def main(arguments: Sequence[str]) -> None:
     # Pavlovia adds .git to the folder, and participants data: neither was written here, so neither is replaced.
     reads = [path for path in (options.list, options.stimuli, options.start_from) if path]
     with output_folder(options.out, "Pavlovia export", reads=reads) as folder:
-        if options.adaptive:
-            session = _adaptive(options)
-        else:
-            session = Session(read_trial_list(options.list, options.stimuli))
+        session = _adaptive(options) if options.adaptive else _fixed(options)
         texts = load_texts(options.texts)
         check_names(options.list or options.stimuli, session)
         practice = count_practice(options.practice, options.stimuli, texts.question)
@@ -172,9 +169,14 @@ def _check_options(options: Namespace) -> None:
         for name in _ONLY_ADAPTIVE:
             given = getattr(options, name)
             if given is not None and given is not False:
-                raise BadInput(f"--{name.replace('_', '-')}: is for adaptive sessions; add --adaptive, or leave it out")
+                option = f"--{name.replace('_', '-')}"
+                raise BadInput(f"{option}: is for adaptive sessions; add --adaptive, or leave it out")
         if not options.list:
             raise BadInput("no TRIALS.csv is named; make one with python -m catpref.trials, or choose --adaptive")
+
+
+def _fixed(options: Namespace) -> Session:
+    return Session(read_trial_list(options.list, options.stimuli))
 
 
 def _adaptive(options: Namespace) -> Session:
@@ -235,7 +237,7 @@ def export(
         from psychopy import logging
         from psychopy.scripts.psyexpCompile import compileScript
 
-        from catpref.pavlovia.builder import IMAGES_FILE, PRACTICE_FILE, TRIALS_FILE, Choosing, WebSession, build
+        from catpref.pavlovia import builder
     except ModuleNotFoundError as problem:
         raise BadInput(not_installed(problem, "experiment")) from problem
     logging.console.setLevel(logging.CRITICAL)
@@ -249,26 +251,28 @@ def export(
     if practice:
         pairs = zip(drawn[0::2], drawn[1::2], strict=True)
         names = ("practice_left_file", "practice_right_file")
-        _write_table(folder / PRACTICE_FILE, names, [(left.file, right.file) for left, right in pairs])
+        _write_table(folder / builder.PRACTICE_FILE, names, [(left.file, right.file) for left, right in pairs])
     columns = columns_of(trials[0].design)
     conditions = [
         [getattr(trial, name) for name in columns]
         + ["" if trial.is_open else files[image, _yes(mixed)] for image, mixed in _sides(trial)]
         for trial in trials
     ]
-    _write_table(folder / TRIALS_FILE, (*columns, "left_file", "right_file"), conditions)
+    _write_table(folder / builder.TRIALS_FILE, (*columns, "left_file", "right_file"), conditions)
 
-    digest, choosing = sha256_of(folder / TRIALS_FILE), None
+    digest, choosing = sha256_of(folder / builder.TRIALS_FILE), None
     if session.prior:
         (folder / PRIOR_FILE).write_bytes(session.prior)
-        _write_images_file(session.names, files, folder / IMAGES_FILE)
-        choosing = Choosing(session.seed, session.until)
+        _write_images_file(session.names, files, folder / builder.IMAGES_FILE)
+        choosing = builder.Choosing(session.seed, session.until)
         digest = hashlib.sha256(f"{digest} {choosing}".encode() + session.prior).hexdigest()
-    plan = WebSession(len(trials), trials[-1].block + 1, practice, f"{NAME} {digest[:12]}", choosing)
-    builder = build(texts, plan).saveToXML(str(folder / f"{NAME}.psyexp"))
+    plan = builder.WebSession(
+        len(trials), trials[-1].block + 1, practice, f"{NAME} {digest[:12]}", choosing
+    )
+    experiment = builder.build(texts, plan).saveToXML(str(folder / f"{NAME}.psyexp"))
     with chdir(folder):  # or the script says where this folder is now
-        compileScript(builder, outfile=f"{NAME}.py")
-    compileScript(builder, outfile=str(folder / f"{NAME}.js"))
+        compileScript(experiment, outfile=f"{NAME}.py")
+    compileScript(experiment, outfile=str(folder / f"{NAME}.js"))
     readmes = ("readme.md", "readme_adaptive.md") if choosing else ("readme.md",)
     readme = "\n".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in readmes)
     (folder / "README.md").write_text(readme.format(name=NAME, trials=len(trials)), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Adaptive sessions in a browser: JavaScript chooses as Python does, and a reload or a lost network changes nothing."""
+"""Adaptive sessions in a browser: JavaScript chooses as Python does; a reload or a lost network changes nothing."""
 
 import json
 import math
@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from catpref.adaptive.schedule import make_schedule
 from catpref.design.trial_list import ADAPTIVE, BY_ANSWERS, RANKING, Trial
 from catpref.pavlovia import command
 from catpref.sessions.session import read_sessions
-from tests.browser import Browser, chromium
+from tests.browser import chromium
 from tests.pavlovia.test_pavlovia import ELSEWHERE, SITE, Internet, Participant, content, node, rows
 from tests.support import listing, refusal
 
@@ -123,8 +122,9 @@ def test_every_number_of_sixteen_bits_is_read():
     bits = np.arange(2**16, dtype=np.uint16)
     halves = bits.view(np.float16)
     finite = np.isfinite(halves)
-    script = f"{ADAPTIVE_JS.read_text(encoding='utf-8')}\nJSON.stringify(Array.from({{length: 65536}}, (_, bits) => half(bits)))"
-    assert np.array_equal(np.array(json.loads(node("-p", script)))[finite], halves[finite])
+    ask = "JSON.stringify(Array.from({ length: 65536 }, (_, bits) => half(bits)))"
+    read = json.loads(node("-p", f"{ADAPTIVE_JS.read_text(encoding='utf-8')}\n{ask}"))
+    assert np.array_equal(np.array(read)[finite], halves[finite])
 
 
 @pytest.fixture(scope="module")
@@ -139,10 +139,8 @@ def study(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(command, "starting_prior", starting_prior)
-        command.main(
-            ["--adaptive", "--stimuli", "cats", "--out", "web", "--practice", "0", "--trials", "20"]
-            + ["--repeats", "1", "--catch", "1", "--block", "8", "--seed", f"{SEED}", "--until", "1"]
-        )
+        asked = "--trials 20 --repeats 1 --catch 1 --block 8 --practice 0 --until 1"
+        command.main(f"--adaptive --stimuli cats --out web --seed {SEED} {asked}".split())
     return folder
 
 
