@@ -172,7 +172,9 @@ def _check_options(options: Namespace) -> None:
                 option = f"--{name.replace('_', '-')}"
                 raise BadInput(f"{option}: is for adaptive sessions; add --adaptive, or leave it out")
         if not options.list:
-            raise BadInput("no TRIALS.csv is named; make one with python -m catpref.trials, or choose --adaptive")
+            raise BadInput(
+                "no TRIALS.csv is named; make one with python -m catpref.trials, or choose --adaptive"
+            )
 
 
 def _fixed(options: Namespace) -> Session:
@@ -204,7 +206,9 @@ def check_names(path: Path, session: Session) -> None:
     BadInput
         If a name has square brackets, which stand for a list, or begins like a formula.
     """
-    where = {name: f"trial {one.trial}: " for one in session.trials for name in (one.left_image, one.right_image)}
+    where = {
+        name: f"trial {one.trial}: " for one in session.trials for name in (one.left_image, one.right_image)
+    }
     for name, trial in (dict.fromkeys(session.names, "") | where).items():
         if "[" in name or "]" in name or name.startswith("="):
             raise BadInput(f"{path}: {trial}PsychoJS reads '{name}' as a list or formula; rename the image")
@@ -251,7 +255,9 @@ def export(
     if practice:
         pairs = zip(drawn[0::2], drawn[1::2], strict=True)
         names = ("practice_left_file", "practice_right_file")
-        _write_table(folder / builder.PRACTICE_FILE, names, [(left.file, right.file) for left, right in pairs])
+        _write_table(
+            folder / builder.PRACTICE_FILE, names, [(left.file, right.file) for left, right in pairs]
+        )
     columns = columns_of(trials[0].design)
     conditions = [
         [getattr(trial, name) for name in columns]
@@ -266,9 +272,7 @@ def export(
         _write_images_file(session.names, files, folder / builder.IMAGES_FILE)
         choosing = builder.Choosing(session.seed, session.until)
         digest = hashlib.sha256(f"{digest} {choosing}".encode() + session.prior).hexdigest()
-    plan = builder.WebSession(
-        len(trials), trials[-1].block + 1, practice, f"{NAME} {digest[:12]}", choosing
-    )
+    plan = builder.WebSession(len(trials), trials[-1].block + 1, practice, f"{NAME} {digest[:12]}", choosing)
     experiment = builder.build(texts, plan).saveToXML(str(folder / f"{NAME}.psyexp"))
     with chdir(folder):  # or the script says where this folder is now
         compileScript(experiment, outfile=f"{NAME}.py")
