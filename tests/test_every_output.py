@@ -69,7 +69,7 @@ READ = {
     "catpref.trials --stimuli", "experiments.adaptive --start-from", "experiments.adaptive --stimuli",
     "experiments.adaptive --texts", "experiments.fully_sampled --stimuli", "experiments.fully_sampled --texts",
     "experiments.fully_sampled --trials-file", "experiments.pavlovia --stimuli", "experiments.pavlovia --texts",
-    "experiments.pavlovia --psychojs", "experiments.pavlovia trials",
+    "experiments.pavlovia --psychojs", "experiments.pavlovia --start-from", "experiments.pavlovia list",
     "experiments.random_sampled --stimuli", "experiments.random_sampled --texts",
     "experiments.random_sampled --trials-file", "experiments.screenshots --stimuli",
     "experiments.screenshots --texts", "experiments.study --simulate", "experiments.study --stimuli",
