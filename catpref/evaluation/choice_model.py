@@ -309,9 +309,10 @@ def _drift(trials: _Trials, random: np.random.Generator) -> Check:
     residuals = trials.choices - expit(trials.design @ trials.parameters)[:, 0]
     pulls = sparse.coo_array(trials.design[:, again] * residuals[:, None])
     orders = np.tile(trials.moments, (_PERMUTATIONS + 1, 1))
-    for group in range(int(trials.groups.max()) + 1):
-        members = trials.groups == group
-        orders[1:, members] = random.permuted(orders[1:, members], axis=1)
+    for again_and_again in _showings(trials):
+        moments = trials.moments[again_and_again]
+        others = np.tile(np.arange(len(moments)), (_PERMUTATIONS, 1))
+        orders[1:, again_and_again] = moments[random.permuted(others, axis=1)]
     by_moment = np.stack([_apart(pulls, order) for order in orders])
     statistics = by_moment.max(1)
     p_value = _p_value(statistics)
@@ -331,6 +332,24 @@ def _drift(trials: _Trials, random: np.random.Generator) -> Check:
         f"{agreement:.2f}, as they do where trials are halved at random.",
         "Fit the parts separately, and do not take the session for one taste; breaks and more practice may help.",
     )
+
+
+def _showings(trials: _Trials) -> list[np.ndarray]:
+    """Return the trials of pairs that were shown as often by the same group, shape (pairs, showings), in order.
+
+    Such pairs could have been shown at each other's moments. Single trials could not: the repeats of a pair come
+    later by design, and what is fitted to both takes the residual of the one from that of the other.
+    """
+    _, place, count = np.unique(
+        np.stack([trials.groups, trials.couple]), axis=1, return_inverse=True, return_counts=True
+    )
+    place = place.ravel()
+    order = np.argsort(place, kind="stable")
+    alike = np.stack([trials.groups, count[place]])[:, order]
+    return [
+        order[(alike == np.array([[group], [showings]])).all(0)].reshape(-1, showings)
+        for group, showings in np.unique(alike, axis=1).T.tolist()
+    ]
 
 
 def _apart(pulls: sparse.coo_array, moments: np.ndarray) -> np.ndarray:
