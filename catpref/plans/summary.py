@@ -103,7 +103,7 @@ def expect(cell: Cell, studies: Sequence[Study], confidence: float) -> Expected:
 def _of_a_new(values: np.ndarray, quantile: float) -> tuple[float, float]:
     """Return the mean of some values, and how far from it a new one is at most, with a probability."""
     count = len(values)
-    sd = float(values.std(ddof=1)) * np.sqrt(1 + 1 / count)
+    sd = float(values.std(ddof=1) * np.sqrt(1 + 1 / count))
     return float(values.mean()), float(t.ppf(quantile, count - 1)) * sd
 
 

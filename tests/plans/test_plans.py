@@ -132,10 +132,9 @@ def test_a_pilot_of_several_people_tells_what_they_share(tmp_path, monkeypatch):
 
 def test_a_study_depends_on_its_cell_number_and_seed_alone():
     first = without_seconds(study(setting()))
-    study(setting(), number=5)
     assert str(without_seconds(study(setting()))) == str(first)  # text, for NaN
-    others = study(setting(), number=1), study(setting(1)), study(setting(), FEW._replace(noise=1.5))
-    assert len({first.accuracy, *(one.accuracy for one in others)}) == 4
+    others = study(setting(), number=1), study(setting(1))
+    assert len({first.accuracy, *(one.accuracy for one in others)}) == 3
 
 
 @pytest.mark.parametrize(
@@ -271,11 +270,11 @@ def test_a_new_study_is_where_the_plan_says():
 
 def test_studies_simulated_anew_are_where_the_plan_says():
     cell = Cell(RANDOM, 40, 80, 2, 1.0)
-    found = grid.run([cell], setting(), 8, Here(), None)
+    found = grid.run([cell], setting(), 6, Here(), None)
     (expected,), _ = summary.table(found, 0.95)
     low, high = expected.accuracy_ci95
-    anew = [study(setting(99), cell, number).accuracy for number in range(10)]
-    assert sum(low <= one <= high for one in anew) >= 9
+    anew = [study(setting(99), cell, number).accuracy for number in range(8)]
+    assert sum(low <= one <= high for one in anew) >= 7
 
 
 def of_gain(cell: Cell, new: float, spread: float = 0.001) -> summary.Expected:
