@@ -293,6 +293,7 @@ def _people(folder: Path) -> tuple[list[Person], list[Path], int]:
         for kind in ("sessions", "new_images")
     }
     names: list[str] = []
+    shown = 0
     for kind in ("sessions", "new_images"):
         every = pd.concat([tables[code, kind] for code in codes])
         names += sorted(set(every[list(SIDES)].to_numpy().ravel()) - set(names))

@@ -24,6 +24,7 @@ from catpref.design.designs import make_trials
 from catpref.design.simulated_observers import read_parameters
 from catpref.design.trial_list import FULL, RANDOM
 from catpref.evaluation.analysis import Analysis, Options, analyse
+from catpref.evaluation.cross_validation import scores_of
 from catpref.lab.planning import PAIRS_A_REPEAT
 from catpref.perception.backbones import DEFAULT, Backbone, load_backbone
 from catpref.perception.embeddings import embed
@@ -205,7 +206,7 @@ def _estimates(analysis: Analysis) -> dict[str, Any]:
     def with_interval(estimate: float | None, interval: tuple[float, float] | None) -> list[float] | None:
         return None if estimate is None or interval is None else [estimate, *interval]
 
-    scores, observer = analysis.results[0].scores, analysis.observer
+    scores, observer = scores_of(analysis.results[0]), analysis.observer
     assert observer is not None
     return {
         "accuracy": with_interval(scores.accuracy, scores.accuracy_ci95),

@@ -107,7 +107,7 @@ def _mode(
     design: np.ndarray, offsets: np.ndarray, choices: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the mode of standard normal weights, the Cholesky factor of its precision, and the log evidence."""
-    weights = np.zeros(design.shape[1])
+    weights, factor = np.zeros(design.shape[1]), np.eye(design.shape[1])
     loss = _loss(weights, design, offsets, choices)
     for _ in range(_MOST_STEPS):
         p_right = expit(offsets + design @ weights)

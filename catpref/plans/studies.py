@@ -12,7 +12,7 @@ from catpref.design.designs import all_pairs, balance_sides, random_pairs
 from catpref.design.splits import Fold, split
 from catpref.design.trial_list import FULL, INCOMPLETE, RANDOM
 from catpref.evaluation.analysis import is_above_chance, repeats_of
-from catpref.evaluation.cross_validation import Result, cross_validate
+from catpref.evaluation.cross_validation import Result, cross_validate, scores_of
 from catpref.evaluation.people import CrossedSampling, agreements_of
 from catpref.evaluation.sampling import simulate as simulate_sampling
 from catpref.models import psychometric, shared_taste
@@ -133,7 +133,7 @@ def simulate(setting: Setting, of: tuple[Cell, int]) -> Study:
         found = _of_several(world, who, pairs, choices, splits[0], new_pairs, seed)
     accuracies = _on_new_images(people, new_pairs, found.favoured)
     agreement = _mean_agreement(people.agreements(np.append(shown, new))) if cell.people > 1 else np.nan
-    scores = found.result.scores
+    scores = scores_of(found.result)
     return Study(
         scores.accuracy, *scores.accuracy_ci95, float(is_above_chance(scores)), *accuracies, agreement,
         found.agreement, time.perf_counter() - started,

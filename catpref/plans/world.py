@@ -70,10 +70,11 @@ class World:
 
     def some(self, images: np.ndarray) -> "SomeImages":
         """Return some of the images, as models read them."""
-        return SomeImages([], cast(Any, None), DEFAULT, None, None, None, self.features[images], self.blocks)
+        nothing = [], cast(Any, None), DEFAULT, None, None, None
+        return SomeImages(*nothing, features=self.features[images], of_features=self.blocks)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SomeImages(Images):
     """Images of which nothing but a few numbers for each block is known.
 
