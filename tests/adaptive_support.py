@@ -1,4 +1,4 @@
-"""What tests of adaptive sessions share: a prior that no network made, and the pairs that a session must have shown."""
+"""What tests of adaptive sessions share: a prior that no network made, and the pairs that must have been shown."""
 
 import csv
 from collections.abc import Sequence

@@ -17,6 +17,9 @@ from Xlib.display import Display
 from Xlib.ext import xtest
 from Xlib.protocol.event import ClientMessage
 
+from catpref.design.trial_list import Trial
+from catpref.stimuli.scrambling import scramble
+
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 CLICKS = {"click left": (327, 512), "click right": (953, 512)}
 """On the images, in pixels from the upper left corner of a screen of 1280 × 1024."""
@@ -31,6 +34,20 @@ def draw_pictures(folder: Path, number: int = 40) -> Path:
         size = (256, 256) if name % 3 else (200, 301)
         patches.resize(size).save(folder / ("more" if name % 2 else "") / f"süß {name:02d}.png")
     return folder
+
+
+def is_shown(screen: np.ndarray, stimuli: Path, trial: Trial) -> bool:
+    """Whether a screen shows the two images of a trial, pixel by pixel; of a catch trial, one scrambled."""
+    for name, side, x in ((trial.left_image, "left", 327), (trial.right_image, "right", 953)):
+        image = Image.open(stimuli / name).convert("RGB")
+        image = scramble(image) if trial.catch == side else image
+        scale = 550 / max(image.size)
+        width, height = round(image.width * scale), round(image.height * scale)
+        expected = np.asarray(image.resize((width, height), Image.Resampling.LANCZOS)).astype(int)
+        y, x = 512 - height // 2, x - width // 2
+        if np.abs(screen[y : y + height, x : x + width] - expected).max() > 1:
+            return False
+    return True
 
 
 def close_window(display: str, window: str) -> None:

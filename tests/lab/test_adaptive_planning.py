@@ -262,14 +262,20 @@ def test_without_torch_one_line_says_what_a_new_session_takes(stimuli, tmp_path,
     monkeypatch.setitem(sys.modules, "torch", None)
     for name in [name for name in sys.modules if name.startswith("catpref.models")]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(BadInput, match=r"its images are not embedded yet.*pip install .catpref\[fit\]") as said:
+    with pytest.raises(
+        BadInput, match=r"its images are not embedded yet.*pip install .catpref\[fit\]"
+    ) as said:
         starting_prior.starting_prior(stimuli, ["süß 00.png"], None)
     assert "\n" not in str(said.value)
 
 
 @pytest.mark.parametrize(
     ("options", "complaint"),
-    [("--until 1.5", "'1.5' is not a share"), ("--until x", "is not a share"), ("--minutes 0", "not a number above")],
+    [
+        ("--until 1.5", "'1.5' is not a share"),
+        ("--until x", "is not a share"),
+        ("--minutes 0", "not a number above"),
+    ],
 )
 def test_options_that_say_nothing(stimuli, options, complaint, capsys):
     with pytest.raises(SystemExit):

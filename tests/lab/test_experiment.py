@@ -11,15 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sessions_support import EXPERIMENTS, Session, draw_pictures
+from sessions_support import EXPERIMENTS, Session, draw_pictures, is_shown
 
 from catpref.design.designs import list_trials, make_trials
-from catpref.design.trial_list import FULL, RANDOM, Trial, read_trial_list, write_trial_list
+from catpref.design.trial_list import FULL, RANDOM, read_trial_list, write_trial_list
 from catpref.lab.recording import COLUMNS
 from catpref.lab.texts import ENGLISH
 from catpref.sessions.session import read_sessions
 from catpref.stimuli.images import find_images
-from catpref.stimuli.scrambling import scramble
 
 SIDE = {"Left": 0, "f": 0, "Right": 1, "j": 1, "click left": 0, "click right": 1}
 PLAIN = ("--practice", 0, "--repeats", 0, "--catch", 0)
@@ -144,20 +143,6 @@ def test_a_session_of_20_trials(start, stimuli):
 
     read = read_sessions([session.out / "session.csv"])
     assert read.stimuli.resolve() == stimuli.resolve()
-
-
-def is_shown(screen: np.ndarray, stimuli: Path, trial: Trial) -> bool:
-    """Whether a screen shows the two images of a trial, pixel by pixel; of a catch trial, one scrambled."""
-    for name, side, x in ((trial.left_image, "left", 327), (trial.right_image, "right", 953)):
-        image = Image.open(stimuli / name).convert("RGB")
-        image = scramble(image) if trial.catch == side else image
-        scale = 550 / max(image.size)
-        width, height = round(image.width * scale), round(image.height * scale)
-        expected = np.asarray(image.resize((width, height), Image.Resampling.LANCZOS)).astype(int)
-        y, x = 512 - height // 2, x - width // 2
-        if np.abs(screen[y : y + height, x : x + width] - expected).max() > 1:
-            return False
-    return True
 
 
 def test_a_third_answer_by_key_and_by_click(start, stimuli, tmp_path):
@@ -400,7 +385,7 @@ def test_screenshots_show_images_pixel_by_pixel_and_no_text_at_the_edge(display,
     pictures = {file.stem: np.asarray(Image.open(file).convert("RGB")) for file in tmp_path.glob("*.png")}
     assert set(pictures) == {
         *("instructions", "practice", "practice_trial", "begin", "fixation", "trial", "catch", "break"),
-        *("resume", "unsaved", "stopped", "part_end", "end"),
+        *("progress", "resume", "unsaved", "stopped", "part_end", "end"),
     }
     grey = 128
     for name, picture in pictures.items():

@@ -18,16 +18,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from adaptive_support import as_chosen, keep_made_up_priors
 from PIL import Image, ImageGrab
 from sessions_support import EXPERIMENTS, close_window, draw_pictures
 
-from catpref.design.trial_list import RANDOM, Trial, read_trial_list
-from catpref.lab.recording import DESCRIPTION, SESSION, TRIALS
+from catpref.design.trial_list import ADAPTIVE, BY_LEARNING, FIXED, RANDOM, Trial, read_trial_list
+from catpref.lab.adaptive import EARLIER, PRIOR
+from catpref.lab.recording import COLUMNS, DESCRIPTION, SESSION, TRIALS
 from catpref.sessions.session import read_sessions
 from catpref.stimuli.scrambling import scramble
 
 KILLS = int(os.environ.get("CATPREF_KILLS", "3"))
-PAIRS, PART, BLOCK = 4 * KILLS, 7, 3
+PAIRS, PART, BLOCK, SEED = 4 * KILLS, 7, 3, 4
+SCRIPTS = {RANDOM: "random_sampled.py", ADAPTIVE: "adaptive.py"}
 FIT = 550
 MOMENTS = ("while an answer is written", "end page", "window closed", "any moment", "break", "start")
 
@@ -53,12 +56,12 @@ def look_of(trial: Trial, stimuli: Path) -> tuple[np.ndarray, np.ndarray]:
 class Runner:
     """One call of the experiment, and hands that press keys until it is over or killed."""
 
-    def __init__(self, display: str, home: Path, stimuli: Path) -> None:
+    def __init__(self, display: str, home: Path, stimuli: Path, design: str) -> None:
         self.display = display
         self.home = home
         self.environment = os.environ | {"DISPLAY": display}
-        size = f"--trials {PAIRS} --repeats 1 --catch 2 --block {BLOCK} --practice 0 --seed 4"
-        command = [sys.executable, EXPERIMENTS / "random_sampled.py", "--stimuli", stimuli]
+        size = f"--trials {PAIRS} --repeats 1 --catch 2 --block {BLOCK} --practice 0 --seed {SEED}"
+        command = [sys.executable, EXPERIMENTS / SCRIPTS[design], "--stimuli", stimuli]
         command += ["--participant", "p01", "--resume", "--trials-per-session", PART, *size.split()]
         self.process = subprocess.Popen(
             [str(part) for part in command],
@@ -98,7 +101,7 @@ class Runner:
 
 def parts(home: Path) -> list[Path]:
     """The folders of the sessions, in order."""
-    folders = (home / "sessions").glob(f"p01_{RANDOM}_*")
+    folders = (home / "sessions").glob("p01_*_*")
     return sorted(folders, key=lambda folder: int(folder.name.rpartition("_")[2]))
 
 
@@ -107,6 +110,19 @@ def answers(home: Path) -> list[str]:
     contents = [(folder / SESSION).read_bytes() for folder in parts(home)]
     assert all(content.endswith(b"\n") for content in contents)
     return list(chain.from_iterable(content.decode().splitlines()[1:] for content in contents))
+
+
+def looks_of(home: Path, stimuli: Path, design: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """How the trials look whose images are known: all, or those of an adaptive session so far, and the next one."""
+    listed = parts(home)[0] / TRIALS
+    trials = shown_trials(home, stimuli) if design == ADAPTIVE else read_trial_list(listed, stimuli)
+    return [look_of(trial, stimuli) for trial in trials]
+
+
+def shown_trials(home: Path, stimuli: Path) -> list[Trial]:
+    """The trials that an adaptive session, never killed, would have shown to whom answers in this way."""
+    rows = [dict(zip((*COLUMNS, "chosen_by"), row, strict=True)) for row in csv.reader(answers(home))]
+    return as_chosen(parts(home)[0], stimuli, rows, SEED)
 
 
 def half_written(home: Path) -> list[Path]:
@@ -149,14 +165,19 @@ def pair_on(screen: np.ndarray, looks: list[tuple[np.ndarray, np.ndarray]]) -> i
 
 
 @pytest.mark.slow
-def test_killed_sessions_lose_nothing(display, tmp_path):
+@pytest.mark.parametrize("design", [RANDOM, ADAPTIVE])
+def test_killed_sessions_lose_nothing(display, tmp_path, monkeypatch, design):
+    """In an adaptive session, every pair is the one that a session that was never killed would have shown."""
     stimuli = draw_pictures(tmp_path / "stimuli", 2 * PAIRS)
+    if design == ADAPTIVE:
+        keep_made_up_priors(monkeypatch, tmp_path, stimuli)
+    designs = BY_LEARNING if design == ADAPTIVE else FIXED
     rng = random.Random(os.environ.get("CATPREF_SEED", "1"))
     before: list[str] = []
     looks: list[tuple[np.ndarray, np.ndarray]] = []
     seen: Counter[str] = Counter()
     for moment in islice(cycle(MOMENTS), KILLS):
-        runner = Runner(display, tmp_path, stimuli)
+        runner = Runner(display, tmp_path, stimuli, design)
         try:
             press_until(moment, runner, rng)
             if moment == "window closed" and runner.process.poll() is None:
@@ -171,9 +192,8 @@ def test_killed_sessions_lose_nothing(display, tmp_path):
         if not parts(tmp_path):
             seen["· before the folder was made"] += 1
             continue
-        looks = looks or [
-            look_of(trial, stimuli) for trial in read_trial_list(parts(tmp_path)[0] / TRIALS, stimuli)
-        ]
+        if not looks or design == ADAPTIVE:
+            looks = looks_of(tmp_path, stimuli, design)
         rows = answers(tmp_path)
         assert rows[: len(before)] == before  # what was there is there
         seen["· between write and rename"] += bool(half_written(tmp_path))
@@ -185,11 +205,11 @@ def test_killed_sessions_lose_nothing(display, tmp_path):
         if shown is not None:  # all before it are saved; it is, too, if it was just answered
             assert len(rows) in (shown, shown + 1)
             seen["· whose answer was not saved yet"] += len(rows) == shown
-    trials = read_trial_list(parts(tmp_path)[0] / TRIALS, stimuli)
+    trials = read_trial_list(parts(tmp_path)[0] / TRIALS, stimuli, designs)
     assert len(before) < len(trials), "too few pairs for so many kills"
 
     while len(answers(tmp_path)) < len(trials):
-        runner = Runner(display, tmp_path, stimuli)
+        runner = Runner(display, tmp_path, stimuli, design)
         goal = len(answers(tmp_path)) // PART * PART + PART
         try:
             runner.press(rng, lambda: False)
@@ -200,12 +220,15 @@ def test_killed_sessions_lose_nothing(display, tmp_path):
         assert len(answers(tmp_path)) == min(goal, len(trials))
     rows = answers(tmp_path)
     assert rows[: len(before)] == before
+    if design == ADAPTIVE:
+        trials = shown_trials(tmp_path, stimuli)
     assert [shown_in(row) for row in csv.reader(rows)] == [
         (trial.trial, trial.left_image, trial.right_image) for trial in trials
     ]
     assert {row[7] for row in csv.reader(rows)} == {"0", "1"}
-    for folder in parts(tmp_path):
-        assert sorted(file.name for file in folder.iterdir()) == [SESSION, DESCRIPTION, TRIALS]
+    for number, folder in enumerate(parts(tmp_path)):
+        kept = [*[EARLIER][: number and 1], PRIOR] if design == ADAPTIVE else []
+        assert sorted(file.name for file in folder.iterdir()) == [*kept, SESSION, DESCRIPTION, TRIALS]
         said = json.loads((folder / DESCRIPTION).read_text())
         assert said["completed"]
         assert sum(sitting["answered"] for sitting in said["sittings"]) == said["trials"]

@@ -42,7 +42,7 @@ def test_a_file_may_hold_only_what_it_changes(tmp_path, caplog):
     assert (texts.keys.left, texts.keys.right) == (["a"], english.keys.right)
     assert (texts.pause, texts.web) == (english.pause, english.web)
     (said,) = caplog.messages
-    assert f"{mine}: does not have hints, instructions, practice" in said and "end.body, end.hint," in said
+    assert f"{mine}: does not have at_most, hints, instructions" in said and "end.body, end.hint," in said
     assert "keys" not in said and "font" not in said
     caplog.clear()
     assert load_texts(GERMAN) and not caplog.messages

@@ -1,0 +1,60 @@
+"""An adaptive session with real keys on a screen that nobody sees."""
+
+import subprocess
+import time
+
+from adaptive_support import as_chosen, keep_made_up_priors, made_up_prior
+from sessions_support import Session, draw_pictures, is_shown
+
+from catpref.lab.recording import COLUMNS
+from catpref.sessions.session import read_sessions
+from catpref.stimuli.images import find_images
+
+SEED = 3
+
+
+def test_a_ranking_ends_once_enough_is_gained(display, tmp_path, monkeypatch):
+    """Pairs come from the answers, in the images on the screen, too; a time-out is a row, and teaches nothing."""
+    stimuli = draw_pictures(tmp_path / "stimuli", 24)
+    keep_made_up_priors(monkeypatch, tmp_path, stimuli)
+    worth = dict(zip(find_images(stimuli), made_up_prior(range(24)).features[:, 0], strict=True))
+    session = Session(
+        display, "adaptive.py", tmp_path / "out", "--stimuli", stimuli, "--rank", "--until", 0.7, "--seed", SEED,
+        "--block", 5, "--practice", 0, "--timeout", 6,
+    )  # fmt: skip
+    session.press("space")
+    seen = []
+    while not session.description()["completed"]:
+        rows = session.rows()
+        trial = as_chosen(session.out, stimuli, rows, SEED)[-1]
+        if len(rows) == 3:
+            session.until(lambda: len(session.rows()) == 4)  # a time-out
+            continue
+        time.sleep(0.6)
+        seen.append(is_shown(session.screen(), stimuli, trial))
+        session.press("j" if worth[trial.right_image] > worth[trial.left_image] else "f")
+        if len(rows) == 5:
+            session.press("space")
+    code, said, complained = session.leave("Left")
+    rows, told = session.rows(), session.description()
+    assert (code, complained) == (0, "")
+    assert sum(seen) >= len(seen) / 2  # not those on which this computer was slow
+    assert said.endswith(f"{len(rows)} of 278 trials answered, ended by --until\n")
+    assert tuple(rows[0]) == (*COLUMNS, "chosen_by")
+    assert {row["chosen_by"] for row in rows} == {"adaptive"} and {row["block"] for row in rows} >= {"0", "1"}
+    assert (rows[3]["choice"], rows[3]["response"]) == ("", "")
+    assert [(row["left_image"], row["right_image"]) for row in rows] == [
+        (trial.left_image, trial.right_image) for trial in as_chosen(session.out, stimuli, rows, SEED)
+    ][: len(rows)]
+    assert (told["adaptive"]["ended"], told["trials"]) == ("until", 278)
+    assert 0.7 <= told["adaptive"]["gained"] < 1
+    (sitting,) = told["sittings"]
+    assert sitting["answered"] == len(rows) and sitting["ended"]
+    assert 0 < sitting["choosing"]["median_s"] <= sitting["choosing"]["max_s"]
+    assert sitting["onsets_late"]["median_s"] < 0.2
+    assert len(read_sessions([session.out / "session.csv"]).trials) == len(rows) - 1
+    again = subprocess.run(
+        [*session.command, "--resume"], env=session.environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (again.returncode, again.stdout, again.stderr.count("\n")) == (2, "", 1)
+    assert f"ended after {len(rows)} trials, by --until 0.7" in again.stderr
