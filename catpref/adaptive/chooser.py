@@ -13,7 +13,7 @@ from catpref.adaptive.learner import Posterior, learn
 from catpref.adaptive.prior import Prior
 from catpref.adaptive.progress import gained
 from catpref.adaptive.schedule import reserved_images
-from catpref.adaptive.selection import next_pair, spread
+from catpref.adaptive.selection import next_pair
 from catpref.design.trial_list import AT_RANDOM, RANKING, Trial
 
 
@@ -67,8 +67,7 @@ def choose(
         return trial
     left_out = reserved_images(schedule) | _images_near(schedule, answers)
     candidates = prior.indices([name for name in prior.images if name not in left_out])
-    everything = np.arange(len(prior.images))
-    left, right = next_pair(prior, posterior, candidates, spread(prior, everything), seed, trial.trial)
+    left, right = next_pair(prior, posterior, candidates, seed, trial.trial)
     return replace(trial, left_image=prior.images[left], right_image=prior.images[right])
 
 
