@@ -36,6 +36,7 @@ COMMANDS = {
     "catpref.simulate": [[]],
     "catpref.stimuli": [["render"], ["import"]],
     "catpref.trials": [[]],
+    "experiments.adaptive": [[]],
     "experiments.fully_sampled": [[]],
     "experiments.random_sampled": [[]],
     "experiments.pavlovia": [[]],
@@ -52,7 +53,9 @@ WRITE = {
 }  # fmt: skip
 """Written by `catpref._io.outputs`."""
 
-SESSIONS = {"experiments.fully_sampled --out", "experiments.random_sampled --out"}
+SESSIONS = {
+    "experiments.adaptive --out", "experiments.fully_sampled --out", "experiments.random_sampled --out",
+}  # fmt: skip
 """New folders of sessions; see test_recording and test_planning."""
 
 CACHES = {"catpref.fit --cache-dir", "catpref.predict --cache-dir", "experiments.study --cache-dir"}
@@ -63,7 +66,8 @@ READ = {
     "catpref.predict --pairs", "catpref.predict --stimuli", "catpref.predict --weights", "catpref.predict images",
     "catpref.predict model", "catpref.sessions export --stimuli", "catpref.sessions export sessions",
     "catpref.simulate --stimuli", "catpref.simulate trials", "catpref.stimuli import source",
-    "catpref.trials --stimuli", "experiments.fully_sampled --stimuli", "experiments.fully_sampled --texts",
+    "catpref.trials --stimuli", "experiments.adaptive --start-from", "experiments.adaptive --stimuli",
+    "experiments.adaptive --texts", "experiments.fully_sampled --stimuli", "experiments.fully_sampled --texts",
     "experiments.fully_sampled --trials-file", "experiments.pavlovia --stimuli", "experiments.pavlovia --texts",
     "experiments.pavlovia --psychojs", "experiments.pavlovia trials",
     "experiments.random_sampled --stimuli", "experiments.random_sampled --texts",
@@ -86,9 +90,10 @@ def test_no_option_that_names_a_file_is_forgotten(module: str, monkeypatch: pyte
         monkeypatch.setattr(command_line.Parser, name, parse_args)
     for subcommand in COMMANDS[module]:
         with pytest.raises(Parsed) as parsed:
-            if module.endswith("_sampled"):
+            if module.endswith(("_sampled", "adaptive")):
                 options = importlib.import_module("catpref.lab.options")
-                options.experiment_parser("random-sampled", "x").parse_args()
+                design = "adaptive" if module.endswith("adaptive") else "random-sampled"
+                options.experiment_parser(design, "x").parse_args()
             main_of(module)(subcommand)
         (parser,) = parsed.value.args
         for action in parser._actions:

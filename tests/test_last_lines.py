@@ -27,7 +27,7 @@ from catpref.stimuli import __main__ as stimuli_door
 from catpref.stimuli import images, photographs
 
 COMMANDS = [f"-m catpref.{name}" for name in ("fit", "predict", "trials", "simulate", "stimuli", "sessions")]
-COMMANDS += ["experiments/random_sampled.py", "experiments/fully_sampled.py", "experiments/pavlovia.py"]
+COMMANDS += [f"experiments/{name}.py" for name in ("random_sampled", "fully_sampled", "adaptive", "pavlovia")]
 COMMANDS += ["-m experiments.study"]
 ROOT = Path(__file__).parents[1]
 COOKED = "\x1b[31mmood\n\u202e"
