@@ -74,10 +74,12 @@ def test_sets_lists_simulations_and_exports_need_no_torch(place: Path) -> None:
         "-m catpref.simulate trials.csv --stimuli drawn --out simulated.csv",
         "-m catpref.sessions export simulated.csv bids --stimuli drawn",
         f"{ROOT}/experiments/random_sampled.py --help",
+        f"{ROOT}/experiments/adaptive.py --help",
+        "-c import\tcatpref.lab.planning,catpref.lab.choosing",  # what an adaptive session goes on with
         f"{ROOT}/experiments/pavlovia.py trials.csv --stimuli drawn --out web",
     ]
     for step in steps:
-        done = python(place, *step.split())
+        done = python(place, *step.split(" "))
         assert (done.code, done.err) == (0, ""), (step, done)
 
 

@@ -10,7 +10,7 @@ from catpref.lab.recording import COLUMNS
 from catpref.sessions.session import read_sessions
 from catpref.stimuli.images import find_images
 
-SEED = 3
+SEED, BLOCK = 3, 5
 
 
 def test_a_ranking_ends_once_enough_is_gained(display, tmp_path, monkeypatch):
@@ -20,7 +20,7 @@ def test_a_ranking_ends_once_enough_is_gained(display, tmp_path, monkeypatch):
     worth = dict(zip(find_images(stimuli), made_up_prior(range(24)).features[:, 0], strict=True))
     session = Session(
         display, "adaptive.py", tmp_path / "out", "--stimuli", stimuli, "--rank", "--until", 0.7, "--seed", SEED,
-        "--block", 5, "--practice", 0, "--timeout", 6,
+        "--block", BLOCK, "--practice", 0, "--timeout", 6,
     )  # fmt: skip
     session.press("space")
     seen = []
@@ -33,8 +33,8 @@ def test_a_ranking_ends_once_enough_is_gained(display, tmp_path, monkeypatch):
         time.sleep(0.6)
         seen.append(is_shown(session.screen(), stimuli, trial))
         session.press("j" if worth[trial.right_image] > worth[trial.left_image] else "f")
-        if len(rows) == 5:
-            session.press("space")
+        if len(rows) % BLOCK == 0:
+            session.press("space")  # a break, if it is one
     code, said, complained = session.leave("Left")
     rows, told = session.rows(), session.description()
     assert (code, complained) == (0, "")
