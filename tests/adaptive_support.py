@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from catpref._io.cache import default_folder
-from catpref.adaptive.chooser import Answer, choose, learn_from
+from catpref.adaptive.chooser import Answer, choose, learn_from, share_gained
 from catpref.adaptive.prior import Prior, read_prior, write_prior
 from catpref.design.trial_list import BY_LEARNING, Trial, read_trial_list
 from catpref.lab import starting_prior
@@ -37,16 +37,30 @@ def keep_made_up_priors(monkeypatch: pytest.MonkeyPatch, folder: Path, stimuli: 
 
 def as_chosen(folder: Path, stimuli: Path, rows: Sequence[dict[str, str]], seed: int) -> list[Trial]:
     """The trials that a session's files say were to be shown, up to the one after the last answer."""
-    schedule = read_trial_list(folder / "trials.csv", stimuli, BY_LEARNING)
-    prior = read_prior(folder / "prior.safetensors")
-    answers = [
-        Answer(row["left_image"], row["right_image"], float(row["choice"]) if row["choice"] else None)
-        for row in rows
-    ]
+    prior, schedule, answers = _kept(folder, stimuli, rows)
     return [
         choose(prior, learn_from(prior, schedule, answers[:number]), schedule, answers[:number], seed)
         for number in range(min(len(rows) + 1, len(schedule)))
     ]
+
+
+def gained(folder: Path, stimuli: Path, rows: Sequence[dict[str, str]]) -> float:
+    """The share of the accuracy that can be gained with some answers, 0 where no pair is to be chosen after them."""
+    prior, schedule, answers = _kept(folder, stimuli, rows)
+    if not schedule[len(answers)].is_open:
+        return 0.0
+    return share_gained(prior, learn_from(prior, schedule, answers), schedule)
+
+
+def _kept(
+    folder: Path, stimuli: Path, rows: Sequence[dict[str, str]]
+) -> tuple[Prior, list[Trial], list[Answer]]:
+    answers = [
+        Answer(row["left_image"], row["right_image"], float(row["choice"]) if row["choice"] else None)
+        for row in rows
+    ]
+    schedule = read_trial_list(folder / "trials.csv", stimuli, BY_LEARNING)
+    return read_prior(folder / "prior.safetensors"), schedule, answers
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
