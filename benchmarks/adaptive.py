@@ -7,10 +7,12 @@ BoTorch is there. With ``--observers`` real people by replay: among the pairs wh
 and ``--sessions`` can be raised later.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
@@ -22,6 +24,7 @@ import torch
 from scipy.special import expit
 
 from benchmarks import adaptive_ranking as ranking
+from benchmarks import adaptive_sessions
 from benchmarks.adaptive_sessions import (
     EVERY,
     OBSERVERS,
@@ -35,7 +38,9 @@ from benchmarks.adaptive_sessions import (
     trials_needed,
 )
 from benchmarks.validity_sessions import draw_cats
+from catpref import adaptive as engine
 from catpref._io.cache import default_folder
+from catpref._io.files import sha256_of
 from catpref.adaptive.prior import Prior, read_prior, write_prior
 from catpref.command_line import Parser, positive, run
 from catpref.models.adaptive_prior import prior_of_anybody
@@ -112,17 +117,18 @@ def main(arguments: Sequence[str]) -> None:
 
 
 class _Kept:
-    """Finished sessions, by what they were, in a file that has one a line."""
+    """Finished sessions of today's engine, by what they were, in a file that has one a line."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.code = path, _code()
         self.done: dict[str, Any] = {}
         for line in path.read_text("utf-8").splitlines() if path.exists() else ():
             try:
                 session = json.loads(line)
             except json.JSONDecodeError:
                 continue  # cut short
-            self.done[json.dumps(session["of"])] = session["found"]
+            if session["code"] == self.code:
+                self.done[json.dumps(session["of"])] = session["found"]
 
     def get(self, of: list[Any], find: Callable[[], dict[Any, Any]]) -> dict[Any, Any]:
         """Return what was found of a session, or find and keep it."""
@@ -130,9 +136,15 @@ class _Kept:
         if key not in self.done:
             found = json.loads(json.dumps(find()))
             with self.path.open("a", encoding="utf-8") as file:
-                file.write("\n" + json.dumps({"of": of, "found": found}))
+                file.write("\n" + json.dumps({"of": of, "code": self.code, "found": found}))
             self.done[key] = found
         return self.done[key]
+
+
+def _code() -> str:
+    """Return a digest of the code that chooses pairs and simulates sessions, to know which ones other code made."""
+    files = [adaptive_sessions.__file__, ranking.__file__, *sorted(Path(engine.__file__).parent.glob("*.py"))]
+    return hashlib.sha256("".join(sha256_of(Path(file)) for file in files).encode()).hexdigest()[:16]
 
 
 def _world(out: Path, size: _Size, with_components: bool) -> World:
@@ -161,16 +173,13 @@ def _simulated(
 ) -> list[dict[str, Any]]:
     if find_spec("botorch") is None:
         methods = [method for method in methods if method not in (EUBO, BALD)]
-    world = _world(out, size, EUBO in methods or BALD in methods)
-    choosers = _choosers(world)
+    world = cache(lambda: _world(out, size, EUBO in methods or BALD in methods))
 
     def session(kind: int, method: str, number: int) -> dict[str, Any]:
-        started = time.perf_counter()
-        choose, seconds = _timed(choosers[method])
+        choose, seconds = _timed(_chooser(world(), method))
         every = EVERY if method == OURS else None
-        found = simulate(world, OBSERVERS[kind], choose, number, size.after, every)
-        spent = {"seconds": time.perf_counter() - started, "seconds_a_choice": float(np.mean(seconds or [0]))}
-        return {"accuracy": found, **spent}
+        found = simulate(world(), OBSERVERS[kind], choose, number, size.after, every)
+        return {"accuracy": found, "seconds_a_choice": float(np.mean(seconds or [0]))}
 
     rows, last = [], size.after[-1]
     found = {
@@ -198,27 +207,26 @@ def _simulated(
     return rows
 
 
-def _choosers(world: World) -> dict[str, Chooser | None]:
-    found: dict[str, Chooser | None] = {
-        RANDOM: None, OURS: by_gain(world.prior), UNCERTAIN: by_uncertainty(world.prior)
-    }  # fmt: skip
-    if world.components is not None:
-        from benchmarks.adaptive_peers import by_bald, by_eubo
+def _chooser(world: World, method: str) -> Chooser | None:
+    if method in (EUBO, BALD):
+        from benchmarks import adaptive_peers
 
-        found |= {EUBO: by_eubo(world.components), BALD: by_bald(world.components)}
-    return found
+        assert world.components is not None
+        by = adaptive_peers.by_eubo if method == EUBO else adaptive_peers.by_bald
+        return by(world.components)
+    return {RANDOM: None, OURS: by_gain(world.prior), UNCERTAIN: by_uncertainty(world.prior)}[method]
 
 
 def _timed(choose: Chooser | None) -> tuple[Chooser | None, list[float]]:
-    """Return a chooser that notes how long each choice takes."""
+    """Return a chooser that notes how many seconds of a processor each choice takes, whatever else runs."""
     seconds: list[float] = []
     if choose is None:
         return None, seconds
 
     def timed(*given: Any) -> tuple[int, int]:
-        started = time.perf_counter()
+        started = time.process_time()
         pair = choose(*given)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
         return pair
 
     return timed, seconds
@@ -259,7 +267,7 @@ def _finite(value: float) -> float | None:
 def _replayed(folder: Path, out: Path, size: _Size, sessions: int, kept: _Kept) -> list[dict[str, Any]]:
     """Replay people. None is asked more than 300 trials, after which all orders have asked the same: random's 200."""
     people, files, shown = _people(folder)
-    prior, kernels, _ = _seen(files, shown, out, "observers")
+    seen = cache(lambda: _seen(files, shown, out, "observers"))
     last = size.replayed[-1]
     found: dict[str, list[dict[int, float]]] = {RANDOM: [], OURS: []}
     for person in people:
@@ -268,7 +276,7 @@ def _replayed(folder: Path, out: Path, size: _Size, sessions: int, kept: _Kept) 
                 kept.get(
                     ["replay", last, person.name, method, number],
                     lambda person=person, method=method, number=number: {
-                        "accuracy": replay(person, prior, kernels, method == OURS, number, size.replayed)
+                        "accuracy": replay(person, *seen()[:2], method == OURS, number, size.replayed)
                     },
                 )
                 for number in range(sessions)

@@ -16,7 +16,7 @@ from botorch.models.pairwise_gp import (  # pyright: ignore[reportMissingImports
 
 from benchmarks.adaptive_sessions import Chooser
 
-_PAIRS = 1000  # among which the next one is sought
+_PAIRS = 200  # among which the next one is sought
 _REFIT = 25  # trials, after which the kernel's parameters are fitted again
 
 

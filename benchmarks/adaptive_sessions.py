@@ -61,9 +61,9 @@ def _carried(cats: Cats, random: np.random.Generator) -> np.ndarray:
 
 
 def _inverted_u(cats: Cats, random: np.random.Generator) -> np.ndarray:
-    """Return a taste for what is neither too much nor too little of something."""
+    """Return a taste for a little more than usual of something, but not much more."""
     along = _linear(cats, random)
-    return -np.square(along / along.std() - 0.5 * random.standard_normal())
+    return -np.square((along - along.mean()) / along.std() - 1)
 
 
 OBSERVERS = (

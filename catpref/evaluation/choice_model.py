@@ -312,7 +312,8 @@ def _drift(trials: _Trials, random: np.random.Generator) -> Check:
     for again_and_again in _showings(trials):
         moments = trials.moments[again_and_again]
         others = np.tile(np.arange(len(moments)), (_PERMUTATIONS, 1))
-        orders[1:, again_and_again] = moments[random.permuted(others, axis=1)]
+        drawn = moments[random.permuted(others, axis=1)]
+        orders[1:, again_and_again] = random.permuted(drawn, axis=2)
     by_moment = np.stack([_apart(pulls, order) for order in orders])
     statistics = by_moment.max(1)
     p_value = _p_value(statistics)
@@ -337,8 +338,8 @@ def _drift(trials: _Trials, random: np.random.Generator) -> Check:
 def _showings(trials: _Trials) -> list[np.ndarray]:
     """Return the trials of pairs that were shown as often by the same group, shape (pairs, showings), in order.
 
-    Such pairs could have been shown at each other's moments. Single trials could not: the repeats of a pair come
-    later by design, and what is fitted to both takes the residual of the one from that of the other.
+    Such pairs could have been shown at each other's moments, and each in another order. Single trials could not: a
+    pair's repeats come later by design, and what is fitted to all takes the residual of the one from the other's.
     """
     _, place, count = np.unique(
         np.stack([trials.groups, trials.couple]), axis=1, return_inverse=True, return_counts=True
@@ -362,7 +363,7 @@ def _apart(pulls: sparse.coo_array, moments: np.ndarray) -> np.ndarray:
     moments
         When each trial was, from 0 to `_MOMENTS` - 1.
     """
-    images, (trial, image) = pulls.shape[1], pulls.coords
+    (trial, image), images = pulls.coords, int(pulls.coords[1].max()) + 1
     cells = image * _MOMENTS + moments[trial]
     pulled = np.bincount(cells, pulls.data, images * _MOMENTS).reshape(images, _MOMENTS).cumsum(1)
     before = np.bincount(moments, minlength=_MOMENTS).cumsum()[:-1] / len(moments)
