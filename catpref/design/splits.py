@@ -116,7 +116,7 @@ def _folds_of_images(pairs: np.ndarray, folds: int, random: np.random.Generator)
     # connected, as when all pairs are shown, trials between training and test images have to go.
     group_of = connected_groups(pairs)
     sizes = np.bincount(group_of[pairs[:, 0]], minlength=group_of.max() + 1)
-    if sizes.max() > len(pairs) / 2:
+    if sizes.max() > len(pairs) / 2 or np.count_nonzero(sizes) < folds:
         group_of, sizes = np.arange(images), np.ones(images)
     return _balanced(sizes, folds, random)[group_of]
 

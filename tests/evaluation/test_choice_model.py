@@ -39,7 +39,7 @@ def failed(checks: list[Check]) -> set[str]:
 @pytest.mark.parametrize(("images", "trials"), [(50, None), (2000, 1000)])
 def test_a_bradley_terry_observer_is_rarely_suspected(images: int, trials: int | None) -> None:
     p_values: dict[str, list[float]] = {}
-    for seed in range(60):
+    for seed in range(30):
         random = np.random.default_rng(seed)
         pairs = shown(random, images, trials)
         worth = random.normal(0, (0.7, 1.5, 3)[seed % 3], images)
@@ -55,7 +55,7 @@ def test_a_bradley_terry_observer_is_rarely_suspected(images: int, trials: int |
 
 def test_a_coin_flipper_is_rarely_suspected() -> None:
     p_values = []
-    for seed in range(150):
+    for seed in range(75):
         random = np.random.default_rng(seed)
         pairs = shown(random, 30)
         p_values.append([one.p_value for one in check(pairs, random.integers(2, size=len(pairs)), seed=seed)])

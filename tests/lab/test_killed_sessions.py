@@ -28,7 +28,7 @@ from catpref.lab.recording import COLUMNS, DESCRIPTION, SESSION, TRIALS
 from catpref.sessions.session import read_sessions
 from catpref.stimuli.scrambling import scramble
 
-KILLS = int(os.environ.get("CATPREF_KILLS", "3"))
+KILLS = int(os.environ.get("CATPREF_KILLS", "2"))
 PAIRS, PART, BLOCK, SEED = 4 * KILLS, 7, 3, 4
 SCRIPTS = {RANDOM: "random_sampled.py", ADAPTIVE: "adaptive.py"}
 FIT = 550

@@ -17,6 +17,7 @@ class _Data:
 
     def __init__(self, embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray) -> None:
         self.pairs, self.choices = pairs, choices
+        self.is_fair = np.ones(len(pairs), bool)
         self.kernels = kernels_of(embeddings, pairs)
 
 
