@@ -300,12 +300,11 @@ def _people(folder: Path) -> tuple[list[Person], list[Path], int]:
         for code in codes
         for kind in ("sessions", "new_images")
     }
-    names: list[str] = []
-    for kind in ("sessions", "new_images"):
-        every = pd.concat([tables[code, kind] for code in codes])
-        names += sorted(set(every[list(SIDES)].to_numpy().ravel()) - set(names))
-        if kind == "sessions":
-            shown = len(names)
+    images = {
+        kind: set(pd.concat([tables[code, kind] for code in codes])[list(SIDES)].to_numpy().ravel())
+        for kind in ("sessions", "new_images")
+    }
+    names = sorted(images["sessions"]) + sorted(images["new_images"] - images["sessions"])
     places = {name: place for place, name in enumerate(names)}
 
     def part(code: str, kind: str) -> tuple[np.ndarray, np.ndarray]:
@@ -313,7 +312,7 @@ def _people(folder: Path) -> tuple[list[Person], list[Path], int]:
         return table[list(SIDES)].replace(places).to_numpy(int), table["choice"].to_numpy(float)
 
     people = [Person(code, *part(code, "sessions"), *part(code, "new_images")) for code in codes]
-    return people, [image_path(folder, name) for name in names], shown
+    return people, [image_path(folder, name) for name in names], len(images["sessions"])
 
 
 def _ranked(out: Path, size: _Size, sessions: int, kept: _Kept) -> list[dict[str, Any]]:

@@ -4,12 +4,15 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from botorch.acquisition.preference import (
+from botorch.acquisition.preference import (  # pyright: ignore[reportMissingImports]
     AnalyticExpectedUtilityOfBestOption,
     PairwiseBayesianActiveLearningByDisagreement,
 )
-from botorch.fit import fit_gpytorch_mll
-from botorch.models.pairwise_gp import PairwiseGP, PairwiseLaplaceMarginalLogLikelihood
+from botorch.fit import fit_gpytorch_mll  # pyright: ignore[reportMissingImports]
+from botorch.models.pairwise_gp import (  # pyright: ignore[reportMissingImports]
+    PairwiseGP,
+    PairwiseLaplaceMarginalLogLikelihood,
+)
 
 from benchmarks.adaptive_sessions import Chooser
 
