@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.special import expit
+from sklearn.isotonic import IsotonicRegression
 
 from benchmarks import adaptive_ranking as ranking
 from benchmarks import adaptive_sessions
@@ -242,9 +243,8 @@ def _against_random(
     """Return mean accuracies, and the trials needed for random's last as a share, with a bootstrapped interval."""
 
     def ratio(which: np.ndarray) -> float:
-        reached = float(np.mean([randoms[one][last] for one in which]))
-        mean = {after: float(np.mean([own[one][after] for one in which])) for after in own[0]}
-        return trials_needed(mean, reached) / last
+        reached = rising([randoms[one] for one in which])[last]
+        return trials_needed(rising([own[one] for one in which]), reached) / last
 
     everyone, random = np.arange(len(own)), np.random.default_rng(0)
     drawn = [ratio(random.choice(everyone, len(own))) for _ in range(_RESAMPLES)]
@@ -257,6 +257,13 @@ def _against_random(
         "ci95": [_finite(low), _finite(high)],
         "target": target,
     }
+
+
+def rising(curves: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """Return the mean of learning curves, made to rise: else the first lucky point would count as all that is needed."""
+    after = sorted(curves[0])
+    mean = [float(np.mean([one[trials] for one in curves])) for trials in after]
+    return dict(zip(after, IsotonicRegression().fit_transform(after, mean).tolist(), strict=True))
 
 
 def _finite(value: float) -> float | None:
