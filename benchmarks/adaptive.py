@@ -260,10 +260,11 @@ def _against_random(
 
 
 def rising(curves: Sequence[Mapping[int, float]]) -> dict[int, float]:
-    """Return the mean of learning curves, made to rise: else the first lucky point would count as all that is needed."""
+    """Return the mean of learning curves, made to rise: else one lucky point would count as all that is needed."""
     after = sorted(curves[0])
     mean = [float(np.mean([one[trials] for one in curves])) for trials in after]
-    return dict(zip(after, IsotonicRegression().fit_transform(after, mean).tolist(), strict=True))
+    risen = np.asarray(IsotonicRegression().fit_transform(after, mean), float)
+    return dict(zip(after, risen.tolist(), strict=True))
 
 
 def _finite(value: float) -> float | None:
