@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.special import expit
+from sklearn.isotonic import IsotonicRegression
 
 from benchmarks import adaptive_ranking as ranking
 from benchmarks import adaptive_sessions
@@ -242,9 +243,8 @@ def _against_random(
     """Return mean accuracies, and the trials needed for random's last as a share, with a bootstrapped interval."""
 
     def ratio(which: np.ndarray) -> float:
-        reached = float(np.mean([randoms[one][last] for one in which]))
-        mean = {after: float(np.mean([own[one][after] for one in which])) for after in own[0]}
-        return trials_needed(mean, reached) / last
+        reached = rising([randoms[one] for one in which])[last]
+        return trials_needed(rising([own[one] for one in which]), reached) / last
 
     everyone, random = np.arange(len(own)), np.random.default_rng(0)
     drawn = [ratio(random.choice(everyone, len(own))) for _ in range(_RESAMPLES)]
@@ -257,6 +257,14 @@ def _against_random(
         "ci95": [_finite(low), _finite(high)],
         "target": target,
     }
+
+
+def rising(curves: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """Return the mean of learning curves, made to rise: else one lucky point would count as all that is needed."""
+    after = sorted(curves[0])
+    mean = [float(np.mean([one[trials] for one in curves])) for trials in after]
+    risen = np.asarray(IsotonicRegression().fit_transform(after, mean), float)
+    return dict(zip(after, risen.tolist(), strict=True))
 
 
 def _finite(value: float) -> float | None:
@@ -300,13 +308,11 @@ def _people(folder: Path) -> tuple[list[Person], list[Path], int]:
         for code in codes
         for kind in ("sessions", "new_images")
     }
-    names: list[str] = []
-    shown = 0
-    for kind in ("sessions", "new_images"):
-        every = pd.concat([tables[code, kind] for code in codes])
-        names += sorted(set(every[list(SIDES)].to_numpy().ravel()) - set(names))
-        if kind == "sessions":
-            shown = len(names)
+    images = {
+        kind: set(pd.concat([tables[code, kind] for code in codes])[list(SIDES)].to_numpy().ravel())
+        for kind in ("sessions", "new_images")
+    }
+    names = sorted(images["sessions"]) + sorted(images["new_images"] - images["sessions"])
     places = {name: place for place, name in enumerate(names)}
 
     def part(code: str, kind: str) -> tuple[np.ndarray, np.ndarray]:
@@ -314,7 +320,7 @@ def _people(folder: Path) -> tuple[list[Person], list[Path], int]:
         return table[list(SIDES)].replace(places).to_numpy(int), table["choice"].to_numpy(float)
 
     people = [Person(code, *part(code, "sessions"), *part(code, "new_images")) for code in codes]
-    return people, [image_path(folder, name) for name in names], shown
+    return people, [image_path(folder, name) for name in names], len(images["sessions"])
 
 
 def _ranked(out: Path, size: _Size, sessions: int, kept: _Kept) -> list[dict[str, Any]]:

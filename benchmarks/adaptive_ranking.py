@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from scipy.special import expit
@@ -174,8 +173,7 @@ def taus(ranked: Ranked, pairs: np.ndarray, choices: np.ndarray) -> dict[str, fl
     against_first = np.column_stack([np.zeros(images, int), np.arange(images)])
     logits = bradley_terry.fit_and_predict(pairs, choices.astype(int), against_first)
     found = {"engine": engine, "fit": fitted(ranked.kernels, pairs, choices), "Bradley-Terry": logits}
-    tau: Callable[..., Any] = kendalltau
-    return {name: float(tau(each, ranked.worth).statistic) for name, each in found.items()}
+    return {name: float(kendalltau(each, ranked.worth)[0]) for name, each in found.items()}
 
 
 def fitted(kernels: Kernels, pairs: np.ndarray, choices: np.ndarray) -> np.ndarray:

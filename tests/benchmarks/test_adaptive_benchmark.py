@@ -71,6 +71,11 @@ def test_the_trials_needed_are_counted_along_straight_lines() -> None:
     assert trials_needed(curve, 0.71) == np.inf
 
 
+def test_a_lucky_point_is_not_all_that_is_needed() -> None:
+    curves = [{50: 0.5, 100: 0.7, 200: 0.6}, {50: 0.6, 100: 0.7, 200: 0.6}]
+    assert adaptive.rising(curves) == pytest.approx({50: 0.55, 100: 0.65, 200: 0.65})
+
+
 def few(images: int) -> Ranked:
     prior = Prior(tuple(map(str, range(images))), np.eye(images), np.zeros(images), 1.0)
     return Ranked(prior, None, np.linspace(-3, 3, images), np.empty((0, 2), int), np.empty(0))  # pyright: ignore
