@@ -263,7 +263,7 @@ def rising(curves: Sequence[Mapping[int, float]]) -> dict[int, float]:
     """Return the mean of learning curves, made to rise: else one lucky point would count as all that is needed."""
     after = sorted(curves[0])
     mean = [float(np.mean([one[trials] for one in curves])) for trials in after]
-    risen = np.asarray(IsotonicRegression().fit_transform(after, mean), float)
+    risen: Any = IsotonicRegression().fit_transform(after, mean)
     return dict(zip(after, risen.tolist(), strict=True))
 
 
