@@ -173,7 +173,7 @@ def taus(ranked: Ranked, pairs: np.ndarray, choices: np.ndarray) -> dict[str, fl
     against_first = np.column_stack([np.zeros(images, int), np.arange(images)])
     logits = bradley_terry.fit_and_predict(pairs, choices.astype(int), against_first)
     found = {"engine": engine, "fit": fitted(ranked.kernels, pairs, choices), "Bradley-Terry": logits}
-    return {name: float(kendalltau(each, ranked.worth)[0]) for name, each in found.items()}
+    return {name: float(np.asarray(kendalltau(each, ranked.worth))[0]) for name, each in found.items()}
 
 
 def fitted(kernels: Kernels, pairs: np.ndarray, choices: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def rows(done: Finished) -> dict[str, dict[str, object]]:
     return {row["method"]: row for row in map(json.loads, done.out.splitlines())}
 
 
+@pytest.mark.skipif(os.environ.get("CATPREF_BENCHMARKS") != "small", reason="CATPREF_BENCHMARKS=small")
 def test_small_sessions_are_simulated_once(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adaptive, "OBSERVERS", adaptive.OBSERVERS[:1])
     asked = ["--small", "--sessions", 1, "--methods", "random", "ours", "uncertainty", "--out", out, "--json"]
