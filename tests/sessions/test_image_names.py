@@ -166,7 +166,7 @@ def test_a_thousand_trials_on_ten_thousand_images_are_read_at_once(tmp_path: Pat
     start = time.process_time()
     session = read_sessions([tmp_path / "session.csv"], tmp_path / "set")
     assert len(session.images) == 2000
-    assert time.process_time() - start < 1  # 0.4 s
+    assert time.process_time() - start < 4  # 0.4 s, or 1.1 s on a slow computer
 
 
 def test_a_folder_of_countless_files_is_not_looked_through(
