@@ -7,8 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
-from catpref.design.trial_list import FULL, INCOMPLETE, RANDOM
-from catpref.plans.studies import ADAPTIVE
+from catpref.design.trial_list import ADAPTIVE, FULL, INCOMPLETE, RANDOM
 from catpref.plans.summary import Expected
 from catpref.report.figures import BLUE, GREEN, GREY, INK, ORANGE, PAGE, STYLE
 

@@ -11,9 +11,9 @@ from tqdm import tqdm
 from catpref._io import cache, cluster
 from catpref._io.engines import Engine
 from catpref.design.designs import FEWEST_IMAGES, full_or_incomplete
-from catpref.design.trial_list import FULL, INCOMPLETE, RANDOM
+from catpref.design.trial_list import ADAPTIVE, FULL, INCOMPLETE, RANDOM
 from catpref.errors import BadInput
-from catpref.plans.studies import ADAPTIVE, FEWEST_NEW, Cell, Setting, Study, simulate
+from catpref.plans.studies import FEWEST_NEW, Cell, Setting, Study, simulate
 from catpref.plans.world import World
 
 DESIGNS = (RANDOM, FULL, ADAPTIVE)

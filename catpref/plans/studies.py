@@ -6,11 +6,12 @@ from typing import NamedTuple
 import numpy as np
 
 from catpref.adaptive import learner
+from catpref.adaptive.schedule import EVERY
 from catpref.adaptive.selection import next_pair
 from catpref.design import incomplete
 from catpref.design.designs import all_pairs, balance_sides, random_pairs
 from catpref.design.splits import Fold, split
-from catpref.design.trial_list import FULL, INCOMPLETE, RANDOM
+from catpref.design.trial_list import ADAPTIVE, FULL, INCOMPLETE, RANDOM
 from catpref.evaluation.analysis import is_above_chance, repeats_of
 from catpref.evaluation.cross_validation import Result, cross_validate, scores_of
 from catpref.evaluation.people import CrossedSampling, agreements_of
@@ -28,10 +29,6 @@ NEW_IMAGES = 100
 """Of the images that nobody saw, the most that are to be predicted."""
 
 FEWEST_NEW = 20
-ADAPTIVE = "adaptive"
-JUDGED = 5
-"""One trial of so many in an adaptive session is a random pair of images that no other trial shows, on which accuracy
-is judged."""
 
 _NEW_PAIRS = 400
 _FOLDS = 5
@@ -152,7 +149,7 @@ def _session(
     if cell.design != ADAPTIVE:
         pairs = shown[_pairs(cell, random)]
         return pairs, answer(pairs)
-    judged = cell.trials // JUDGED
+    judged = cell.trials // EVERY
     asked, reserved = np.split(shown, [cell.images - 2 * judged])
     prior = prior_of_anybody([str(image) for image in asked], world.features[asked], world.blocks)
     pairs, choices, seed = np.empty((0, 2), int), np.empty(0, int), int(random.integers(2**31))
@@ -167,7 +164,7 @@ def _session(
 def _splits(cell: Cell, pairs: np.ndarray, seed: int) -> list[list[Fold]]:
     """Return the folds of each cross-validation; of an adaptive session, the trials that it is judged by."""
     if cell.design == ADAPTIVE:
-        judged = np.arange(len(pairs)) % cell.trials >= cell.trials - cell.trials // JUDGED
+        judged = np.arange(len(pairs)) % cell.trials >= cell.trials - cell.trials // EVERY
         return [[(np.flatnonzero(~judged), np.flatnonzero(judged))]]
     images, places = np.unique(pairs, return_inverse=True)
     # Several people's trials are so many that they are cross-validated once.

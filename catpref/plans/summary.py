@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, t
 
-from catpref.design.trial_list import FULL, INCOMPLETE, RANDOM
-from catpref.plans.studies import ADAPTIVE, Cell, Study
+from catpref.design.trial_list import ADAPTIVE, FULL, INCOMPLETE, RANDOM
+from catpref.plans.studies import Cell, Study
 
 _LEVEL = 0.95
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from catpref.evaluation.asked import Asked, blocks
-from catpref.report.figures import BLUE, GREY, INK, ORANGE, PAGE, STYLE
+from catpref.report.figures import BLUE, GREY, INK, ORANGE, PAGE, STYLE, chance_and_ceiling
 from catpref.sessions.chosen_by import ADAPTIVE, RANDOM
 
 _LEAST, _MOST = 0.45, 0.85  # that the axis of accuracies reaches
@@ -50,13 +50,7 @@ def _choices(axes: Axes, asked: Sequence[Asked]) -> None:
 
 
 def _knowledge(axes: Axes, asked: Sequence[Asked], ceiling: float | None) -> None:
-    axes.axhline(0.5, color=GREY, linestyle=":")
-    axes.annotate("chance", (1, 0.5), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
-                  va="center", color=GREY)  # fmt: skip
-    if ceiling is not None:
-        axes.axhline(ceiling, color=INK, linestyle="--", linewidth=1)
-        axes.annotate("noise\nceiling", (1, ceiling), (4, 0), xycoords=("axes fraction", "data"),
-                      textcoords="offset points", va="center")  # fmt: skip
+    chance_and_ceiling(axes, ceiling)
     axes.plot(
         [one.trial for one in asked], [one.expected_accuracy for one in asked], color=INK, linewidth=1.6,
         label="expected by the model, on new images",

@@ -151,10 +151,8 @@ def spread(analysis: Analysis, shown: int, by: str = "utility") -> list[tuple[st
     return [(names[row], float(utilities[row])) for row in rows]
 
 
-def learning_curve(curve: LearningCurve, ceiling: float | None) -> Figure:
-    """Draw accuracy on held-out trials against the number of training trials, with the saturating curve."""
-    figure = Figure(figsize=(COLUMN, 3.6))
-    axes = figure.subplots()
+def chance_and_ceiling(axes: Axes, ceiling: float | None) -> None:
+    """Draw what accuracies are compared with: chance, and the noise ceiling where it is known."""
     axes.axhline(0.5, color=GREY, linestyle=":")
     axes.annotate("chance", (1, 0.5), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
                   va="center", color=GREY)  # fmt: skip
@@ -162,6 +160,13 @@ def learning_curve(curve: LearningCurve, ceiling: float | None) -> Figure:
         axes.axhline(ceiling, color=INK, linestyle="--", linewidth=1)
         axes.annotate("noise\nceiling", (1, ceiling), (4, 0), xycoords=("axes fraction", "data"),
                       textcoords="offset points", va="center")  # fmt: skip
+
+
+def learning_curve(curve: LearningCurve, ceiling: float | None) -> Figure:
+    """Draw accuracy on held-out trials against the number of training trials, with the saturating curve."""
+    figure = Figure(figsize=(COLUMN, 3.6))
+    axes = figure.subplots()
+    chance_and_ceiling(axes, ceiling)
     most = curve.trials[-1]
     if curve.limit is not None and curve.half is not None:
         trials = np.linspace(curve.trials[0], most, 200)

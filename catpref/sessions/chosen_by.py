@@ -8,11 +8,12 @@ no answer had a part in: how well others are predicted depends on what they were
 import numpy as np
 import pandas as pd
 
+from catpref.design.trial_list import AT_RANDOM, BY_ANSWERS
 from catpref.errors import BadInput
 from catpref.sessions import cells
 from catpref.sessions.table import SIDES
 
-ADAPTIVE, RANDOM = "adaptive", "random"
+ADAPTIVE, RANDOM = BY_ANSWERS, AT_RANDOM
 COLUMN = "chosen_by"
 
 

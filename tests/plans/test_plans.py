@@ -12,6 +12,7 @@ from support import call, refusal, small_study, use_own_cache
 
 from catpref import BadInput, plan, read_session
 from catpref._io.engines import Here, alone
+from catpref.design.trial_list import ADAPTIVE
 from catpref.evaluation import sampling
 from catpref.perception.embeddings import Blocks
 from catpref.plans import grid, page, summary
@@ -19,7 +20,7 @@ from catpref.plans.grid import Grid, cells_of, time_left
 from catpref.plans.observers import draw_people, usual_habits
 from catpref.plans.page import Plan
 from catpref.plans.pilot import habits_like
-from catpref.plans.studies import ADAPTIVE, Cell, Setting, Study, simulate
+from catpref.plans.studies import Cell, Setting, Study, simulate
 from catpref.plans.world import WIDTH, drawn_cats, reduced
 
 RANDOM, FULL, INCOMPLETE = "random-sampled", "fully-sampled", "balanced-incomplete"
