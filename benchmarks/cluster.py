@@ -1,0 +1,245 @@
+"""What a cluster costs, and how it holds up (``python -m benchmarks.cluster``).
+
+*Overhead*: the same simulated studies are done by the process itself, by processes, and by clusters of one worker and
+of two on this computer, in rounds of all four, since other work on the computer comes and goes. What is compared, round
+by round, is workers' time: from the beginning of the first study of each worker to the end of its last, added up; and
+the seconds of CPU meanwhile, of workers, scheduler and client. What passes before the first study is `start_seconds`.
+
+*Tasks*: a scheduler, workers and a client in processes of their own. Tasks do nothing, or sleep, which lets a few
+processes hold as many workers as a department has. Efficiency is the part of the workers' time that is slept. Bytes are
+those that the system counts on the loopback, with the headers of TCP/IP and with those of other programs.
+
+*Sent once*: what all studies of a plan have in common, sent to every worker.
+"""
+
+import json
+import os
+import pickle
+import platform
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from benchmarks.cluster_lab import Lab, Task, lab, sleep, study
+from catpref._io.cluster import connected
+from catpref._io.engines import AHEAD, Engine, Here, Processes
+from catpref.command_line import Parser, run
+from catpref.design.trial_list import RANDOM
+from catpref.plans.observers import usual_habits
+from catpref.plans.studies import Cell, Setting
+from catpref.plans.world import drawn_cats
+
+_CELL = Cell(RANDOM, 50, 100, 1, 1.0)  # one of the cheapest: others hide more of what a cluster costs
+_NONE = {"local:1": "here", "local:2": "processes:2"}
+
+
+class _Sizes(NamedTuple):
+    """How much is done.
+
+    Attributes
+    ----------
+    rounds, studies
+        Of the overhead: how often each engine does how many studies.
+    sleeping
+        Workers, seconds that a task sleeps, and tasks.
+    sent
+        To how many workers what is common is sent.
+    """
+
+    rounds: int
+    studies: int
+    sleeping: Sequence[tuple[int, float, int]]
+    sent: Sequence[int]
+
+
+_FULL = _Sizes(
+    5,
+    12,
+    [
+        *((workers, 0.0, 1000) for workers in (1, 2)),
+        *((workers, seconds, tasks * workers) for workers in (64, 256)
+          for seconds, tasks in ((0.0, 8), (0.1, 16), (1.0, 8), (10.0, 2))),
+    ],
+    (1, 2, 16),
+)  # fmt: skip
+_QUICK = _Sizes(1, 3, [(1, 0.0, 100), (8, 0.1, 64)], (1,))
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the benchmark."""
+    parser = Parser(
+        "python -m benchmarks.cluster",
+        "Measure what a cluster of this computer costs, and how a scheduler holds up with many workers.",
+        "python -m benchmarks.cluster --json",
+    )
+    parser.add_argument("--quick", action="store_true", help="few studies, few workers, two minutes")
+    parser.add_argument("--json")
+    options = parser.parse_args(arguments)
+    sizes = _QUICK if options.quick else _FULL
+
+    def report(entry: dict[str, Any]) -> None:
+        print(json.dumps(entry) if options.json else entry, flush=True)
+
+    world = drawn_cats()
+    setting = Setting(world, usual_habits(world.blocks), 0)
+    report(_computer())
+    for entry in _overhead(setting, sizes):
+        report(entry)
+    for workers in dict.fromkeys(workers for workers, *_ in sizes.sleeping):
+        with lab(workers) as place:
+            for _, seconds, tasks in (one for one in sizes.sleeping if one[0] == workers):
+                report(_tasks(place, workers, seconds, tasks))
+    for workers in sizes.sent:
+        with lab(workers) as place:
+            report(_sent(place, workers, setting))
+
+
+def _computer() -> dict[str, Any]:
+    """Return where and when this is measured, and how fast that is now: seconds of CPU of five million empty rounds."""
+    began = time.process_time()
+    for _ in range(5_000_000):
+        pass
+    return {
+        "what": "computer",
+        "date": datetime.now(UTC).date().isoformat(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "loop_seconds": round(time.process_time() - began, 2),
+    }
+
+
+# ---- overhead ------------------------------------------------------------------------------------------------
+
+
+class _Run(NamedTuple):
+    """What one engine took for all studies once, in seconds."""
+
+    workers: float
+    cpu: float
+    start: float
+
+
+def _overhead(setting: Setting, sizes: _Sizes) -> Iterator[dict[str, Any]]:
+    """Yield an entry for each engine."""
+    names = ["here", "local:1", "processes:2", "local:2"]
+    found: dict[str, list[_Run]] = {name: [] for name in names}
+    for number in range(sizes.rounds):
+        turned = names[number % len(names) :] + names[: number % len(names)]
+        for name in turned:
+            found[name].append(_run(name, setting, sizes.studies))
+    for name in names:
+        entry = {"what": "overhead", "engine": name, "rounds": sizes.rounds, "studies": sizes.studies}
+        for key in _Run._fields:
+            entry[f"{key}_seconds"] = _spread([getattr(one, key) for one in found[name]])
+        if name in _NONE:
+            entry["against"] = _NONE[name]
+            for key in ("workers", "cpu"):
+                ratios = [
+                    getattr(one, key) / getattr(none, key)
+                    for one, none in zip(found[name], found[_NONE[name]], strict=True)
+                ]
+                entry[f"{key}_ratio"] = _spread(ratios)
+        yield entry
+
+
+def _run(name: str, setting: Setting, studies: int) -> _Run:
+    """Let an engine do the studies."""
+    called = time.time()
+    with _engine(name) as engine:
+        began = time.process_time()
+        tasks = [task for _, task in engine.as_done(study, setting, [(_CELL, one) for one in range(studies)])]
+        of_client = time.process_time() - began
+    by_worker = [[task for task in tasks if task.process == one] for one in {task.process for task in tasks}]
+    cpu = sum(max(task.cpu_ended for task in of) - min(task.cpu_began for task in of) for of in by_worker)
+    return _Run(
+        sum(max(task.ended for task in of) - min(task.began for task in of) for of in by_worker),
+        cpu if tasks[0].process == os.getpid() else cpu + of_client,
+        min(task.began for task in tasks) - called,
+    )
+
+
+@contextmanager
+def _engine(name: str) -> Iterator[Engine]:
+    if name == "here":
+        yield Here()
+    elif name.startswith("processes:"):
+        yield Processes(int(name.removeprefix("processes:")))
+    else:
+        with connected(name) as cluster:
+            yield cluster
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    """Return the median, the least and the most."""
+    of = {"median": statistics.median(values), "least": min(values), "most": max(values)}
+    return {name: round(value, 3) for name, value in of.items()}
+
+
+# ---- tasks ---------------------------------------------------------------------------------------------------
+
+
+class _Items(Sequence[Any]):
+    """The same item many times, and how many of them were taken."""
+
+    def __init__(self, item: Any, count: int) -> None:
+        self._item, self._count = item, count
+        self.taken = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: Any) -> Any:
+        self.taken += 1
+        return self._item
+
+
+def _tasks(place: Lab, workers: int, seconds: float, count: int) -> dict[str, Any]:
+    """Return how many tasks a second are done, what each costs, and how many are given away at most."""
+    with connected(place.address) as cluster:
+        list(cluster.as_done(sleep, None, [0.0] * AHEAD * workers))  # what is needed but once
+        before, items = place.used(), _Items(seconds, count)
+        tasks: list[Task] = []
+        most = 0
+        for _, task in cluster.as_done(sleep, None, items):
+            most = max(most, items.taken - len(tasks))
+            tasks.append(task)
+        used = place.used().since(before)
+    wall = max(task.ended for task in tasks) - min(task.began for task in tasks)
+    return {
+        "what": "tasks",
+        "workers": workers,
+        "sleep_seconds": seconds,
+        "tasks": count,
+        "tasks_a_second": round(count / wall, 1),
+        "efficiency": round(seconds * count / (workers * wall), 3),
+        "client_ms_a_task": round(1000 * used.client / count, 2),
+        "scheduler_ms_a_task": round(1000 * used.scheduler / count, 2),
+        "workers_ms_a_task": round(1000 * used.workers / count, 2),
+        "bytes_a_task": round(used.sent / count),
+        "most_given_away": most,
+        "scheduler_mib": round(place.scheduler_memory() / 2**20),
+    }
+
+
+def _sent(place: Lab, workers: int, setting: Setting) -> dict[str, Any]:
+    """Return how long it takes until every worker has what studies have in common, and what is moved."""
+    with connected(place.address) as cluster:
+        list(cluster.as_done(sleep, None, [0.0] * AHEAD * workers))
+        before, began = place.used(), time.perf_counter()
+        list(cluster.as_done(sleep, setting, [0.0]))
+        seconds, used = time.perf_counter() - began, place.used().since(before)
+    return {
+        "what": "sent once",
+        "workers": workers,
+        "bytes": len(pickle.dumps(setting, pickle.HIGHEST_PROTOCOL)),
+        "moved_bytes": used.sent,
+        "seconds": round(seconds, 2),
+        "scheduler_mib": round(place.scheduler_memory() / 2**20),
+    }
+
+
+if __name__ == "__main__":
+    run(main)
