@@ -1,13 +1,13 @@
 """What a cluster costs, and how it holds up (``python -m benchmarks.cluster``).
 
-*Overhead*: the same simulated studies are done by the process itself, by processes, and by clusters of one worker and
-of two on this computer, in rounds of all four, since other work on the computer comes and goes. What is compared, round
-by round, is workers' time: from the beginning of the first study of each worker to the end of its last, added up; and
-the seconds of CPU meanwhile, of workers, scheduler and client. What passes before the first study is `start_seconds`.
+*Overhead*: the same simulated study is done again and again by the process itself, by processes, and by clusters of
+one worker and of two on this computer, in rounds of all four, since other work on the computer comes and goes. A
+worker's first study is left out, in which much is read that is needed but once. What is compared, round by round, is
+the time of a worker for a study, waiting included, and the CPU seconds for a study, of workers, scheduler and client.
 
-*Tasks*: a scheduler, workers and a client in processes of their own. Tasks do nothing, or sleep, which lets a few
-processes hold as many workers as a department has. Efficiency is the part of the workers' time that is slept. Bytes are
-those that the system counts on the loopback, with the headers of TCP/IP and with those of other programs.
+*Tasks*: a scheduler, workers and a client in processes of their own. Tasks do nothing, or sleep, so that a few
+processes hold as many workers as a department has. Efficiency is the part of the workers' time that is slept. Bytes
+are those that the system counts on the loopback, with the headers of TCP/IP, and with those of other programs.
 
 *Sent once*: what all studies of a plan have in common, sent to every worker.
 """
@@ -36,13 +36,13 @@ _CELL = Cell(RANDOM, 50, 100, 1, 1.0)  # one of the cheapest: others hide more o
 _NONE = {"local:1": "here", "local:2": "processes:2"}
 
 
-class _Sizes(NamedTuple):
+class Sizes(NamedTuple):
     """How much is done.
 
     Attributes
     ----------
     rounds, studies
-        Of the overhead: how often each engine does how many studies.
+        Of the overhead: how often each engine does how many studies a worker.
     sleeping
         Workers, seconds that a task sleeps, and tasks.
     sent
@@ -55,9 +55,9 @@ class _Sizes(NamedTuple):
     sent: Sequence[int]
 
 
-_FULL = _Sizes(
+FULL = Sizes(
     5,
-    12,
+    6,
     [
         *((workers, 0.0, 1000) for workers in (1, 2)),
         *((workers, seconds, tasks * workers) for workers in (64, 256)
@@ -65,7 +65,7 @@ _FULL = _Sizes(
     ],
     (1, 2, 16),
 )  # fmt: skip
-_QUICK = _Sizes(1, 3, [(1, 0.0, 100), (8, 0.1, 64)], (1,))
+QUICK = Sizes(1, 2, [(1, 0.0, 100), (8, 0.1, 64)], (1,))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--quick", action="store_true", help="few studies, few workers, two minutes")
     parser.add_argument("--json")
     options = parser.parse_args(arguments)
-    sizes = _QUICK if options.quick else _FULL
+    sizes = QUICK if options.quick else FULL
 
     def report(entry: dict[str, Any]) -> None:
         print(json.dumps(entry) if options.json else entry, flush=True)
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _computer() -> dict[str, Any]:
-    """Return where and when this is measured, and how fast that is now: seconds of CPU of five million empty rounds."""
+    """Return where and when this is measured, and how fast that is: CPU seconds of five million empty rounds."""
     began = time.process_time()
     for _ in range(5_000_000):
         pass
@@ -115,14 +115,14 @@ def _computer() -> dict[str, Any]:
 
 
 class _Run(NamedTuple):
-    """What one engine took for all studies once, in seconds."""
+    """What an engine takes: a worker's seconds and CPU seconds for a study, and seconds until the first begins."""
 
-    workers: float
+    worker: float
     cpu: float
     start: float
 
 
-def _overhead(setting: Setting, sizes: _Sizes) -> Iterator[dict[str, Any]]:
+def _overhead(setting: Setting, sizes: Sizes) -> Iterator[dict[str, Any]]:
     """Yield an entry for each engine."""
     names = ["here", "local:1", "processes:2", "local:2"]
     found: dict[str, list[_Run]] = {name: [] for name in names}
@@ -130,35 +130,42 @@ def _overhead(setting: Setting, sizes: _Sizes) -> Iterator[dict[str, Any]]:
         turned = names[number % len(names) :] + names[: number % len(names)]
         for name in turned:
             found[name].append(_run(name, setting, sizes.studies))
-    for name in names:
-        entry = {"what": "overhead", "engine": name, "rounds": sizes.rounds, "studies": sizes.studies}
-        for key in _Run._fields:
-            entry[f"{key}_seconds"] = _spread([getattr(one, key) for one in found[name]])
+    for name, runs in found.items():
+        entry: dict[str, Any] = {"what": "overhead", "engine": name, "rounds": sizes.rounds}
+        for key, values in zip(_Run._fields, zip(*runs, strict=True), strict=True):
+            entry[f"{key}_seconds"] = _spread(values)
         if name in _NONE:
             entry["against"] = _NONE[name]
-            for key in ("workers", "cpu"):
-                ratios = [
-                    getattr(one, key) / getattr(none, key)
-                    for one, none in zip(found[name], found[_NONE[name]], strict=True)
-                ]
-                entry[f"{key}_ratio"] = _spread(ratios)
+            for place, key in enumerate(("worker", "cpu")):
+                pairs = zip(runs, found[_NONE[name]], strict=True)
+                entry[f"{key}_ratio"] = _spread([one[place] / none[place] for one, none in pairs])
         yield entry
 
 
 def _run(name: str, setting: Setting, studies: int) -> _Run:
-    """Let an engine do the studies."""
+    """Let an engine do a study again and again, so often for each of its workers."""
     called = time.time()
+    tasks: list[Task] = []
     with _engine(name) as engine:
-        began = time.process_time()
-        tasks = [task for _, task in engine.as_done(study, setting, [(_CELL, one) for one in range(studies)])]
-        of_client = time.process_time() - began
-    by_worker = [[task for task in tasks if task.process == one] for one in {task.process for task in tasks}]
-    cpu = sum(max(task.cpu_ended for task in of) - min(task.cpu_began for task in of) for of in by_worker)
-    return _Run(
-        sum(max(task.ended for task in of) - min(task.began for task in of) for of in by_worker),
-        cpu if tasks[0].process == os.getpid() else cpu + of_client,
-        min(task.began for task in tasks) - called,
-    )
+        marks = []
+        for _, task in engine.as_done(study, setting, [(_CELL, 0)] * (studies * engine.workers)):
+            tasks.append(task)
+            marks.append(time.process_time())
+    worker, cpu = after_the_first(tasks)
+    if name != "here":
+        cpu += (marks[-1] - marks[0]) / (len(marks) - 1)
+    return _Run(worker, cpu, min(task.began for task in tasks) - called)
+
+
+def after_the_first(tasks: Sequence[Task]) -> tuple[float, float]:
+    """Return a worker's seconds and CPU seconds for a task, from the end of each worker's first one on."""
+    by_worker: dict[int, list[Task]] = {}
+    for task in sorted(tasks, key=lambda task: task.ended):
+        by_worker.setdefault(task.process, []).append(task)
+    count = sum(len(of) - 1 for of in by_worker.values())
+    seconds = sum(of[-1].ended - of[0].ended for of in by_worker.values())
+    cpu = sum(of[-1].cpu_ended - of[0].cpu_ended for of in by_worker.values())
+    return seconds / count, cpu / count
 
 
 @contextmanager
