@@ -56,8 +56,8 @@ class Sizes(NamedTuple):
 
 
 FULL = Sizes(
+    4,
     5,
-    6,
     [
         *((workers, 0.0, 1000) for workers in (1, 2)),
         *((workers, seconds, tasks * workers) for workers in (64, 256)

@@ -183,11 +183,9 @@ def test_a_task_too_large_for_any_worker_is_one_line_and_what_was_finished_is_th
 class Killing:
     """Does tasks elsewhere, and kills a worker at random moments, in whose place another one comes."""
 
-    workers = 2
-
-    def __init__(self, engine: Engine, lab: Lab, kills: int) -> None:
-        self.engine, self.lab, self.left = engine, lab, kills
-        self.alive = [lab.work("--no-nanny") for _ in range(self.workers)]
+    def __init__(self, engine: Engine, lab: Lab, alive: list[subprocess.Popen[str]], kills: int) -> None:
+        self.engine, self.lab, self.alive, self.left = engine, lab, alive, kills
+        self.workers = engine.workers
 
     def as_done(
         self, function: Callable[[Any, Any], Any], common: Any, items: Sequence[Any]
@@ -195,9 +193,9 @@ class Killing:
         moments = random.Random(0)
         for done in self.engine.as_done(function, common, items):
             yield done
-            if self.left and moments.random() < 0.7:
+            if self.left:
                 time.sleep(moments.uniform(0, 0.5))
-                killed = self.alive.pop(moments.randrange(self.workers))
+                killed = self.alive.pop(moments.randrange(len(self.alive)))
                 killed.send_signal(signal.SIGKILL)
                 self.alive.append(self.lab.work("--no-nanny", wait=False))
                 self.left -= 1
@@ -207,12 +205,12 @@ class Killing:
 @pytest.mark.slow
 def test_a_plan_of_which_twenty_workers_are_killed_is_the_plan(lab, monkeypatch):
     monkeypatch.setattr(cluster, "_PATIENCE", 600.0)  # for computers on which a worker begins slowly
-    cells = [Cell("random-sampled", 30, 60, people, 1.0) for people in (1, 2)]
-    _, whole = summary.table(grid.run(cells, setting(), 20, Here(), None), 0.95)
-    lab.work("--no-nanny")
+    cells = [Cell("random-sampled", 20, 40, people, 1.0) for people in (1, 2)]
+    _, whole = summary.table(grid.run(cells, setting(), 12, Here(), None), 0.95)
+    alive = [lab.work("--no-nanny") for _ in range(2)]
     with connected(lab.address) as workers:
-        killing = Killing(workers, lab, 20)
-        _, table = summary.table(grid.run(cells, setting(), 20, killing, None), 0.95)
+        killing = Killing(workers, lab, alive, 20)
+        _, table = summary.table(grid.run(cells, setting(), 12, killing, None), 0.95)
     assert killing.left == 0
     assert table.to_csv() == whole.to_csv()
 
