@@ -57,11 +57,11 @@ class Sizes(NamedTuple):
 
 FULL = Sizes(
     4,
-    5,
+    4,
     [
-        *((workers, 0.0, 1000) for workers in (1, 2)),
+        *((workers, 0.0, 500) for workers in (1, 2)),
         *((workers, seconds, tasks * workers) for workers in (64, 256)
-          for seconds, tasks in ((0.0, 8), (0.1, 16), (1.0, 8), (10.0, 2))),
+          for seconds, tasks in ((0.1, 8), (1.0, 6), (10.0, 2))),
     ],
     (1, 2, 16),
 )  # fmt: skip
