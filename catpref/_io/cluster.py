@@ -192,14 +192,17 @@ class Cluster:
                     raise self._no_workers()
 
     def _share(self, common: Any) -> Any:
-        """Send what tasks have in common to every worker, once."""
+        """Hand what tasks have in common to a worker, from whom each of the others takes it once.
+
+        dask can send it to all of them at once (`broadcast`), but does not stop trying if one of them ends meanwhile.
+        """
         from distributed.comm.core import CommClosedError
 
         ends = time.monotonic() + _PATIENCE
         while time.monotonic() < ends:
             try:
                 self._client.wait_for_workers(1, timeout=_PATIENCE)
-                return self._client.scatter(_Common(common), broadcast=True, hash=False, timeout=_PATIENCE)
+                return self._client.scatter(_Common(common), hash=False, timeout=_PATIENCE)
             except TimeoutError:
                 break
             except (

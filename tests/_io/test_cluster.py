@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -133,6 +134,19 @@ def test_a_killed_worker_and_one_that_joins_late_change_nothing(lab):
     assert [found[number] for number in range(60)] == expected(60)
 
 
+def test_a_worker_that_ends_while_it_is_sent_the_common_things_changes_nothing(lab):
+    """It takes no more in, and then is killed."""
+    lab.work("--no-nanny")
+    deaf = lab.work("--no-nanny")
+    with connected(lab.address) as workers:
+        deaf.send_signal(signal.SIGSTOP)
+        killed = threading.Timer(3, deaf.kill)
+        killed.start()
+        found = in_order(workers, cluster_tasks.times, 7, list(range(10)))
+        killed.join()
+    assert found == expected(10)
+
+
 def test_a_plan_on_a_cluster_is_the_plan(lab):
     """To the last bit, for one person and for several."""
     lab.work("--no-nanny")
@@ -203,6 +217,7 @@ class Killing:
 
 @with_faults
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_plan_of_which_twenty_workers_are_killed_is_the_plan(lab, monkeypatch):
     monkeypatch.setattr(cluster, "_PATIENCE", 600.0)  # for computers on which a worker begins slowly
     cells = [Cell("random-sampled", 20, 40, people, 1.0) for people in (1, 2)]
