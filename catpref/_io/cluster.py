@@ -75,7 +75,8 @@ def connected(asked: str) -> Iterator["Cluster"]:
     if local:
         count = int(local[1]) if local[1] else None
         own = distributed.LocalCluster(
-            n_workers=count, threads_per_worker=1, silence_logs=logging.CRITICAL, protocol="tcp://", security=security,
+            n_workers=count, threads_per_worker=1, silence_logs=logging.CRITICAL,
+            protocol="tcp://", security=security,
             # no page on the web, and for what dask serves all the same, a port that is free
             scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
         )  # fmt: skip
