@@ -44,28 +44,20 @@ class Sizes(NamedTuple):
     rounds, studies
         Of the overhead: how often each engine does how many studies a worker.
     sleeping
-        Workers, seconds that a task sleeps, and tasks.
+        Of each number of workers: seconds that a task sleeps, and how many such tasks a worker.
     sent
-        To how many workers what is common is sent.
+        To how many workers, at most, what is common is sent; those of one process share its memory.
     """
 
     rounds: int
     studies: int
-    sleeping: Sequence[tuple[int, float, int]]
-    sent: Sequence[int]
+    sleeping: dict[int, Sequence[tuple[float, int]]]
+    sent: int
 
 
-FULL = Sizes(
-    4,
-    4,
-    [
-        *((workers, 0.0, 500) for workers in (1, 2)),
-        *((workers, seconds, tasks * workers) for workers in (64, 256)
-          for seconds, tasks in ((0.1, 8), (1.0, 6), (10.0, 2))),
-    ],
-    (1, 2, 16),
-)  # fmt: skip
-QUICK = Sizes(1, 2, [(1, 0.0, 100), (8, 0.1, 64)], (1,))
+_MANY = ((0.1, 4), (1.0, 4), (10.0, 2))
+FULL = Sizes(3, 3, {1: ((0.0, 400),), 2: ((0.0, 200),), 64: _MANY, 256: _MANY}, 64)
+QUICK = Sizes(1, 2, {1: ((0.0, 100),), 8: ((0.1, 8),)}, 8)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -88,13 +80,12 @@ def main(arguments: Sequence[str]) -> None:
     report(_computer())
     for entry in _overhead(setting, sizes):
         report(entry)
-    for workers in dict.fromkeys(workers for workers, *_ in sizes.sleeping):
+    for workers, several in sizes.sleeping.items():
         with lab(workers) as place:
-            for _, seconds, tasks in (one for one in sizes.sleeping if one[0] == workers):
-                report(_tasks(place, workers, seconds, tasks))
-    for workers in sizes.sent:
-        with lab(workers) as place:
-            report(_sent(place, workers, setting))
+            for seconds, tasks in several:
+                report(_tasks(place, workers, seconds, tasks * workers))
+            if workers <= sizes.sent:
+                report(_sent(place, workers, setting))
 
 
 def _computer() -> dict[str, Any]:
@@ -232,17 +223,16 @@ def _tasks(place: Lab, workers: int, seconds: float, count: int) -> dict[str, An
 
 
 def _sent(place: Lab, workers: int, setting: Setting) -> dict[str, Any]:
-    """Return how long it takes until every worker has what studies have in common, and what is moved."""
+    """Return what is moved until every worker has what studies have in common, and how long that takes."""
     with connected(place.address) as cluster:
-        list(cluster.as_done(sleep, None, [0.0] * AHEAD * workers))
         before, began = place.used(), time.perf_counter()
-        list(cluster.as_done(sleep, setting, [0.0]))
+        list(cluster.as_done(sleep, setting, [0.1] * AHEAD * workers))
         seconds, used = time.perf_counter() - began, place.used().since(before)
     return {
         "what": "sent once",
         "workers": workers,
         "bytes": len(pickle.dumps(setting, pickle.HIGHEST_PROTOCOL)),
-        "moved_bytes": used.sent,
+        "moved_bytes": used.sent,  # with the tasks themselves
         "seconds": round(seconds, 2),
         "scheduler_mib": round(place.scheduler_memory() / 2**20),
     }

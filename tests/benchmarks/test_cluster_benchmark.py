@@ -31,11 +31,9 @@ def test_a_small_cluster_is_measured() -> None:
     for name in ("local:1", "local:2"):
         assert overhead[name]["cpu_ratio"]["median"] > 0.3, "so little is never the same work"
     slept = [entry for entry in entries if entry["what"] == "tasks"]
-    assert [(one["workers"], one["sleep_seconds"], one["tasks"]) for one in slept] == list(
-        cluster.QUICK.sleeping
-    )
+    assert [one["workers"] for one in slept] == list(cluster.QUICK.sleeping)
     for one in slept:
         assert one["most_given_away"] == 2 * one["workers"], "no more wait than are soon needed"
         assert 0 <= one["efficiency"] <= 1 and one["bytes_a_task"] > 500
-    (sent,) = (entry for entry in entries if entry["what"] == "sent once")
-    assert sent["moved_bytes"] > sent["bytes"]
+    sent = [entry for entry in entries if entry["what"] == "sent once"]
+    assert all(one["moved_bytes"] > one["workers"] * one["bytes"] for one in sent) and len(sent) == 2
