@@ -188,14 +188,15 @@ def test_a_task_too_large_for_any_worker_is_one_line_and_what_was_finished_is_th
 @with_faults
 @pytest.mark.slow
 def test_a_worker_that_ends_while_it_is_sent_the_common_things_changes_nothing(tmp_path):
-    """It takes no more in, and then is killed; a scheduler hands things to the worker of the first address first."""
+    """It takes no more in, and then is killed. A scheduler hands things to its workers in turn, by their addresses."""
     lab = Lab(tmp_path)
     try:
         places = {lab.place(worker): worker for worker in [lab.work("--no-nanny") for _ in range(2)]}
-        deaf = places[max(places)]
+        deaf = places[min(places)]
         with connected(lab.address) as workers:
+            assert in_order(workers, cluster_tasks.times, 7, list(range(10))) == expected(10)
             deaf.send_signal(signal.SIGSTOP)
-            killed = threading.Timer(20, deaf.kill)
+            killed = threading.Timer(5, deaf.kill)
             killed.start()
             assert in_order(workers, cluster_tasks.times, 7, list(range(10))) == expected(10)
             killed.join()
