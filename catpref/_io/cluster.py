@@ -62,6 +62,7 @@ def connected(asked: str) -> Iterator["Cluster"]:
         If dask.distributed is not installed, `asked` is neither, or no scheduler or worker is there.
     """
     try:
+        import dask
         import distributed
     except ModuleNotFoundError as problem:
         raise BadInput(f"cluster={asked}: {not_installed(problem, 'cluster')}") from problem
@@ -74,12 +75,13 @@ def connected(asked: str) -> Iterator["Cluster"]:
     security, own = _security(asked), None
     if local:
         count = int(local[1]) if local[1] else None
-        own = distributed.LocalCluster(
-            n_workers=count, threads_per_worker=1, silence_logs=logging.CRITICAL,
-            protocol="tcp://", security=security,
-            # no page on the web, and for what dask serves all the same, a port that is free
-            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
-        )  # fmt: skip
+        with dask.config.set({"distributed.worker.profile.enabled": False}):  # which costs, and nobody reads
+            own = distributed.LocalCluster(
+                n_workers=count, threads_per_worker=1, silence_logs=logging.CRITICAL,
+                protocol="tcp://", security=security,
+                # no page on the web, and for what dask serves all the same, a port that is free
+                scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+            )  # fmt: skip
     try:
         client = distributed.Client(own or asked, set_as_default=False, timeout=_CONNECT, security=security)
     except (OSError, ValueError, RuntimeError) as problem:
