@@ -70,7 +70,12 @@ class Used(NamedTuple):
 
     def since(self, before: "Used") -> "Used":
         """Return what was used since then."""
-        return Used(*(now - then for now, then in zip(self, before, strict=True)))
+        return Used(
+            self.client - before.client,
+            self.scheduler - before.scheduler,
+            self.workers - before.workers,
+            self.sent - before.sent,
+        )
 
 
 class Lab:

@@ -62,7 +62,7 @@ def connected(asked: str) -> Iterator["Cluster"]:
         If dask.distributed is not installed, `asked` is neither, or no scheduler or worker is there.
     """
     try:
-        import dask
+        import dask.config
         import distributed
     except ModuleNotFoundError as problem:
         raise BadInput(f"cluster={asked}: {not_installed(problem, 'cluster')}") from problem

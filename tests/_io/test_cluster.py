@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import cluster_tasks
-import dask
+import dask.config
 import psutil
 import pytest
 from plans_support import setting
