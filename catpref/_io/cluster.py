@@ -101,6 +101,7 @@ class Cluster:
     def __init__(self, client: Any, address: str) -> None:
         self._client = client
         self._address = address
+        self._sent: tuple[Any, Any] | None = None  # what the last tasks had in common, and where workers have it
         try:
             client.wait_for_workers(1, timeout=_PATIENCE)
         except TimeoutError:
@@ -123,7 +124,9 @@ class Cluster:
         waiting, running = deque(range(len(items))), {}
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         endings: Counter[int] = Counter()
-        copy, shared = 0, self._share(common)
+        if self._sent is None or self._sent[0] is not common:  # what it was sent before it still has
+            self._sent = common, self._share(common)
+        copy, shared = 0, self._sent[1]
         looked = seen = time.monotonic()
         while waiting or running:
             while waiting and len(running) < AHEAD * max(self.workers, 1):
@@ -144,6 +147,7 @@ class Cluster:
                     self._check_scheduler()
                     if sent.copy == copy:
                         copy, shared = copy + 1, self._share(common)
+                        self._sent = common, shared
                     waiting.appendleft(sent.number)
                 else:
                     self._give_up_or_wait(task, endings, sent.number)

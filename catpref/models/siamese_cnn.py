@@ -20,6 +20,7 @@ from scipy.special import expit, log_expit
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from catpref._io.workers import threads
 from catpref.design.splits import split
 from catpref.errors import BadInput
 from catpref.models import laplace, stored
@@ -361,18 +362,23 @@ class _Trained:
 
     def p_right(self, trials: np.ndarray) -> np.ndarray:
         shown, indices = np.unique(self.data.pairs[trials], return_inverse=True)
-        return self.model.p_right(self.data.embeddings[shown], indices.reshape(-1, 2))
+        with threads(1):
+            return self.model.p_right(self.data.embeddings[shown], indices.reshape(-1, 2))
 
 
 def _fit(data: Data, train: np.ndarray, test: np.ndarray | None) -> _Trained:
-    start = project(learned_from(data, train), data.embeddings)
+    """Train on one thread: layers are too small for two, and what is learned depends on no computer's cores."""
+    with threads(1):
+        learned = learned_from(data, train)
+    start = project(learned, data.embeddings)  # which adds up alike with any
     train, choices = where_preferred(train, data.choices)
     followed = None if test is None else (data.pairs[test], data.choices[test])
-    pairs = data.pairs[train]
     is_fair = None if data.is_fair is None else data.is_fair[train]
-    model = fit(
-        data.embeddings, pairs, choices, start, data.images.layout, followed, data.seed, data.device, is_fair=is_fair
-    )  # fmt: skip
+    with threads(1):
+        model = fit(
+            data.embeddings, data.pairs[train], choices, start, data.images.layout, followed, data.seed, data.device,
+            is_fair=is_fair,
+        )  # fmt: skip
     return _Trained(model, data)
 
 
