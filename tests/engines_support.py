@@ -1,7 +1,9 @@
 """An engine of this process that is as unkind as a cluster: other copies of everything, in any order."""
 
+import contextlib
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,12 +12,16 @@ from catpref._io.engines import alone
 
 
 class Scrambled:
-    """Sends tasks and results through pickle, and does tasks in an order drawn at random; an `Engine`."""
+    """Sends tasks and results through pickle, and does tasks in an order drawn at random; an `Engine`.
+
+    Where it is given a folder, workers are in that one, and see what has a relative path there.
+    """
 
     workers = 2
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, folder: Path | None = None) -> None:
         self._random = np.random.default_rng(seed)
+        self._folder = folder
         self.done: list[str] = []
         self.sent = 0  # bytes
 
@@ -29,5 +35,6 @@ class Scrambled:
         for number in self._random.permutation(len(items)):
             does, item = pickle.loads(pickle.dumps((function, items[number])))
             self.done.append(function.__name__)
-            found = alone(does, there[self._random.integers(self.workers)], item)
+            with contextlib.chdir(self._folder or Path.cwd()):
+                found = alone(does, there[self._random.integers(self.workers)], item)
             yield int(number), pickle.loads(pickle.dumps(found))

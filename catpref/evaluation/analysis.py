@@ -221,6 +221,8 @@ def analyse(
     chosen = _chosen(options, data)
 
     started = time.perf_counter()
+    if engine is not None and any("embeddings" in model.needs for model in chosen):
+        images.embed_by(engine)
     for need in _ORDER:
         if any(need in model.needs for model in chosen):
             getattr(data, need)

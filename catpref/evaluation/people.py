@@ -278,7 +278,7 @@ def _rankings(participants: Sequence[str], images: Sequence[str], utilities: np.
 
 
 def _answers(_: None, own: tuple[np.ndarray, np.ndarray, np.ndarray]) -> PsychometricFit | None:
-    """Estimate how one participant answers, given images, choices and which trials are fair; None without both sides."""
+    """Estimate how one participant answers, given pairs, choices and which are fair; None without both sides."""
     pairs, choices, is_fair = own
     preferred, choices = where_preferred(np.arange(len(pairs)), choices)
     if len(np.unique(choices)) < 2:

@@ -64,6 +64,8 @@ def analyse_several(
         is_fair=is_fair, seed=options.seed, device=options.device,
     )  # fmt: skip
     started = time.perf_counter()
+    if engine is not None:
+        images.embed_by(engine)
     _ = data.embeddings, data.luminance_and_contrast
     embedded = time.perf_counter()
     _ = data.kernels  # once, before several folds ask for them

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from catpref._io.engines import Engine
 from catpref.models.kernels import Kernels, kernels_of, leading_components
 from catpref.perception import low_level
 from catpref.perception.backbones import Backbone
@@ -73,6 +74,10 @@ class Images:
     def embeddings(self) -> np.ndarray:
         """Signed embeddings, shape (images, dimensions), float16."""
         return embed(self.paths, self.backbone, self.embedding, self.cache)
+
+    def embed_by(self, engine: Engine) -> None:
+        """Let an engine compute the embeddings."""
+        vars(self)["embeddings"] = embed(self.paths, self.backbone, self.embedding, self.cache, engine)
 
     def distance_maps(self, pairs: np.ndarray) -> np.ndarray:
         """Return the LPIPS map of each pair, shape (pairs, size, size), float32."""
