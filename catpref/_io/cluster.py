@@ -101,7 +101,9 @@ class Cluster:
     def __init__(self, client: Any, address: str) -> None:
         self._client = client
         self._address = address
-        self._sent: tuple[Any, Any] | None = None  # what the last tasks had in common, and where workers have it
+        self._sent: tuple[Any, Any] | None = (
+            None  # what the last tasks had in common, and where workers have it
+        )
         try:
             client.wait_for_workers(1, timeout=_PATIENCE)
         except TimeoutError:

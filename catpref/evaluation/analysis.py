@@ -194,9 +194,7 @@ def repeats_of(images: int) -> int:
 
 # The matrices are so small that two threads of a linear algebra library mostly wait for each other.
 @threadpool_limits.wrap(limits=1, user_api="blas")
-def analyse(
-    session: Session, backbone: Backbone, options: Options, engine: Engine | None = None
-) -> Analysis:
+def analyse(session: Session, backbone: Backbone, options: Options, engine: Engine | None = None) -> Analysis:
     """Fit and evaluate the models on a session.
 
     Parameters
@@ -320,7 +318,9 @@ def _predictors(results: Sequence[Result], data: Data, fits: Fits) -> dict[str, 
     others = [name for name in gains if name not in fits.networks]
     learned = dict(zip(others, in_order(Threads(), _learned_from_all, data, others), strict=True))
     return {
-        name: fits.networks[name] if name in fits.networks else predictor(calibrated(learned[name], gain), data)
+        name: fits.networks[name]
+        if name in fits.networks
+        else predictor(calibrated(learned[name], gain), data)
         for name, gain in gains.items()
         if (predictor := MODELS[name].predictor)
     }

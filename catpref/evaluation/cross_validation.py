@@ -166,9 +166,7 @@ def fit(
     for task, found in zip([*first, *quick], [*of_networks[len(whole) :], *of_quick], strict=True):
         for name, each in zip(task.models, found, strict=True):
             held_out[name].append(each)
-    return Fits(
-        held_out, {task.models[0]: found[0] for task, found in zip(whole, of_networks, strict=False)}
-    )
+    return Fits(held_out, {task.models[0]: found[0] for task, found in zip(whole, of_networks, strict=False)})
 
 
 def _done(engine: Engine, data: Data, tasks: Sequence[_Task]) -> list[list[Any]]:
@@ -296,7 +294,9 @@ def learn_from_fewer(
         [(train[: round(part * len(train))], test) for train, test in folds]
         for part in learning_curve.FRACTIONS
     ]
-    smaller = [each for each in smaller if min(len(train) for train, _ in each) >= learning_curve.LEAST_TRIALS]
+    smaller = [
+        each for each in smaller if min(len(train) for train, _ in each) >= learning_curve.LEAST_TRIALS
+    ]
     fitted = iter(fit([model], data, smaller, engine).held_out[model.name])
     for each in smaller:
         predicted = [

@@ -171,7 +171,10 @@ def load_backbone(name: str = DEFAULT, weights: Path | None = None, device: str 
     where = None if weights is None and name in NAMES else path.absolute()
     if name == DEFAULT or (name in OFFICIAL_FILES and weights is None):
         # A file with the right sha256 is the right file, and nobody has to wait for the network before it is used.
-        sha256, channel_weights = sha256_of(path), linear_weights("squeeze" if name == DEFAULT else name, device)
+        sha256, channel_weights = (
+            sha256_of(path),
+            linear_weights("squeeze" if name == DEFAULT else name, device),
+        )
         return Backbone(name, sha256, channel_weights, partial(_again, name, where, sha256, device))
     network = _network(name, path, device)
     sha256 = sha256_of(path)

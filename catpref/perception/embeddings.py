@@ -312,7 +312,9 @@ def _by_engine(
     A worker that sees the images' files reads them there; others are sent what is in them.
     """
     size = min(_MOST_AT_ONCE, -(-len(todo) // (4 * max(engine.workers, 1))))
-    tasks = _cut(list(todo), _BATCH * -(-size // _BATCH))  # the batches are those that this process would make
+    tasks = _cut(
+        list(todo), _BATCH * -(-size // _BATCH)
+    )  # the batches are those that this process would make
     in_cache: list[int] = []
 
     def do(numbers: Sequence[int], wanted: Sequence[Sequence[_Wanted]]) -> list[int]:
