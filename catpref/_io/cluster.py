@@ -14,6 +14,7 @@ import logging
 import platform
 import queue
 import re
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +38,7 @@ _CONNECT = "10s"
 _GOODBYE = 5  # seconds
 _LOOK = 1.0  # seconds between looks at the workers
 _ENDINGS = 2  # rounds of workers that a task may end; each is four, as dask counts
+_ONE_BY_ONE = threading.Lock()  # for workers with several threads, which torch's random draws must not share
 _NUMERIC = ("numpy", "scipy", "torch")  # packages in which the last digits may differ between versions
 
 
@@ -59,7 +61,8 @@ def connected(asked: str) -> Iterator["Cluster"]:
         import distributed
     except ModuleNotFoundError as problem:
         raise BadInput(f"cluster={asked}: {not_installed(problem, 'cluster')}") from problem
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said in one line
+    for name in ("distributed", "distributed.client"):  # what matters is said in one line
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     own = None
     if local := re.fullmatch(r"local(?::([1-9]\d*))?", asked):
         count = int(local[1]) if local[1] else None
@@ -101,9 +104,8 @@ class Cluster:
     def __init__(self, client: Any, address: str) -> None:
         self._client = client
         self._address = address
-        self._sent: tuple[Any, Any] | None = (
-            None  # what the last tasks had in common, and where workers have it
-        )
+        # What the last tasks had in common, and where workers have it.
+        self._sent: tuple[Any, Any] | None = None
         try:
             client.wait_for_workers(1, timeout=_PATIENCE)
         except TimeoutError:
@@ -264,7 +266,8 @@ def _do(
     for (name, here), (_, there) in zip(asked, about(), strict=True):
         if here != there:
             return _OtherCode(platform.node(), f"{name} {here}", f"{name} {there}")
-    return alone(function, common.content, item)
+    with _ONE_BY_ONE:
+        return alone(function, common.content, item)
 
 
 @cache
