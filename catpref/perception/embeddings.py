@@ -342,7 +342,7 @@ def _by_engine(
     return in_cache
 
 
-def _embed_task(work: _Work, wanted: Sequence[_Wanted]) -> list[dict[int, np.ndarray] | None] | None:
+def _embed_task(work: _Work, wanted: Sequence[_Wanted]) -> Sequence[dict[int, np.ndarray] | None] | None:
     """Embed images on a worker: their parts, None for each that is in the cache now; None if it does not see them."""
     if wanted[0].content is None:
         wanted = [replace(one, content=_content_of(one)) for one in wanted]
@@ -350,7 +350,7 @@ def _embed_task(work: _Work, wanted: Sequence[_Wanted]) -> list[dict[int, np.nda
             return None
     found = [rows for batch in _cut(wanted, _BATCH) for rows in _embedded(batch, work.parts)]
     if not cache.is_marked(work.cache_folder, work.mark):
-        return list(found)
+        return found
     with cache.opened(work.cache_folder) as kept:
         for one, rows in zip(wanted, found, strict=True):
             for number, row in rows.items():
