@@ -225,11 +225,13 @@ def embed(
                     bar.update(done)
             elif todo:
                 work = _Work(backbone, embedding, backbone.device.type, cache_folder, None)
-                in_cache = _by_engine(engine, work, todo, take, bar.update)
+                with cache.marked(cache_folder) as mark:
+                    in_cache = _by_engine(engine, replace(work, mark=mark), todo, take, bar.update)
                 kept.refresh()
-                for index in in_cache:
-                    if read(embeddings[index], digests[index]):  # removed again: there is little room
-                        compute([index])
+                # Folders of a network may show late what is new.
+                late = {index: todo[index] for index in in_cache if read(embeddings[index], digests[index])}
+                if late:
+                    _by_engine(engine, work, late, take, lambda _: None)
     counts = f"{len(images) - len(todo)} cached, {len(todo)} computed"
     _LOG.info("embeddings of %d images: %s, %.1f s", len(images), counts, time.perf_counter() - started)
     return embeddings
@@ -320,7 +322,7 @@ def _by_engine(
     def do(numbers: Sequence[int], wanted: Sequence[Sequence[_Wanted]]) -> list[int]:
         """Do some of the tasks; return those whose images were not seen."""
         unseen = []
-        for place, found in engine.as_done(_embed_task, shared, wanted):
+        for place, found in engine.as_done(_embed_task, work, wanted):
             task = tasks[numbers[place]]
             if found is None:
                 unseen.append(numbers[place])
@@ -333,12 +335,9 @@ def _by_engine(
             count(len(task))
         return unseen
 
-    with cache.marked(work.cache_folder) as mark:
-        shared = replace(work, mark=mark)
-        wanted = [[todo[index] for index in task] for task in tasks]
-        unseen = do(range(len(tasks)), wanted)
-        if unseen:
-            do(unseen, _Sent([wanted[number] for number in unseen]))
+    wanted = [[todo[index] for index in task] for task in tasks]
+    if unseen := do(range(len(tasks)), wanted):
+        do(unseen, _Sent([wanted[number] for number in unseen]))
     return in_cache
 
 
@@ -351,11 +350,14 @@ def _embed_task(work: _Work, wanted: Sequence[_Wanted]) -> Sequence[dict[int, np
     found = [rows for batch in _cut(wanted, _BATCH) for rows in _embedded(batch, work.parts)]
     if not cache.is_marked(work.cache_folder, work.mark):
         return found
+    keys = [{number: _key(one.digest, work.parts[number]) for number in one.parts} for one in wanted]
     with cache.opened(work.cache_folder) as kept:
-        for one, rows in zip(wanted, found, strict=True):
+        for key_of, rows in zip(keys, found, strict=True):
             for number, row in rows.items():
-                kept.write(_key(one.digest, work.parts[number]), row)
-    return [None] * len(found)
+                kept.write(key_of[number], row)
+    with cache.opened(work.cache_folder) as kept:  # where it is full, nothing was written
+        are_there = [all(kept.read(key, np.float16) is not None for key in own.values()) for own in keys]
+    return [None if is_there else rows for is_there, rows in zip(are_there, found, strict=True)]
 
 
 def _content_of(wanted: _Wanted) -> bytes | None:

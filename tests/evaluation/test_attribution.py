@@ -7,7 +7,14 @@ import pytest
 from support import all_pairs, cache_home, faces, simulations, true_utilities
 
 from catpref.design.simulated_observers import read_parameters
-from catpref.evaluation.attribution import RELIABLE, _contributions_of, _learn, agreement, contributions, shares
+from catpref.evaluation.attribution import (
+    RELIABLE,
+    _contributions_of,
+    _learn,
+    agreement,
+    contributions,
+    shares,
+)
 from catpref.models import utility
 from catpref.models.interface import Data, Images
 from catpref.models.learned import learn

@@ -254,3 +254,17 @@ def test_a_worker_with_other_weights_is_one_line(
     trunk.write_bytes(b"other")
     with pytest.raises(BadInput, match=r"own.pth: is not the file with sha256 \w{8}… that backbone="):
         embed(images, backbone, "global", engine=Scrambled())
+
+
+def test_workers_send_what_the_cache_does_not_take(
+    backbone: Backbone,
+    images: list[Path],
+    computed: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where it is full, or where a network's folder shows late what is new."""
+    monkeypatch.setattr("catpref._io.cache.Store.write", lambda *_: None)
+    engine = Scrambled()
+    found = embed(images[:2], backbone, cache_folder=tmp_path / "cache", engine=engine)
+    assert np.array_equal(found, computed[:2]) and len(engine.done) == 1
