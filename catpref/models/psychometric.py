@@ -32,6 +32,9 @@ from catpref.models.laplace import BIAS_VARIANCE
 _LAPSE_PRIOR: Any = beta(1, 10)
 _LAPSES = np.array([0.0, 0.01, 0.02, 0.04, 0.065, 0.1, 0.15, 0.22, 0.32, 0.5])
 _COARSE_LAPSES = 0.02, 0.2
+_FINE_LAPSES = np.linspace(0, _LAPSES[-1], 2001)
+# How much of what lies between two rates that are tried is reckoned to either.
+_SHARES = np.array([np.interp(_FINE_LAPSES, _LAPSES, own) for own in np.eye(len(_LAPSES))])
 _SPREADS = np.linspace(-7.0, 7.0, 29)  # log of the variance of a trial's utility difference
 _MOST_UNTOLD = 4.5  # of the spreads: beyond, the approximation fails where a utility has few trials to itself
 _FEW = 5  # trials an image
@@ -185,10 +188,9 @@ def _fit(pairs: np.ndarray, choices: np.ndarray, known: _Known) -> tuple[Psychom
         start = int(row.argmax())
         similar = found[start]
     of_lapses = np.logaddexp.reduce(masses, axis=1)
-    lapse, lapse_ci95 = _lapse(of_lapses + known.lapses)
-    weighed = (masses + priors[:, None])[np.isfinite(masses)]
-    weights = np.exp(weighed - weighed.max())
-    weights /= weights.sum()
+    density = _density(of_lapses + known.lapses)
+    lapse, lapse_ci95 = _lapse(density)
+    weights = ((_SHARES @ density)[:, None] * np.exp(masses - of_lapses[:, None]))[np.isfinite(masses)]
     biases = known.bias + np.array([node.posterior.mean[-1] for node in flat])
     sds = np.sqrt([node.posterior.covariance[-1, -1] for node in flat])
     side_bias, side_bias_ci95 = _side_bias(biases, sds, weights)
@@ -293,14 +295,18 @@ def _log_prior(spread: float) -> float:
     return float(np.interp(spread, *_log_densities()))
 
 
-def _lapse(log_masses: np.ndarray) -> tuple[float, tuple[float, float]]:
-    """Return mean and interval of the lapse rate; the evidence between the nodes is interpolated."""
-    fine = np.linspace(0, _LAPSES[-1], 2001)
-    density = np.exp(PchipInterpolator(_LAPSES, log_masses - log_masses.max())(fine)) * _LAPSE_PRIOR.pdf(fine)
-    density /= density.sum()
+def _density(log_masses: np.ndarray) -> np.ndarray:
+    """Return the posterior of the fine lapse rates; the evidence between those that are tried is interpolated."""
+    between = PchipInterpolator(_LAPSES, log_masses - log_masses.max())(_FINE_LAPSES)
+    density = np.exp(between) * _LAPSE_PRIOR.pdf(_FINE_LAPSES)
+    return density / density.sum()
+
+
+def _lapse(density: np.ndarray) -> tuple[float, tuple[float, float]]:
+    """Return mean and interval of the lapse rate."""
     order = np.argsort(-density, kind="stable")
-    inside = fine[order[: 1 + int(np.searchsorted(np.cumsum(density[order]), _MASS))]]
-    return float(fine @ density), (float(inside.min()), float(inside.max()))
+    inside = _FINE_LAPSES[order[: 1 + int(np.searchsorted(np.cumsum(density[order]), _MASS))]]
+    return float(_FINE_LAPSES @ density), (float(inside.min()), float(inside.max()))
 
 
 def _interval(ceilings: np.ndarray, least_is_probable: bool) -> tuple[float, float]:

@@ -122,3 +122,33 @@ def test_a_side_presser_s_bias_is_in_its_interval() -> None:
     """Lapses could hide a larger bias: an interval with equal tails began above the truth too often."""
     seen = [estimated(seed, 1.0, 0.0, all_pairs(20), spread=0.0) for seed in range(12)]
     assert sum(one.side_bias_ci95[0] <= 1.0 <= one.side_bias_ci95[1] for one in seen) >= 11
+
+
+@pytest.mark.parametrize(("offset", "lapse"), [(-4.0, 0.2), (-1.0, 0.05), (2.0, 0.1), (-4.0, 0.0)])
+def test_an_unlikely_choice_can_make_a_logit_less_certain(offset: float, lapse: float) -> None:
+    """As a lapse may explain it: once no trial could, and what was known seemed to be known better than it was."""
+    one = expectation_propagation.Dense(np.ones((1, 1)))
+    found = expectation_propagation.fit(one, np.ones(1), np.zeros(1), np.array([offset]), lapse)
+    weights = np.linspace(-8, 8, 4001)
+    masses = np.exp(-np.square(weights) / 2) * (lapse / 2 + (1 - lapse) * expit(offset + weights))
+    mean = np.average(weights, weights=masses)
+    variance = np.average(np.square(weights - mean), weights=masses)
+    assert (found.mean[0], found.covariance[0, 0]) == pytest.approx((mean, variance), rel=0.01)
+    assert (variance > 1) == (offset == -4.0 and lapse > 0)
+
+
+def test_where_sites_find_no_rest_none_is_negative() -> None:
+    """Two trials that only lapses explain, of a weight that nothing else holds."""
+    pair = expectation_propagation.Dense(np.array([[1.0], [-1.0]]) * 8)
+    found = expectation_propagation.fit(pair, np.full(1, 100.0), np.zeros(2), np.zeros(2), 0.3)
+    assert np.isfinite(found.log_evidence) and 0 < found.covariance[0, 0] <= 100.0
+
+
+def test_what_lies_between_lapse_rates_is_reckoned_to_the_nearest() -> None:
+    """The rate of 0 once had twice its share."""
+    density = psychometric._density(np.zeros(len(psychometric._LAPSES)))
+    shares = psychometric._SHARES @ density
+    assert shares.sum() == pytest.approx(1) and shares @ psychometric._LAPSES == pytest.approx(
+        psychometric._lapse(density)[0]
+    )
+    assert shares[0] == pytest.approx(0.05, abs=0.005)
