@@ -47,7 +47,8 @@ _PAGE = """# Validation
 
 Do the numbers of a report hold? Observers whose taste is known answer trial lists of drawn cats, each session is
 analysed as a real one (`--model utility`), and what the report says is compared with the truth. This page was written
-by `python -m benchmarks.validity --page`; none of its numbers is typed by hand.
+by `python -m benchmarks.validity --page`; none of its numbers is typed by hand. [Noise ceilings of more
+observers](validation-of-ceilings.md), from choices alone, have a page of their own.
 
 A row is a design and an observer, the same one in each of its *n* sessions, who sees other images every time.
 

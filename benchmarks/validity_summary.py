@@ -91,7 +91,9 @@ TABLES: dict[str, tuple[str, Sequence[Column]]] = {
     "How the observer answers, and each image's utility": (
         "How often the 95% intervals of lapse rate and side bias hold the truth, and, where images are embedded, for "
         "what part of a session's images the true utility is within 1.96 `utility_sd`. Of someone who likes all "
-        "images alike, no trial tells lapses from a weaker side bias: there the first two have no target.",
+        "images alike, no trial tells lapses from a weaker side bias: there the first two have no target. And of "
+        "images that are shown once, no trial tells an appeal of their own from a weaker taste: no `utility_sd` can "
+        "hold for those who have the one and for those who have the other.",
         [
             Column("lapse_coverage", "lapse rate", 0.93, applies=_has_preferences),
             Column("side_bias_coverage", "side bias", 0.93, applies=_has_preferences),

@@ -73,6 +73,18 @@ def test_every_spread_meets_every_lapse_rate_and_every_side_bias_once() -> None:
     assert len({(one.side_bias, one.lapse) for one in observers}) == 16
 
 
+def test_choices_between_images_shown_once_hardly_tell_their_own_appeal_from_a_weaker_taste() -> None:
+    places = np.linspace(-5, 5, 201)
+    weights = np.exp(-np.square(places) / 2) / np.exp(-np.square(places) / 2).sum()
+    differences = np.sqrt(2) * places
+    weaker, own = expit(1.5 * differences), 1.0 * differences
+    stronger = expit(1.31 * 1.5 * differences[:, None] + own) @ weights
+    of_right, of_left = (part * np.log(part / other) for part, other in (
+        (weaker, stronger), (1 - weaker, 1 - stronger)
+    ))  # fmt: skip
+    assert 300 * weights @ (of_right + of_left) < 0.1, "of log likelihood, in 300 trials"
+
+
 def test_sessions_of_other_code_and_cut_lines_do_not_count(tmp_path: Path) -> None:
     kept = tmp_path / "sessions.jsonl"
     line = {"row": CARRIED.name, "number": 0, "code": validity._code()}

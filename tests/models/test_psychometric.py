@@ -138,10 +138,12 @@ def test_an_unlikely_choice_can_make_a_logit_less_certain(offset: float, lapse: 
 
 
 def test_where_sites_find_no_rest_none_is_negative() -> None:
-    """Two trials that only lapses explain, of a weight that nothing else holds."""
-    pair = expectation_propagation.Dense(np.array([[1.0], [-1.0]]) * 8)
-    found = expectation_propagation.fit(pair, np.full(1, 100.0), np.zeros(2), np.zeros(2), 0.3)
-    assert np.isfinite(found.log_evidence) and 0 < found.covariance[0, 0] <= 100.0
+    """Six trials that only lapses explain, beginning where all of them together take away more than is known."""
+    same, wide = expectation_propagation.Dense(np.ones((6, 1))), np.full(1, 100.0)
+    unlikely, start = np.full(6, -30.0), np.array([np.full(6, -1.0), np.zeros(6)])
+    found = expectation_propagation.fit(same, wide, np.zeros(6), unlikely, 0.3, start)
+    assert np.isfinite(found.log_evidence) and (found.sites[0] > 0).all()
+    assert 0 < found.covariance[0, 0] <= 100.0
 
 
 def test_what_lies_between_lapse_rates_is_reckoned_to_the_nearest() -> None:
