@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import hurry
+from support import THOROUGH, hurry
 
 HERE = Path(__file__).parent
 
@@ -30,8 +30,13 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is portable, and what needs the screen or a browser, so that ``-m "not screen"`` leaves it out."""
+    """Mark what is portable, and what needs the screen or a browser, so that ``-m "not screen"`` leaves it out.
+
+    What costs much and guards what others guard in part is only run when asked for.
+    """
     for item in items:
+        if item.get_closest_marker("thorough") and not THOROUGH:
+            item.add_marker(pytest.mark.skip("CATPREF_THOROUGH=all"))
         if item.path.relative_to(HERE).parts[0] in PORTABLE and not item.get_closest_marker("posix"):
             item.add_marker("portable")
         for fixture, marker in {"display": "screen", "browser": "browser"}.items():

@@ -19,6 +19,7 @@ import pandas as pd
 import portalocker
 import pytest
 from PIL import Image
+from scipy.stats import binom
 
 from catpref.command_line import run
 from catpref.design.simulated_observers import draw_weights, read_parameters, utilities
@@ -26,6 +27,20 @@ from catpref.stimuli import sets
 
 TRAINING_FACES = 50
 FACES = 70
+
+
+THOROUGH = os.environ.get("CATPREF_THOROUGH") == "all"
+"""Whether tests run that are marked ``thorough``, and others with more made-up sessions."""
+
+
+def simulations(few: int, many: int) -> int:
+    """How many made-up sessions or inputs a test tries."""
+    return many if THOROUGH else few
+
+
+def most(runs: int, rate: float = 0.05) -> int:
+    """How many of so many runs have what happens at a rate, at most, in 99 of 100 cases."""
+    return int(binom.ppf(0.99, runs, rate))
 
 
 class Finished(NamedTuple):

@@ -314,7 +314,7 @@ def test_nothing_foreign_is_replaced(name: str, folder: Path, monkeypatch: pytes
 
 def _faults(case: Case, changes: int) -> Iterator[tuple[str, int]]:
     for kind in KINDS:
-        most = (changes if case.quick else 8) if THOROUGH else 4 if kind == KILL else 1
+        most = (changes if case.quick else 8) if THOROUGH else 3 if kind == KILL else 1
         step = max(1, changes // most)
         for at in range(1 if most > 1 else changes // 2, changes + 1, step):
             yield kind, at

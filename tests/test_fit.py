@@ -582,6 +582,7 @@ def test_ctrl_c_leaves_nothing_behind(prepared: Path) -> None:
     assert running.poll() is None, "it is still at work"
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=300)
-    assert b"report" not in out and err == b""
+    assert err == b""
+    assert b"report" not in out
     assert running.returncode == 130
     assert listing(prepared.parent) == before

@@ -176,10 +176,10 @@ def fit(
         Where to start: those of a similar posterior.
     """
     start = np.zeros((2, len(noise))) if sites is None else sites
-    for least in (-np.inf, _LEAST_PRECISION) if lapse else (_LEAST_PRECISION,):
-        found, is_at_rest = _sites(design, prior, noise, offsets, lapse, start, least)
-        if is_at_rest:
-            break
+    least = -np.inf if lapse else _LEAST_PRECISION
+    found, is_at_rest = _sites(design, prior, noise, offsets, lapse, start, least)
+    if lapse and not is_at_rest:
+        found, _ = _sites(design, prior, noise, offsets, lapse, start, _LEAST_PRECISION)
     precision, shift = found
     mean, covariance, log_determinant = _gaussian(design, prior, precision, shift)
     centre, variance = _without_own(design, mean, covariance, precision, shift)

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib as mpl
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -233,9 +234,9 @@ def _strip(analysis: Analysis, faces: Faces) -> list[tuple[str, str, float]]:
 
 
 def png(figure: Figure) -> bytes:
-    """Write a figure as a PNG file's content."""
+    """Write a figure as a PNG file's content; `savefig` would draw it twice."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    FigureCanvasAgg(figure).print_png(buffer)
     return buffer.getvalue()
 
 
@@ -243,7 +244,7 @@ def write_vectors(figure: Figure, path: Path) -> None:
     """Write a figure, laid out when it became a PNG, as PDF and SVG beside it, whose text stays text."""
     figure.set_layout_engine("none")
     dpi = figure.dpi
-    # The same session gives the same files: no dates, no random names. `savefig` would draw each of them twice.
+    # The same session gives the same files: no dates, no random names.
     with mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "catpref"}):
         FigureCanvasPdf(figure).print_pdf(path.with_suffix(".pdf"), metadata={"CreationDate": None})
         figure.dpi = dpi  # of the bitmaps in it; the canvas changes it

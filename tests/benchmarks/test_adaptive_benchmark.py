@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -26,7 +25,7 @@ def rows(done: Finished) -> dict[str, dict[str, object]]:
     return {row["method"]: row for row in map(json.loads, done.out.splitlines())}
 
 
-@pytest.mark.skipif(os.environ.get("CATPREF_BENCHMARKS") != "small", reason="CATPREF_BENCHMARKS=small")
+@pytest.mark.thorough
 def test_small_sessions_are_simulated_once(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adaptive, "OBSERVERS", adaptive.OBSERVERS[:1])
     asked = ["--small", "--sessions", 1, "--methods", "random", "ours", "uncertainty", "--out", out, "--json"]
@@ -43,6 +42,7 @@ def test_small_sessions_are_simulated_once(out: Path, monkeypatch: pytest.Monkey
     assert (out / "adaptive.jsonl").read_bytes().startswith(kept)
 
 
+@pytest.mark.thorough
 def test_people_are_replayed(out: Path) -> None:
     names = sorted(path.name for path in faces().glob("*.png"))
     random = np.random.default_rng(0)
@@ -59,6 +59,7 @@ def test_people_are_replayed(out: Path) -> None:
     assert set(found) == {"random", "ours"} and found["ours"]["sessions"] == 1
 
 
+@pytest.mark.thorough
 def test_few_cats_are_put_in_order(out: Path) -> None:
     found = rows(call(adaptive.main, "--small", "--sessions", 1, "--rank", "--out", out, "--json"))
     assert set(found) == {"ours", "ours, unweighed", "random", "swiss", "asap"}

@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,7 +11,7 @@ from support import call, faces, hurry, use_own_cache
 from benchmarks import images
 
 
-@pytest.mark.skipif(os.environ.get("CATPREF_BENCHMARKS") != "small", reason="CATPREF_BENCHMARKS=small")
+@pytest.mark.thorough
 def test_a_few_images_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_own_cache(monkeypatch)
     hurry(monkeypatch)

@@ -28,6 +28,7 @@ def made_up(gain: float = 1.0, **changes: Any) -> dict[str, Any]:
     return intervals | session | changes
 
 
+@pytest.mark.thorough
 def test_a_few_small_sessions_are_as_they_should_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_own_cache(monkeypatch)
     (tmp_path / f"cats-{FACES}").symlink_to(faces())  # drawn for other tests, too

@@ -116,7 +116,7 @@ def test_the_noise_ceiling_is_the_accuracy_of_an_oracle() -> None:
     assert observer.noise_ceiling(left, right) == pytest.approx(hits, abs=0.003)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_default_noise_gives_a_ceiling_of_about_85_percent(seed: int) -> None:
     worth = utilities(faces(400, seed), draw_weights(seed))
     assert SimulatedObserver(worth).noise_ceiling(*random_pairs(list(worth), 4000)) == pytest.approx(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import all_pairs
+from support import all_pairs, simulations
 
 from catpref.design.splits import Fold, split
 from catpref.errors import BadInput
@@ -19,7 +19,7 @@ def check(pairs: np.ndarray, made: list[Fold], folds: int) -> None:
         assert not set(train) & set(test)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=simulations(30, 150), deadline=None)
 @given(st.lists(couples, min_size=1, max_size=120), st.integers(2, 6), st.integers(0, 5))
 def test_by_images_nothing_leaks(trials: list[tuple[int, int]], folds: int, seed: int) -> None:
     pairs = np.unique(trials, return_inverse=True)[1].reshape(-1, 2)
@@ -32,7 +32,7 @@ def test_by_images_nothing_leaks(trials: list[tuple[int, int]], folds: int, seed
         assert not set(pairs[train].ravel()) & set(pairs[test].ravel())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=simulations(30, 150), deadline=None)
 @given(st.lists(couples, min_size=1, max_size=120), st.integers(2, 6), st.integers(0, 5))
 def test_by_trials_every_trial_is_tested_and_repeats_stay_together(
     trials: list[tuple[int, int]], folds: int, seed: int

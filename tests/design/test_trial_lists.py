@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support import simulations
 
 from catpref.design.designs import (
     count_images,
@@ -75,7 +76,7 @@ def check_full(trials: list[Trial], images: int) -> None:
         assert abs(left[image] - right[image]) == (images - 1) % 2
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=simulations(37, 150), deadline=None)
 @given(images=st.integers(5, 30), seed=SEEDS)
 def test_full_lists_keep_every_promise(images, seed):
     trials = make_trials(FULL, names(images), block=20, seed=seed)
@@ -83,7 +84,7 @@ def test_full_lists_keep_every_promise(images, seed):
     check_full(trials, images)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=simulations(30, 150), deadline=None)
 @given(images=st.integers(8, 25), seed=SEEDS, share=st.floats(0, 0.4), block=st.integers(1, 60))
 def test_full_lists_with_repeats(images, seed, share, block):
     repeats = int(share * math.comb(images, 2))
@@ -93,7 +94,7 @@ def test_full_lists_with_repeats(images, seed, share, block):
     check_full(trials, images)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=simulations(37, 150), deadline=None)
 @given(images=st.integers(10, 40), seed=SEEDS, share=st.floats(0, 1))
 def test_balanced_subsets_keep_every_promise(images, seed, share):
     every = math.comb(images, 2)
@@ -128,7 +129,7 @@ def test_balanced_subsets_have_every_pair_as_often():
         assert abs(times / runs - share) < 4 * math.sqrt(share * (1 - share) / runs)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=simulations(30, 150), deadline=None)
 @given(count=st.integers(1, 300), seed=SEEDS, share=st.floats(0, 0.4), block=st.integers(1, 150))
 def test_random_lists_show_no_image_twice(count, seed, share, block):
     repeats = int(share * count)
@@ -139,7 +140,7 @@ def test_random_lists_show_no_image_twice(count, seed, share, block):
     assert sorted(shown) == names(2 * count)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=simulations(30, 150), deadline=None)
 @given(design=st.sampled_from([RANDOM, FULL]), images=st.integers(3, 20), seed=SEEDS, share=st.floats(0, 1))
 def test_catch_trials_are_spread_and_take_turns_with_the_sides(design, images, seed, share):
     images *= 2

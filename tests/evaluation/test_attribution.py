@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import all_pairs, cache_home, faces, true_utilities
+from support import all_pairs, cache_home, faces, simulations, true_utilities
 
 from catpref.design.simulated_observers import read_parameters
 from catpref.evaluation.attribution import RELIABLE, _contributions_of, agreement, contributions, shares
@@ -100,13 +100,15 @@ def test_contributions_are_those_of_the_utility(session: Callable[..., Data]) ->
 
 
 def test_halves_agree_where_a_taste_is_in_the_images(session: Callable[..., Data]) -> None:
-    found = [agreement(session(1.25 * true_utilities()[:FACES], seed)) or 0.0 for seed in range(4)]
+    found = [
+        agreement(session(1.25 * true_utilities()[:FACES], seed)) or 0.0 for seed in range(simulations(2, 8))
+    ]
     assert np.mean(found) > RELIABLE, found
 
 
 @pytest.mark.parametrize("sd", [0.0, 1.5], ids=["a coin-flipper", "a taste unrelated to the images"])
 def test_halves_do_not_agree_where_none_is(session: Callable[..., Data], sd: float) -> None:
-    worth = np.random.default_rng(9).normal(size=(8, FACES)) * sd
+    worth = np.random.default_rng(9).normal(size=(simulations(4, 16), FACES)) * sd
     found = [agreement(session(each, seed)) or 0.0 for seed, each in enumerate(worth)]
     assert np.mean(found) < RELIABLE / 2, found
 

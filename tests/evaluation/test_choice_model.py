@@ -3,7 +3,7 @@ import time
 import numpy as np
 import pytest
 from scipy.special import expit
-from support import all_pairs
+from support import all_pairs, most, simulations
 
 from catpref.evaluation.choice_model import Check, check
 
@@ -36,10 +36,13 @@ def failed(checks: list[Check]) -> set[str]:
     return {one.name for one in checks if one.failed}
 
 
-@pytest.mark.parametrize(("images", "trials"), [(50, None), (2000, 1000)])
+@pytest.mark.parametrize(
+    ("images", "trials"), [(50, None), pytest.param(2000, 1000, marks=pytest.mark.thorough)]
+)
 def test_a_bradley_terry_observer_is_rarely_suspected(images: int, trials: int | None) -> None:
     p_values: dict[str, list[float]] = {}
-    for seed in range(30):
+    runs = simulations(12, 120)
+    for seed in range(runs):
         random = np.random.default_rng(seed)
         pairs = shown(random, images, trials)
         worth = random.normal(0, (0.7, 1.5, 3)[seed % 3], images)
@@ -48,24 +51,23 @@ def test_a_bradley_terry_observer_is_rarely_suspected(images: int, trials: int |
                 p_values.setdefault(one.name, []).append(one.p_value)
     assert {"drift", "side bias drift", "choice repetition", "repeated pairs"} <= set(p_values)
     assert ({"transitivity", "deviance"} <= set(p_values)) == (images == 50)
-    assert {name: np.mean(np.array(values) <= 0.05) for name, values in p_values.items()} == pytest.approx(
-        dict.fromkeys(p_values, 0.05), abs=0.0501
-    )
+    suspected = {name: np.sum(np.array(values) <= 0.05) for name, values in p_values.items()}
+    assert max(suspected.values()) <= most(runs), suspected
 
 
 def test_a_coin_flipper_is_rarely_suspected() -> None:
-    p_values = []
-    for seed in range(75):
+    p_values, runs = [], simulations(20, 150)
+    for seed in range(runs):
         random = np.random.default_rng(seed)
         pairs = shown(random, 30)
         p_values.append([one.p_value for one in check(pairs, random.integers(2, size=len(pairs)), seed=seed)])
-    assert (np.mean(np.array(p_values, float) <= 0.05, axis=0) <= 0.11).all()
+    assert (np.sum(np.array(p_values, float) <= 0.05, axis=0) <= most(runs)).all()
 
 
 @pytest.mark.parametrize("change", ["turned", "drawn again"])
 @pytest.mark.parametrize(("images", "trials"), [(50, None), (200, 1000)])
 def test_an_observer_who_changes_their_mind_is_found(change: str, images: int, trials: int | None) -> None:
-    for seed in range(5):
+    for seed in range(simulations(2, 5)):
         random = np.random.default_rng(seed)
         pairs = shown(random, images, trials)
         worth = random.normal(0, 1.5, images)
@@ -80,7 +82,7 @@ def test_an_observer_who_changes_their_mind_is_found(change: str, images: int, t
 
 @pytest.mark.parametrize("part", [0.15, 0.3, 0.8])
 def test_a_change_of_mind_is_found_whenever_it_comes(part: float) -> None:
-    for seed in range(3):
+    for seed in range(simulations(1, 3)):
         random = np.random.default_rng(seed)
         pairs = random.permutation(all_pairs(50))
         worth = random.normal(0, 0.8, 50)

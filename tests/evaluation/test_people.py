@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
+from support import simulations
 
 from catpref.evaluation import people
 from catpref.evaluation.people import AGAINST, AT_RANDOM, PREFERS, CrossedSampling
@@ -146,7 +147,7 @@ def hits_of_people(
 @pytest.mark.parametrize(("count", "images", "trials"), [(3, 12, 30), (15, 40, 40)])
 @pytest.mark.parametrize("logit", [0.0, 2.5])
 def test_intervals_over_people_and_images_cover(count: int, images: int, trials: int, logit: float) -> None:
-    random, spread, runs = np.random.default_rng(count), 0.4, 60
+    random, spread, runs = np.random.default_rng(count), 0.4, simulations(30, 120)
     truth = expit(logit + np.sqrt(3) * spread * random.standard_normal(100_000)).mean()
     covered, widths, accuracies = [], [], []
     for _ in range(runs):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from scipy.special import expit
-from support import all_pairs
+from support import all_pairs, most, simulations
 
 from catpref.design.splits import split
 from catpref.evaluation import sampling
@@ -34,7 +34,7 @@ def test_without_taste_no_p_value_is_more_likely_than_another(
 ) -> None:
     monkeypatch.setattr(sampling, "PERMUTATIONS", 99)
     found = []
-    for seed in range(80):
+    for seed in range(simulations(40, 160)):
         features, choices = session(pairs, seed, 0.0, own, side_bias)
         found.append(p_value(features, pairs, choices, split(pairs, "images", 5, seed), seed))
     assert np.mean(np.array(found) <= 0.05) <= 0.125 and 0.4 < np.mean(found) < 0.62
@@ -49,7 +49,7 @@ def test_a_taste_that_is_carried_is_found() -> None:
 @pytest.mark.parametrize(("pairs", "own"), [(FULL, 2.0), (FULL, 0.0), (ONCE, 0.0)])
 def test_the_interval_covers_one_half_without_taste(pairs: np.ndarray, own: float) -> None:
     """Wilson's interval covered in 0.83: what fold A teaches of fold B is what B teaches of A."""
-    inside, runs = 0, 60
+    inside, runs = 0, simulations(30, 120)
     observer = psychometric.fit(pairs, session(pairs, 0, 0.0, own)[1])  # all are alike, and a fit takes long
     for seed in range(runs):
         features, choices = session(pairs, seed, 0.0, own)
@@ -60,7 +60,7 @@ def test_the_interval_covers_one_half_without_taste(pairs: np.ndarray, own: floa
         hits = sampling._hits((features / scale)[None], pairs, np.where(choices == 1, 1.0, -1.0), folds)[0]
         low, high = found.interval(float(hits) / sum(len(test) for _, test in folds))
         inside += low <= 0.5 <= high
-    assert 0.88 * runs <= inside
+    assert inside >= runs - most(runs)
 
 
 def test_an_interval_holds_its_accuracy() -> None:

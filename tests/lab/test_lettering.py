@@ -143,7 +143,7 @@ def test_the_window_shows_it_to_the_pixel(display, tmp_path):
         assert drawn.min() > 40 and drawn.max(0)[0] < 984 and drawn.max(0)[1] < 1240, language
 
 
-@pytest.mark.parametrize("language", ["japanese", "arabic"])
+@pytest.mark.parametrize("language", [pytest.param("japanese", marks=pytest.mark.thorough), "arabic"])
 def test_a_whole_session(language, display, tmp_path):
     stimuli = draw_pictures(tmp_path / "stimuli", 8)
     plain = ("--trials", 4, "--seed", 1, "--practice", 0, "--repeats", 0, "--catch", 0)

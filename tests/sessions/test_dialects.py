@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import simulations
 
 from catpref.errors import BadInput
 from catpref.sessions.cells import number as value_of
@@ -493,7 +494,7 @@ SPELLINGS = [*CODINGS, "aj", ("-1", "1"), ("num_4", "num_6"), ("left_pic", "righ
              ("upright", "inverted"), ("imageA", "imageB"), ("yes", "no"), ("image", "name")]  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=simulations(75, 300), deadline=None)
 @given(
     pair=st.sampled_from(PAIRS), source=st.sampled_from(SOURCES), spelling=st.sampled_from(SPELLINGS),
     path=st.sampled_from(PATHS), seed=st.integers(0, 2**16), size=st.integers(1, 8),

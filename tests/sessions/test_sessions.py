@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import simulations
 
 from catpref.errors import BadInput
 from catpref.sessions.session import Session, check_both_sides_chosen, read_pairs, read_sessions
@@ -773,7 +774,11 @@ LOOSE = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=simulations(100, 400),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(content=st.one_of(st.binary(max_size=300), LOOSE, SESSIONS), beside=st.none() | st.binary(max_size=40))
 def test_any_bytes_give_a_session_or_one_clear_complaint(
     write: Write, tmp_path: Path, content: bytes, beside: bytes | None

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support import simulations
 
 from catpref._io.files import sha256_of
 from catpref.errors import BadInput
@@ -247,7 +248,7 @@ def planted(kind: str, seed: int, count: int = 300) -> list[Look]:
 @pytest.mark.parametrize("kind", ["pictures", "faces", "flat"])
 def test_the_search_finds_what_comparing_all_with_all_finds(kind, monkeypatch):
     found = 0
-    for seed in range(2):
+    for seed in range(simulations(1, 3)):
         looks = planted(kind, seed)
         expected = pairs_by_comparing_all(looks)
         assert same_pictures(looks) == expected
@@ -255,7 +256,7 @@ def test_the_search_finds_what_comparing_all_with_all_finds(kind, monkeypatch):
         assert same_pictures(looks) == expected
         monkeypatch.undo()
         found += len(expected)
-    assert found > 50
+    assert found > 20
 
 
 def test_few_pairs_are_compared_one_by_one(monkeypatch):
