@@ -6,7 +6,7 @@ bias set aside, swapping the sides turns P(right) into 1 − P(right), by constr
 u is the sum of two paths. The shortcut is linear in the image's features, and is found first, as in ridge
 regression. The trunk, which has the study's convolutions and poolings, starts at zero and learns what the shortcut
 leaves, for as many passes over the trials as predict choices between training images that were left out in turn:
-none, where it does not help.
+none, where the first two do not help.
 """
 
 import math
@@ -20,6 +20,7 @@ from scipy.special import expit, log_expit
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from catpref._io.workers import one_thread
 from catpref.design.splits import split
 from catpref.errors import BadInput
 from catpref.models import laplace, stored
@@ -33,6 +34,7 @@ from catpref.models.utility import Utility, project
 from catpref.perception.embeddings import Layout
 
 EPOCHS = 6
+_PATIENCE = 2  # passes that do not help, after which no more are tried
 _MEMBERS = 2  # networks, from different initial weights, whose utilities are averaged
 _INNER_FOLDS = 3
 _BATCH = 128  # trials
@@ -247,15 +249,16 @@ def fit(
         components[followed] = seen
         components = components.to(device)
         untrained = partial(_untrained, components, partial(_Network, mixing.shape[1], layout, mirror))
-        epochs, gain = _choose(components, pairs, choices, seed, untrained, is_fair)
-        shortcut = _ridge(components, pairs, choices)
-        networks: list[_Network] = []
-        history = []
-        for _ in range(_MEMBERS):
-            networks.append(untrained(shortcut))
-            for _ in _train(networks[-1], components, pairs, choices, epochs):
-                if test is not None and len(networks) == 1:
-                    history.append(_epoch(networks[0], components, (pairs, choices), test))
+        with one_thread():  # a batch is so small that two mostly wait for each other
+            epochs, gain = _choose(components, pairs, choices, seed, untrained, is_fair)
+            shortcut = _ridge(components, pairs, choices)
+            networks: list[_Network] = []
+            history = []
+            for _ in range(_MEMBERS):
+                networks.append(untrained(shortcut))
+                for _ in _train(networks[-1], components, pairs, choices, epochs):
+                    if test is not None and len(networks) == 1:
+                        history.append(_epoch(networks[0], components, (pairs, choices), test))
     return SiameseCNN(start.centre, start.scale, mixing, networks, gain, layout, epochs, history)
 
 
@@ -272,19 +275,27 @@ def _choose(
         folds = split(pairs, "images", _INNER_FOLDS, seed, is_fair=is_fair)
     except BadInput:
         return 0, 1.0  # too little data to leave any out
-    differences, biases = (np.zeros((EPOCHS + 1, len(choices))) for _ in range(2))
-    for train, test in folds:
-        network = untrained(_ridge(components, pairs[train], choices[train]))
-        passes = _train(network, components, pairs[train], choices[train], EPOCHS)
-        for epochs, _ in enumerate(passes):
-            differences[epochs, test] = network.differences(components, pairs[test])
-            biases[epochs, test] = network.side_bias.item()
-    tested = np.concatenate([test for _, test in folds])
-    found = [
-        fit_gain(lambda gain, of=of, bias=bias: gain * of + bias, choices[tested])
-        for of, bias in zip(differences[:, tested], biases[:, tested], strict=True)
+    networks = [untrained(_ridge(components, pairs[train], choices[train])) for train, _ in folds]
+    passes = [
+        _train(network, components, pairs[train], choices[train], EPOCHS)
+        for network, (train, _) in zip(networks, folds, strict=True)
     ]
-    best = int(np.argmin([loss for _, loss in found]))
+    tests = [test for _, test in folds]
+    found: list[tuple[float, float]] = []
+    best = 0
+    for _ in zip(*passes, strict=True):
+        differences = np.concatenate([
+            network.differences(components, pairs[test]) for network, test in zip(networks, tests, strict=True)
+        ])  # fmt: skip
+        biases = np.repeat([network.side_bias.item() for network in networks], [len(test) for test in tests])
+        found.append(
+            fit_gain(
+                lambda gain, of=differences, bias=biases: gain * of + bias, choices[np.concatenate(tests)]
+            )
+        )
+        best = int(np.argmin([loss for _, loss in found]))
+        if len(found) > best + _PATIENCE:
+            break
     return best, found[best][0]
 
 
