@@ -182,7 +182,7 @@ def _analysed(session: Session, network: Backbone, options: Options) -> Analysis
     if list(options.models) != list(registry.DEFAULT):
         raise BadInput(
             f"model={' '.join(options.models)}: is of one person, and the trials are of {session.participants}; "
-            "leave model= out, or take them for one person's with pool=True"
+            "leave model= out, or pool the participants with pool=True"
         )
     return analyse_several(session, network, options)
 
