@@ -16,7 +16,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from catpref._io.parallel import serve_parent
-from catpref._io.workers import workers
+from catpref._io.workers import threads, workers
 
 Common = TypeVar("Common")
 Item = TypeVar("Item")
@@ -53,13 +53,8 @@ def in_order(
 
 def alone(function: Callable[[Common, Item], Result], common: Common, item: Item) -> Result:
     """Do a task with one thread, as it is done wherever others are done beside it: sums then round alike."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            return function(common, item)
-    finally:
-        torch.set_num_threads(threads)
+    with threads(1), threadpool_limits(1):
+        return function(common, item)
 
 
 class Here:
