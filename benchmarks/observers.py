@@ -38,7 +38,7 @@ from catpref.stimuli.images import image_path
 
 _NEWCOMER = 3  # every so many
 _TRIALS = (1, 10, 25, 100, 300)  # of a newcomer's own
-_SKETCH = Variances(
+SKETCH = Variances(
     shared=0.3, personal=0.2, shared_effect=1e-9, personal_effect=1e-9, side_bias=1.0, late=1.0
 )
 _SKETCH_ALONE = Variances(
@@ -48,7 +48,7 @@ _GAIN_FOLDS = 3
 
 
 @dataclass(frozen=True)
-class _Study:
+class Study:
     """Everybody's trials, those of the sessions first.
 
     Attributes
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--people", type=int, metavar="N", help="the first N alone (default: all)")
     parser.add_argument("--json")
     options = parser.parse_args(arguments)
-    study = _load(options.folder, options.people)
+    study = load(options.folder, options.people)
     people = range(len(study.data.participants))
     newcomers = people[::_NEWCOMER]
 
@@ -111,7 +111,8 @@ def main(arguments: Sequence[str]) -> None:
             report(f"newcomers with {trials} trials", newcomers, predicted, started)
 
 
-def _load(folder: Path, people: int | None) -> _Study:
+def load(folder: Path, people: int | None) -> Study:
+    """Read everybody's trials, of the first so many people where that is asked for."""
     files = sorted((folder / "sessions").glob("*.csv"))[:people]
     new = [folder / "new_images" / file.name for file in files]
     trials = [read_sessions([file], folder).trials for file in (*files, *new)]
@@ -127,10 +128,10 @@ def _load(folder: Path, people: int | None) -> _Study:
         participants=tuple(file.stem for file in files),
     )  # fmt: skip
     sessions = sum(len(each) for each in trials[: len(files)])
-    return _Study(data, blocks(backbone, EMBEDDING), np.arange(sessions), np.arange(sessions, len(table)))
+    return Study(data, blocks(backbone, EMBEDDING), np.arange(sessions), np.arange(sessions, len(table)))
 
 
-def _scores(study: _Study, people: Sequence[int], p_right: dict[int, np.ndarray]) -> dict[str, Any]:
+def _scores(study: Study, people: Sequence[int], p_right: dict[int, np.ndarray]) -> dict[str, Any]:
     """Return accuracy averaged over people, and its standard error; log loss and ECE of all trials."""
     choices = {one: study.data.choices[study.of(study.test, one)] for one in people}
     accuracies = [float(hits_of(p_right[one], choices[one]).mean()) for one in people]
@@ -145,13 +146,13 @@ def _scores(study: _Study, people: Sequence[int], p_right: dict[int, np.ndarray]
     }
 
 
-def _each(study: _Study, predict: Callable[[int], np.ndarray]) -> dict[int, np.ndarray]:
+def _each(study: Study, predict: Callable[[int], np.ndarray]) -> dict[int, np.ndarray]:
     people = range(len(study.data.participants))
     with workers() as pool:
         return dict(zip(people, pool.map(predict, people), strict=True))
 
 
-def _utility_alone(study: _Study) -> dict[int, np.ndarray]:
+def _utility_alone(study: Study) -> dict[int, np.ndarray]:
     def predict(person: int) -> np.ndarray:
         model = utility.fit(*study.own(study.of(study.train, person)), study.parts)
         return model.p_right(*study.own(study.of(study.test, person))[:2])
@@ -159,7 +160,7 @@ def _utility_alone(study: _Study) -> dict[int, np.ndarray]:
     return _each(study, predict)
 
 
-def _together(study: _Study) -> dict[int, np.ndarray]:
+def _together(study: Study) -> dict[int, np.ndarray]:
     learned = _population(study, study.train)
 
     def predict(person: int) -> np.ndarray:
@@ -169,7 +170,7 @@ def _together(study: _Study) -> dict[int, np.ndarray]:
     return _each(study, predict)
 
 
-def _population(study: _Study, train: np.ndarray) -> population.Population:
+def _population(study: Study, train: np.ndarray) -> population.Population:
     """Learn from some trials as a fit does, new images being unknown."""
     data = study.data
     assert data.who is not None
@@ -186,7 +187,7 @@ def _population(study: _Study, train: np.ndarray) -> population.Population:
     return population.project(replace(people, gain=gain), embeddings, names)
 
 
-def _newcomers(study: _Study, newcomers: Sequence[int]) -> dict[int, dict[int, np.ndarray]]:
+def _newcomers(study: Study, newcomers: Sequence[int]) -> dict[int, dict[int, np.ndarray]]:
     """Predict newcomers from ever more trials of their own, beside what was learned from the others."""
     assert study.data.who is not None
     others = _population(study, study.train[~np.isin(study.data.who[study.train], newcomers)])
@@ -200,7 +201,7 @@ def _newcomers(study: _Study, newcomers: Sequence[int]) -> dict[int, dict[int, n
     return predicted
 
 
-def _ridge_alone(study: _Study) -> dict[int, np.ndarray]:
+def _ridge_alone(study: Study) -> dict[int, np.ndarray]:
     _ = study.data.kernels
     return _each(
         study,
@@ -210,14 +211,14 @@ def _ridge_alone(study: _Study) -> dict[int, np.ndarray]:
     )
 
 
-def _ridge_shared(study: _Study) -> dict[int, np.ndarray]:
+def _ridge_shared(study: Study) -> dict[int, np.ndarray]:
     p_right = RIDGE.fit(study.data, study.train, None).p_right(study.test)
     return _split(study, p_right)
 
 
-def _sketch(variances: Variances) -> Callable[[_Study], dict[int, np.ndarray]]:
-    def learn(study: _Study) -> dict[int, np.ndarray]:
-        data, late = study.data, _late_alone(study)
+def _sketch(variances: Variances) -> Callable[[Study], dict[int, np.ndarray]]:
+    def learn(study: Study) -> dict[int, np.ndarray]:
+        data, late = study.data, late_alone(study)
         assert data.who is not None
         people = shared_taste.learn(late, data.who, data.choices, study.train, variances)
         return _split(study, people.p_right(study.test))
@@ -225,7 +226,7 @@ def _sketch(variances: Variances) -> Callable[[_Study], dict[int, np.ndarray]]:
     return learn
 
 
-def _late_alone(study: _Study) -> Kernels:
+def late_alone(study: Study) -> Kernels:
     """Return the inner products of late stages alone, each with the same weight."""
     start = study.data.images.layout.gridded
     of_dimension = study.parts.of_dimension[start:]
@@ -237,15 +238,15 @@ def _late_alone(study: _Study) -> Kernels:
     )
 
 
-def _split(study: _Study, p_right: np.ndarray) -> dict[int, np.ndarray]:
+def _split(study: Study, p_right: np.ndarray) -> dict[int, np.ndarray]:
     assert study.data.who is not None
     who = study.data.who[study.test]
     return {one: p_right[who == one] for one in range(len(study.data.participants))}
 
 
-_LEARNERS: dict[str, Callable[[_Study], dict[int, np.ndarray]]] = {
+_LEARNERS: dict[str, Callable[[Study], dict[int, np.ndarray]]] = {
     "catpref, all together": _together,
-    "sketch C, all together": _sketch(_SKETCH),
+    "sketch C, all together": _sketch(SKETCH),
     "ridge, all pooled": _ridge_shared,
     "catpref, each alone": _utility_alone,
     "sketch B, each alone": _sketch(_SKETCH_ALONE),

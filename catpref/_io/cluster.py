@@ -15,6 +15,7 @@ import logging
 import platform
 import queue
 import re
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +44,7 @@ _FILES = (
     *(f"tls_{who}_{what}" for who in ("client", "scheduler", "worker") for what in ("cert", "key")),
 )
 _ENDINGS = 2  # rounds of workers that a task may end; each is four, as dask counts
+_ONE_BY_ONE = threading.Lock()  # for workers with several threads, which torch's random draws must not share
 _NUMERIC = ("numpy", "scipy", "torch")  # packages in which the last digits may differ between versions
 
 
@@ -66,7 +68,8 @@ def connected(asked: str) -> Iterator["Cluster"]:
         import distributed
     except ModuleNotFoundError as problem:
         raise BadInput(f"cluster={asked}: {not_installed(problem, 'cluster')}") from problem
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said in one line
+    for name in ("distributed", "distributed.client"):  # what matters is said in one line
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     local = re.fullmatch(r"local(?::([1-9]\d*))?", asked)
     if not (local or re.fullmatch(r"(tcp|tls)://[^/\s]+:\d+", asked)):
         raise BadInput(
@@ -137,6 +140,8 @@ class Cluster:
     def __init__(self, client: Any, address: str) -> None:
         self._client = client
         self._address = address
+        # What the last tasks had in common, and where workers have it.
+        self._sent: tuple[Any, Any] | None = None
         try:
             client.wait_for_workers(1, timeout=_PATIENCE)
         except TimeoutError:
@@ -159,7 +164,9 @@ class Cluster:
         waiting, running = deque(range(len(items))), {}
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         endings: Counter[int] = Counter()
-        copy, shared = 0, self._share(common)
+        if self._sent is None or self._sent[0] is not common:  # what it was sent before it still has
+            self._sent = common, self._share(common)
+        copy, shared = 0, self._sent[1]
         looked = seen = time.monotonic()
         while waiting or running:
             while waiting and len(running) < AHEAD * max(self.workers, 1):
@@ -180,6 +187,7 @@ class Cluster:
                     self._check_scheduler()
                     if sent.copy == copy:
                         copy, shared = copy + 1, self._share(common)
+                        self._sent = common, shared
                     waiting.appendleft(sent.number)
                 else:
                     self._give_up_or_wait(task, endings, sent.number)
@@ -297,7 +305,8 @@ def _do(
     for (name, here), (_, there) in zip(asked, about(), strict=True):
         if here != there:
             return _OtherCode(platform.node(), f"{name} {here}", f"{name} {there}")
-    return alone(function, common.content, item)
+    with _ONE_BY_ONE:
+        return alone(function, common.content, item)
 
 
 @cache

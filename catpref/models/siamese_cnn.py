@@ -6,7 +6,7 @@ bias set aside, swapping the sides turns P(right) into 1 − P(right), by constr
 u is the sum of two paths. The shortcut is linear in the image's features, and is found first, as in ridge
 regression. The trunk, which has the study's convolutions and poolings, starts at zero and learns what the shortcut
 leaves, for as many passes over the trials as predict choices between training images that were left out in turn:
-none, where it does not help.
+none, where the first two do not help.
 """
 
 import math
@@ -20,6 +20,7 @@ from scipy.special import expit, log_expit
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from catpref._io.workers import threads
 from catpref.design.splits import split
 from catpref.errors import BadInput
 from catpref.models import laplace, stored
@@ -33,6 +34,7 @@ from catpref.models.utility import Utility, project
 from catpref.perception.embeddings import Layout
 
 EPOCHS = 6
+_PATIENCE = 2  # passes that do not help, after which no more are tried
 _MEMBERS = 2  # networks, from different initial weights, whose utilities are averaged
 _INNER_FOLDS = 3
 _BATCH = 128  # trials
@@ -237,7 +239,8 @@ def fit(
     is_fair
         Which trials may tell when to stop, shape (trials,); see `Data.is_fair`.
     """
-    with torch.random.fork_rng(devices=[]):
+    # Layers are too small for two threads, and so what is learned depends on no computer's cores.
+    with threads(1), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         shown = np.unique(pairs)
         mixing = mixing_of(embeddings, shown, start.centre, start.scale, layout)
@@ -272,19 +275,27 @@ def _choose(
         folds = split(pairs, "images", _INNER_FOLDS, seed, is_fair=is_fair)
     except BadInput:
         return 0, 1.0  # too little data to leave any out
-    differences, biases = (np.zeros((EPOCHS + 1, len(choices))) for _ in range(2))
-    for train, test in folds:
-        network = untrained(_ridge(components, pairs[train], choices[train]))
-        passes = _train(network, components, pairs[train], choices[train], EPOCHS)
-        for epochs, _ in enumerate(passes):
-            differences[epochs, test] = network.differences(components, pairs[test])
-            biases[epochs, test] = network.side_bias.item()
-    tested = np.concatenate([test for _, test in folds])
-    found = [
-        fit_gain(lambda gain, of=of, bias=bias: gain * of + bias, choices[tested])
-        for of, bias in zip(differences[:, tested], biases[:, tested], strict=True)
+    networks = [untrained(_ridge(components, pairs[train], choices[train])) for train, _ in folds]
+    passes = [
+        _train(network, components, pairs[train], choices[train], EPOCHS)
+        for network, (train, _) in zip(networks, folds, strict=True)
     ]
-    best = int(np.argmin([loss for _, loss in found]))
+    tests = [test for _, test in folds]
+    found: list[tuple[float, float]] = []
+    best = 0
+    for _ in zip(*passes, strict=True):
+        differences = np.concatenate([
+            network.differences(components, pairs[test]) for network, test in zip(networks, tests, strict=True)
+        ])  # fmt: skip
+        biases = np.repeat([network.side_bias.item() for network in networks], [len(test) for test in tests])
+        found.append(
+            fit_gain(
+                lambda gain, of=differences, bias=biases: gain * of + bias, choices[np.concatenate(tests)]
+            )
+        )
+        best = int(np.argmin([loss for _, loss in found]))
+        if len(found) > best + _PATIENCE:
+            break
     return best, found[best][0]
 
 
@@ -361,17 +372,20 @@ class _Trained:
 
     def p_right(self, trials: np.ndarray) -> np.ndarray:
         shown, indices = np.unique(self.data.pairs[trials], return_inverse=True)
-        return self.model.p_right(self.data.embeddings[shown], indices.reshape(-1, 2))
+        with threads(1):
+            return self.model.p_right(self.data.embeddings[shown], indices.reshape(-1, 2))
 
 
 def _fit(data: Data, train: np.ndarray, test: np.ndarray | None) -> _Trained:
-    start = project(learned_from(data, train), data.embeddings)
+    with threads(1):  # as its training
+        learned = learned_from(data, train)
+    start = project(learned, data.embeddings)  # which adds up alike with any
     train, choices = where_preferred(train, data.choices)
     followed = None if test is None else (data.pairs[test], data.choices[test])
-    pairs = data.pairs[train]
     is_fair = None if data.is_fair is None else data.is_fair[train]
     model = fit(
-        data.embeddings, pairs, choices, start, data.images.layout, followed, data.seed, data.device, is_fair=is_fair
+        data.embeddings, data.pairs[train], choices, start, data.images.layout, followed, data.seed, data.device,
+        is_fair=is_fair,
     )  # fmt: skip
     return _Trained(model, data)
 

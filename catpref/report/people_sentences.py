@@ -8,6 +8,8 @@ import pandas as pd
 from catpref.evaluation.analysis import Analysis
 from catpref.evaluation.people import Observers
 from catpref.models.population import ALONE, SHARED
+from catpref.models.registry import DEFAULT
+from catpref.models.siamese_cnn import SIAMESE_CNN
 from catpref.sessions.table import SIDES
 
 ROWS = 15
@@ -118,6 +120,12 @@ def remarks(analysis: Analysis) -> list[str]:
         found.append(
             f"The interval of the accuracy allows for other participants as well as other images; "
             f"{len(several.table)} participants tell little of others, so that it is wide."
+        )
+    asked = tuple(analysis.options.models)
+    if SIAMESE_CNN.name in asked and asked != DEFAULT:
+        found.append(
+            f"No {SIAMESE_CNN.title} was trained: beside a shared and a personal taste, a network has not been found "
+            "to predict new images any better."
         )
     return found
 

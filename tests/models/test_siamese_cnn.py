@@ -112,3 +112,15 @@ def test_too_few_images_to_leave_any_out_train_no_trunk() -> None:
     tiny = siamese_cnn.fit(looks, pairs[few], choices[few], start, LAYOUT)
     assert tiny.epochs == 0 and tiny.gain == 1.0
     assert np.isfinite(tiny.p_right(looks, pairs)).all()
+
+
+def test_passes_that_do_not_help_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, pairs, choices, _ = planted()
+    train = (pairs < SHOWN).all(1)
+    start = utility.fit(looks, pairs[train], choices[train])
+    losses = iter([0.70, 0.68, 0.69, 0.69, 0.10])  # the last is never asked for
+    monkeypatch.setattr(siamese_cnn, "fit_gain", lambda *_: (1.0, next(losses)))
+    threads = torch.get_num_threads()
+    stopped = siamese_cnn.fit(looks, pairs[train], choices[train], start, LAYOUT)
+    assert stopped.epochs == 1 and next(losses) == 0.10
+    assert torch.get_num_threads() == threads, "what comes after has all threads again"

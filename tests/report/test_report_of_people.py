@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from catpref.evaluation.analysis import Options
 from catpref.evaluation.people import Observers
 from catpref.report import methods, page, people, people_sentences
 
@@ -57,6 +58,7 @@ def analysis_of(
     trials = pd.DataFrame(rows, columns=pd.Index(["participant", "left_image", "right_image"]))
     return SimpleNamespace(
         observers=several,
+        options=Options(),
         better_than_chance=better,
         pictures=SimpleNamespace(merged=SimpleNamespace(images=IMAGES, trials=trials)),
         baselines=[
@@ -166,3 +168,12 @@ def test_methods_name_what_is_shared_and_its_interval() -> None:
     assert "40.0% (95% interval 30.0 to 50.0%) was shared by the 5 participants" in shared
     assert "0.60 (95% interval 0.50 to 0.70) (Hönekopp 2006)" in shared
     assert "with the shared taste alone, 60.0%" in accuracies
+
+
+@pytest.mark.parametrize(("asked", "said"), [
+    (("siamese_cnn",), True), (("utility", "siamese_cnn"), False), (("utility",), False),
+])  # fmt: skip
+def test_a_network_that_was_asked_for_is_said_to_be_left_out(asked: tuple[str, ...], said: bool) -> None:
+    analysis = analysis_of(observers())
+    analysis.options = Options(models=asked)
+    assert any("No siamese CNN was trained" in one for one in people_sentences.remarks(analysis)) == said
