@@ -9,6 +9,8 @@ the same task again and again (memory, mostly), a scheduler that is gone, a clus
 other code end the run with one line.
 """
 
+import asyncio
+import concurrent.futures
 import hashlib
 import importlib.metadata
 import logging
@@ -38,6 +40,7 @@ _PATIENCE = 60.0  # seconds without a worker, or without the scheduler
 _CONNECT = "10s"
 _GOODBYE = 5  # seconds
 _LOOK = 1.0  # seconds between looks at the workers
+_CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)  # as dask calls it varies
 _CLIENT = "DASK_DISTRIBUTED__COMM__TLS__CLIENT__"
 _FILES = (
     "tls_ca_file",
@@ -178,12 +181,15 @@ class Cluster:
                 task.add_done_callback(done.put)
             with suppress(queue.Empty):
                 task = done.get(timeout=_LOOK)
-                sent = running.pop(task)
-                if task.status == "finished":
-                    yield sent.number, self._result(task)
-                elif (
-                    task.status == "cancelled"
-                ):  # with the worker that had what is common, or with the scheduler
+                sent, status, result = running.pop(task), task.status, None
+                if status == "finished":
+                    try:
+                        result = self._result(task)
+                    except _CANCELLED:  # its worker ended before it had sent the result
+                        status = "cancelled"
+                if status == "finished":
+                    yield sent.number, result
+                elif status == "cancelled":  # with the worker that had what is common, or with the scheduler
                     self._check_scheduler()
                     if sent.copy == copy:
                         copy, shared = copy + 1, self._share(common)
