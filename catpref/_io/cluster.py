@@ -38,6 +38,7 @@ Result = TypeVar("Result")
 _LOG = logging.getLogger(__name__)
 _PATIENCE = 60.0  # seconds without a worker, or without the scheduler
 _CONNECT = "10s"
+_RECONNECT = 20.0  # seconds that a lost connection has; dask itself gives up after `_CONNECT`
 _GOODBYE = 5  # seconds
 _LOOK = 1.0  # seconds between looks at the workers
 _CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)  # as dask calls it varies
@@ -271,10 +272,10 @@ class Cluster:
         return 0
 
     def _check_scheduler(self) -> None:
-        """Raise if the scheduler is gone."""
-        ends = time.monotonic() + _LOOK
+        """Raise if the scheduler is gone; where only the connection was lost, dask connects anew."""
+        ends = time.monotonic() + _RECONNECT
         while self._client.status != "running":
-            if time.monotonic() > ends:
+            if self._client.status == "closed" or time.monotonic() > ends:
                 raise BadInput(
                     f"cluster={self._address}: the scheduler is gone; start it again, and then this command: what "
                     "was finished is kept"
