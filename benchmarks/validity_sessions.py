@@ -25,7 +25,9 @@ from catpref.design.simulated_observers import read_parameters
 from catpref.design.trial_list import FULL, RANDOM
 from catpref.evaluation.analysis import Analysis, Options, analyse
 from catpref.evaluation.cross_validation import scores_of
+from catpref.evaluation.noise_ceiling import NoiseCeiling
 from catpref.lab.planning import PAIRS_A_REPEAT
+from catpref.models.psychometric import PsychometricFit
 from catpref.perception.backbones import DEFAULT, Backbone, load_backbone
 from catpref.perception.embeddings import embed
 from catpref.sessions.session import SIDES, read_sessions
@@ -56,13 +58,17 @@ class Design:
 
 @dataclass(frozen=True)
 class Observer:
-    """How an observer answers; the parts of the utility by their standard deviation over images, in logits."""
+    """How an observer answers; the parts of the utility by their standard deviation over images, in logits.
+
+    Each image's own appeal is Gaussian, or, with finite `tails`, has those degrees of freedom of Student's t.
+    """
 
     name: str
     carried: float = 0.0
     own: float = 0.0
     side_bias: float = 0.0
     lapse: float = 0.0
+    tails: float = np.inf
 
 
 @dataclass(frozen=True)
@@ -157,8 +163,15 @@ def worth_of(row: Row, cats: Cats) -> np.ndarray:
     random, observer = row.random(), row.observer
     liked = cats.parameters @ random.standard_normal(cats.parameters.shape[1])
     carried = RidgeCV(_PENALTIES).fit(cats.projections, liked).predict(cats.projections)
-    own = random.standard_normal(len(liked))
-    return observer.carried * (carried - carried.mean()) / carried.std() + observer.own * own
+    own = observer.own * appeal(observer, len(liked), random)
+    return observer.carried * (carried - carried.mean()) / carried.std() + own
+
+
+def appeal(observer: Observer, images: int, random: np.random.Generator) -> np.ndarray:
+    """Draw each image's own appeal to an observer, of standard deviation 1, shape (images,)."""
+    if np.isinf(observer.tails):
+        return random.standard_normal(images)
+    return random.standard_t(observer.tails, images) * np.sqrt(1 - 2 / observer.tails)
 
 
 def true_p_right(observer: Observer, difference: np.ndarray) -> np.ndarray:
@@ -192,22 +205,35 @@ def run_session(row: Row, number: int, cats: Cats, backbone: Backbone) -> dict[s
         Options(models=("utility",), seed=number, cache=default_folder()),
     )
     return {
-        **_estimates(analysis),
-        "true_ceiling": float(np.maximum(p_right, 1 - p_right).mean()),
+        **_scores(analysis),
+        **of_observer(analysis.observer, analysis.noise_ceiling, p_right),
         "utility_covered": _covered(analysis.ranking, of_name),
         "new": _new_pairs(analysis, row, cats, worth, new[:_MOST_NEW_IMAGES], backbone, random),
         "seconds": time.perf_counter() - started,
     }
 
 
-def _estimates(analysis: Analysis) -> dict[str, Any]:
-    """Return what the report says, intervals as [estimate, low, high] and None for what it leaves out."""
+def of_observer(
+    observer: PsychometricFit | None, ceiling: NoiseCeiling, p_right: np.ndarray
+) -> dict[str, Any]:
+    """Return what the report says of an observer, as [estimate, low, high], beside the true ceiling."""
+    assert observer is not None
+    return {
+        "ceiling": [observer.noise_ceiling, *observer.noise_ceiling_ci95],
+        "ceiling_is_told": ceiling.accuracy is not None,
+        "true_ceiling": float(np.maximum(p_right, 1 - p_right).mean()),
+        "lapse": [observer.lapse, *observer.lapse_ci95],
+        "side_bias": [observer.side_bias, *observer.side_bias_ci95],
+    }
+
+
+def _scores(analysis: Analysis) -> dict[str, Any]:
+    """Return what the report says of the model, as [estimate, low, high], and None for what it leaves out."""
 
     def with_interval(estimate: float | None, interval: tuple[float, float] | None) -> list[float] | None:
         return None if estimate is None or interval is None else [estimate, *interval]
 
-    scores, observer = scores_of(analysis.results[0]), analysis.observer
-    assert observer is not None
+    scores = scores_of(analysis.results[0])
     return {
         "accuracy": with_interval(scores.accuracy, scores.accuracy_ci95),
         "log_loss": with_interval(scores.log_loss, scores.log_loss_ci95),
@@ -216,10 +242,6 @@ def _estimates(analysis: Analysis) -> dict[str, Any]:
         "slope": with_interval(scores.calibration.slope, scores.calibration.slope_ci95),
         "p_value": scores.p_value,
         "better_than_chance": analysis.better_than_chance,
-        "ceiling": [observer.noise_ceiling, *observer.noise_ceiling_ci95],
-        "ceiling_is_told": analysis.noise_ceiling.accuracy is not None,
-        "lapse": [observer.lapse, *observer.lapse_ci95],
-        "side_bias": [observer.side_bias, *observer.side_bias_ci95],
     }
 
 

@@ -77,19 +77,23 @@ TABLES: dict[str, tuple[str, Sequence[Column]]] = {
     ),
     "Noise ceiling": (
         "The true ceiling of a session is known from P(right). Bias, error (root mean square) and coverage of the "
-        "95% interval are over all sessions; *told* is in how many the report gives a number.",
+        "95% interval are over all sessions; *told* is in how many the report gives a number, *width* that of the "
+        "interval.",
         [
             Column("ceiling_true", "truth"),
             Column("ceiling_told", "told"),
             Column("ceiling_bias", "bias", -0.005, 0.005, _fully_sampled),
             Column("ceiling_rms", "error", high=0.015, applies=_fully_sampled),
             Column("ceiling_coverage", "coverage", 0.93),
+            Column("ceiling_width", "width"),
         ],
     ),
     "How the observer answers, and each image's utility": (
-        "How often the 95% intervals of lapse rate and side bias hold the truth, "
-        "and for what part of a session's images the true utility is within 1.96 `utility_sd`. Of someone who likes "
-        "all images alike, no trial tells lapses from a weaker side bias: there the first two have no target.",
+        "How often the 95% intervals of lapse rate and side bias hold the truth, and, where images are embedded, for "
+        "what part of a session's images the true utility is within 1.96 `utility_sd`. Of someone who likes all "
+        "images alike, no trial tells lapses from a weaker side bias: there the first two have no target. And of "
+        "images that are shown once, no trial tells an appeal of their own from a weaker taste: no `utility_sd` can "
+        "hold for those who have the one and for those who have the other.",
         [
             Column("lapse_coverage", "lapse rate", 0.93, applies=_has_preferences),
             Column("side_bias_coverage", "side bias", 0.93, applies=_has_preferences),
@@ -121,22 +125,29 @@ def summarise(row: Row, sessions: Sequence[Session]) -> dict[str, Measure]:
     p_values = np.array([session["p_value"] for session in sessions])
     found |= {"p_05": _rate(p_values <= 0.05), "p_01": _rate(p_values <= 0.01)}
     found["better"] = _rate([session["better_than_chance"] for session in sessions])
+    found |= summarise_choices(row, sessions)
+    found["utility_coverage"] = _mean([session["utility_covered"] for session in sessions])
+    return found | _of_new_pairs([session["new"] for session in sessions])
+
+
+def summarise_choices(row: Row, sessions: Sequence[Session]) -> dict[str, Measure]:
+    """Return the measures that ask for no model of the taste."""
     ceilings = np.array([session["ceiling"] for session in sessions])
     truth = np.array([session["true_ceiling"] for session in sessions])
     errors = ceilings[:, 0] - truth
     rms = float(np.sqrt(np.square(errors).mean()))
-    found |= {
+    found = {
         "ceiling_true": _mean(truth),
         "ceiling_told": _rate([session["ceiling_is_told"] for session in sessions]),
         "ceiling_bias": _mean(errors),
         "ceiling_rms": (rms, _mean(np.square(errors))[1] / (2 * rms)),
         "ceiling_coverage": _rate((ceilings[:, 1] <= truth) & (truth <= ceilings[:, 2])),
+        "ceiling_width": _mean(ceilings[:, 2] - ceilings[:, 1]),
     }
     for key, true in (("lapse", row.observer.lapse), ("side_bias", row.observer.side_bias)):
         _, low, high = np.array([session[key] for session in sessions]).T
         found[f"{key}_coverage"] = _rate((low <= true) & (true <= high))
-    found["utility_coverage"] = _mean([session["utility_covered"] for session in sessions])
-    return found | _of_new_pairs([session["new"] for session in sessions])
+    return found
 
 
 def _covers(row: Row, sessions: Sequence[Session], key: str) -> np.ndarray:
@@ -209,9 +220,14 @@ def missed(column: Column, row: Row, measure: Measure) -> bool:
 
 
 def tables(found: Mapping[Row, tuple[int, Mapping[str, Measure]]]) -> str:
-    """Return the tables in Markdown, from each row's number of sessions and measures."""
+    """Return the tables in Markdown, from each row's number of sessions and measures, as far as there are any."""
     parts = []
-    for title, (text, columns) in TABLES.items():
+    for title, (text, every) in TABLES.items():
+        columns = [
+            column for column in every if any(column.key in measures for _, measures in found.values())
+        ]
+        if not columns:
+            continue
         parts += [f"## {title}\n", f"{fill(text, 118)}\n", f"| row | n | {' | '.join(map(_head, columns))} |"]
         parts.append("| --- | --- |" + " --- |" * len(columns))
         for row, (number, measures) in found.items():

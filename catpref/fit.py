@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from catpref._io.outputs import output_folder
 from catpref.command_line import (
     Parser,
+    add_cluster_option,
     add_network_options,
     log_to_terminal,
     positive,
@@ -81,6 +82,7 @@ def _parser() -> Parser:
         "--pool", action="store_true", help="take trials of several participants for one person's"
     )
     parser.add_argument("--seed")
+    add_cluster_option(parser)
     add_network_options(parser)
     return parser
 

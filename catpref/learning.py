@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
 
 from catpref._io.cache import default_folder
+from catpref._io.cluster import connected
 from catpref._io.devices import choose_device
+from catpref._io.engines import Engine
 from catpref.errors import BadInput
 from catpref.evaluation.analysis import Analysis, Options, analyse
 from catpref.evaluation.several import analyse_several, has_several
@@ -87,6 +90,7 @@ def learn(
     device: str = "auto",
     cache: AnyPath | None = AUTO,
     pool: bool = False,
+    cluster: str | None = None,
 ) -> Taste:
     """Learn taste from a session, and how well it predicts choices between images never seen.
 
@@ -114,6 +118,9 @@ def learn(
 
     pool
         Whether trials of several participants are taken for one person's.
+    cluster
+        Who computes: None is this process, ``"local"`` or ``"local:4"`` workers on this computer, ``"tcp://HOST:PORT"``
+        those of a dask scheduler. Results are the same, to the last bit.
 
     Raises
     ------
@@ -135,7 +142,8 @@ def learn(
     device = choose_device(device)
     network = backbones.load_backbone(str(backbone), _path(weights), device)
     options = Options(models, embedding, map_size, split, folds, seed, device, _cache_folder(cache), pool)
-    found = _analysed(session, network, options)
+    with nullcontext() if cluster is None else connected(cluster) as engine:
+        found = _analysed(session, network, options, engine)
     fitted = FittedModels(
         network, found.embedding, found.map_size, found.map_layer, found.predictors, found.better_than_chance,
         is_cropped_around_faces(session.stimuli),
@@ -176,15 +184,15 @@ def load(
     return Taste(fitted, _cache_folder(cache), folder=Path(folder))
 
 
-def _analysed(session: Session, network: Backbone, options: Options) -> Analysis:
+def _analysed(session: Session, network: Backbone, options: Options, engine: Engine | None) -> Analysis:
     if not has_several(session) or options.pool:
-        return analyse(session, network, options)
+        return analyse(session, network, options, engine)
     if list(options.models) != list(registry.DEFAULT):
         raise BadInput(
             f"model={' '.join(options.models)}: is of one person, and the trials are of {session.participants}; "
             "leave model= out, or pool the participants with pool=True"
         )
-    return analyse_several(session, network, options)
+    return analyse_several(session, network, options, engine)
 
 
 def _path(path: AnyPath | None) -> Path | None:

@@ -1,6 +1,11 @@
-"""Tasks that test workers do; a module of its own, so that they can import it."""
+"""Tasks that test workers do; a module of its own, so that they can import it.
 
+``python -m cluster_tasks ADDRESS`` is a worker that is there again as soon as it is killed, with all that it imports.
+"""
+
+import asyncio
 import os
+import sys
 import time
 
 import numpy as np
@@ -25,3 +30,25 @@ def take_memory(common: int, item: int) -> int:
         time.sleep(10)
         return len(kept)
     return item
+
+
+async def _work(address: str) -> None:
+    from distributed import Worker
+
+    worker = await Worker(address, nthreads=1, host="127.0.0.1", dashboard=False)
+    await worker.finished()
+
+
+def _work_again_and_again(address: str) -> None:
+    import catpref.plans.studies  # noqa: F401  # before the fork: each new worker would take seconds for it
+
+    while True:
+        child = os.fork()
+        if not child:
+            asyncio.run(_work(address))
+            os._exit(0)
+        os.waitpid(child, 0)
+
+
+if __name__ == "__main__":
+    _work_again_and_again(sys.argv[1])

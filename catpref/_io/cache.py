@@ -82,6 +82,32 @@ def opened(folder: Path | None) -> Iterator["Store"]:
                 store.close()
 
 
+@contextlib.contextmanager
+def marked(folder: Path | None) -> Iterator[str | None]:
+    """Leave a mark in a folder while a block runs; yield its name, by which `is_marked` knows the same folder.
+
+    None where there is no folder, or it cannot be written. Should the mark be left, it goes as unfinished chunks do.
+    """
+    name = None if folder is None else f".{_new_name()}"
+    try:
+        if folder is not None and name is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
+    except OSError:
+        name = None
+    try:
+        yield name
+    finally:
+        if folder is not None and name is not None:
+            with contextlib.suppress(OSError):
+                (folder / name).unlink()
+
+
+def is_marked(folder: Path | None, mark: str | None) -> bool:
+    """Return whether this computer sees, under the same name, the folder that was `marked`."""
+    return folder is not None and mark is not None and (folder / mark).is_file()
+
+
 def read(
     folder: Path | None, key: str, dtype: type[np.generic], fits: Callable[[int], bool] = lambda length: True
 ) -> np.ndarray | None:
@@ -202,7 +228,7 @@ class Store:
         if not pending or folder is None:
             return
         table = _table_of(pending)
-        name = f"{time.time_ns():016x}-{secrets.token_hex(4)}.arrays"
+        name = _new_name()
         temporary = folder / f".{name}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -262,6 +288,10 @@ class Store:
         except OSError:
             return []
         return [Path(path) for path, match in entries if match and (hidden or not match[1])]
+
+
+def _new_name() -> str:
+    return f"{time.time_ns():016x}-{secrets.token_hex(4)}.arrays"
 
 
 def _table_of(arrays: dict[bytes, bytes]) -> np.ndarray:

@@ -1,7 +1,8 @@
 """A cluster of dask.distributed that does tasks: started on this computer, or found at an address.
 
 Whoever reaches the scheduler's port can run code on every worker, and on the computer that asks. It belongs in a
-trusted network, or behind TLS (``tls://HOST:PORT``, with dask's own settings for certificates).
+trusted network, or behind TLS: ``tls://HOST:PORT``, with the certificates that dask's settings name. No other address
+takes anything from these settings.
 
 What may go wrong: a worker that ends takes its tasks with it, and they are done again elsewhere; one that ends with
 the same task again and again (memory, mostly), a scheduler that is gone, a cluster without workers, and workers with
@@ -14,6 +15,7 @@ import logging
 import platform
 import queue
 import re
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +38,13 @@ _PATIENCE = 60.0  # seconds without a worker, or without the scheduler
 _CONNECT = "10s"
 _GOODBYE = 5  # seconds
 _LOOK = 1.0  # seconds between looks at the workers
+_CLIENT = "DASK_DISTRIBUTED__COMM__TLS__CLIENT__"
+_FILES = (
+    "tls_ca_file",
+    *(f"tls_{who}_{what}" for who in ("client", "scheduler", "worker") for what in ("cert", "key")),
+)
 _ENDINGS = 2  # rounds of workers that a task may end; each is four, as dask counts
+_ONE_BY_ONE = threading.Lock()  # for workers with several threads, which torch's random draws must not share
 _NUMERIC = ("numpy", "scipy", "torch")  # packages in which the last digits may differ between versions
 
 
@@ -56,28 +64,37 @@ def connected(asked: str) -> Iterator["Cluster"]:
         If dask.distributed is not installed, `asked` is neither, or no scheduler or worker is there.
     """
     try:
+        import dask.config
         import distributed
     except ModuleNotFoundError as problem:
         raise BadInput(f"cluster={asked}: {not_installed(problem, 'cluster')}") from problem
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said in one line
-    own = None
-    if local := re.fullmatch(r"local(?::([1-9]\d*))?", asked):
-        count = int(local[1]) if local[1] else None
-        local_cluster: Any = distributed.LocalCluster  # whose None for no dashboard is not in its types
-        own = local_cluster(
-            n_workers=count, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
-        )
-    elif not re.fullmatch(r"(tcp|tls)://[^/\s]+:\d+", asked):
+    for name in ("distributed", "distributed.client"):  # what matters is said in one line
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    local = re.fullmatch(r"local(?::([1-9]\d*))?", asked)
+    if not (local or re.fullmatch(r"(tcp|tls)://[^/\s]+:\d+", asked)):
         raise BadInput(
             f"cluster={asked}: is neither local, local:N nor an address such as tcp://192.168.0.10:8786"
         )
+    security, own = _security(asked), None
+    if local:
+        count = int(local[1]) if local[1] else None
+        with dask.config.set({"distributed.worker.profile.enabled": False}):  # which costs, and nobody reads
+            own = distributed.LocalCluster(
+                n_workers=count, threads_per_worker=1, silence_logs=logging.CRITICAL,
+                protocol="tcp://", security=security,
+                # no page on the web, and for what dask serves all the same, a port that is free
+                scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+            )  # fmt: skip
     try:
-        client = distributed.Client(own or asked, set_as_default=False, timeout=_CONNECT)
+        client = distributed.Client(own or asked, set_as_default=False, timeout=_CONNECT, security=security)
     except (OSError, ValueError, RuntimeError) as problem:
+        refused = ", or it does not know these certificates" if asked.startswith("tls") else ""
         raise BadInput(
-            f"cluster={asked}: no scheduler answers there; start one with dask scheduler"
+            f"cluster={asked}: no scheduler answers there; start one with dask scheduler{refused}"
         ) from problem
     try:
+        if asked.startswith("tls"):
+            _LOG.info("certificates: %s, of %s", security.tls_client_cert, security.tls_ca_file)
         yield Cluster(client, asked)
     finally:
         with suppress(Exception):  # a scheduler that is gone cannot be taken leave of
@@ -85,6 +102,28 @@ def connected(asked: str) -> Iterator["Cluster"]:
         if own is not None:
             with suppress(Exception):  # its processes end with this one at the latest
                 own.close(timeout=_GOODBYE)
+
+
+def _security(asked: str) -> Any:
+    """Return the certificates that dask's settings name, for ``tls://``; none for any other address."""
+    from distributed.security import Security
+
+    named = Security()
+    if asked.startswith("tls"):
+        if not (named.tls_ca_file and named.tls_client_cert):
+            raise BadInput(
+                f"cluster={asked}: no certificates are named; set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, "
+                f"{_CLIENT}CERT and {_CLIENT}KEY"
+            )
+        try:
+            named.get_connection_args("client")
+        except OSError as problem:  # which those of ssl are, too
+            files = ", ".join(filter(None, (named.tls_ca_file, named.tls_client_cert, named.tls_client_key)))
+            raise BadInput(f"cluster={asked}: {files}: {problem.strerror or problem}") from problem
+        return named
+    if named.require_encryption and not asked.startswith("local"):
+        raise BadInput(f"cluster={asked}: dask's settings ask for encryption; use a tls:// address")
+    return Security(require_encryption=False, **dict.fromkeys(_FILES))
 
 
 @dataclass(frozen=True)
@@ -101,6 +140,8 @@ class Cluster:
     def __init__(self, client: Any, address: str) -> None:
         self._client = client
         self._address = address
+        # What the last tasks had in common, and where workers have it.
+        self._sent: tuple[Any, Any] | None = None
         try:
             client.wait_for_workers(1, timeout=_PATIENCE)
         except TimeoutError:
@@ -123,7 +164,9 @@ class Cluster:
         waiting, running = deque(range(len(items))), {}
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         endings: Counter[int] = Counter()
-        copy, shared = 0, self._share(common)
+        if self._sent is None or self._sent[0] is not common:  # what it was sent before it still has
+            self._sent = common, self._share(common)
+        copy, shared = 0, self._sent[1]
         looked = seen = time.monotonic()
         while waiting or running:
             while waiting and len(running) < AHEAD * max(self.workers, 1):
@@ -144,6 +187,7 @@ class Cluster:
                     self._check_scheduler()
                     if sent.copy == copy:
                         copy, shared = copy + 1, self._share(common)
+                        self._sent = common, shared
                     waiting.appendleft(sent.number)
                 else:
                     self._give_up_or_wait(task, endings, sent.number)
@@ -159,14 +203,17 @@ class Cluster:
                     raise self._no_workers()
 
     def _share(self, common: Any) -> Any:
-        """Send what tasks have in common to every worker, once."""
+        """Hand what tasks have in common to a worker, from whom each of the others takes it once.
+
+        dask can send it to all of them at once (`broadcast`), but does not stop trying if one of them ends meanwhile.
+        """
         from distributed.comm.core import CommClosedError
 
         ends = time.monotonic() + _PATIENCE
         while time.monotonic() < ends:
             try:
                 self._client.wait_for_workers(1, timeout=_PATIENCE)
-                return self._client.scatter(_Common(common), broadcast=True, hash=False, timeout=_PATIENCE)
+                return self._client.scatter(_Common(common), hash=False, timeout=_PATIENCE)
             except TimeoutError:
                 break
             except (
@@ -258,7 +305,8 @@ def _do(
     for (name, here), (_, there) in zip(asked, about(), strict=True):
         if here != there:
             return _OtherCode(platform.node(), f"{name} {here}", f"{name} {there}")
-    return alone(function, common.content, item)
+    with _ONE_BY_ONE:
+        return alone(function, common.content, item)
 
 
 @cache

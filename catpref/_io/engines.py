@@ -7,6 +7,7 @@ draws at random it draws with a seed of its item, so that nothing depends on who
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from typing import Any, Protocol, TypeVar
@@ -15,6 +16,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from catpref._io.parallel import serve_parent
+from catpref._io.workers import threads, workers
 
 Common = TypeVar("Common")
 Item = TypeVar("Item")
@@ -51,13 +53,8 @@ def in_order(
 
 def alone(function: Callable[[Common, Item], Result], common: Common, item: Item) -> Result:
     """Do a task with one thread, as it is done wherever others are done beside it: sums then round alike."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            return function(common, item)
-    finally:
-        torch.set_num_threads(threads)
+    with threads(1), threadpool_limits(1):
+        return function(common, item)
 
 
 class Here:
@@ -71,6 +68,22 @@ class Here:
         """Do the tasks; see `Engine.as_done`."""
         for number, item in enumerate(items):
             yield number, alone(function, common, item)
+
+
+class Threads:
+    """Threads of the process itself, one thread to a task: nothing is sent, and what one task found others have."""
+
+    @property
+    def workers(self) -> int:
+        """As many as torch would use."""
+        return torch.get_num_threads()
+
+    def as_done(
+        self, function: Callable[[Common, Item], Result], common: Common, items: Sequence[Item]
+    ) -> Iterator[tuple[int, Result]]:
+        """Do the tasks; see `Engine.as_done`."""
+        with workers() as pool:
+            yield from enumerate(pool.map(partial(function, common), items))
 
 
 class Processes:

@@ -8,14 +8,14 @@ import torch
 
 
 @contextmanager
-def one_thread() -> Iterator[int]:
-    """Let torch use one thread, for work that is too small to be shared; return how many it would use."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def threads(count: int) -> Iterator[int]:
+    """Let torch use so many threads in this block; return how many are usual. It changes how sums round."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
-        yield threads
+        yield usual
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(usual)
 
 
 @contextmanager
@@ -25,8 +25,8 @@ def workers() -> Iterator[ThreadPoolExecutor]:
     Layers too small for two threads, decoding, copying and allocating then fill the cores as well. When the
     block ends early, what has not begun is dropped.
     """
-    with one_thread() as threads:  # threads that start from now on inherit it
-        pool = ThreadPoolExecutor(threads)
+    with threads(1) as usual:  # threads that start from now on inherit it
+        pool = ThreadPoolExecutor(usual)
         try:
             yield pool
         finally:

@@ -10,18 +10,20 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from catpref._io.progress import progress
+from catpref._io.engines import Engine, Threads, in_order
 from catpref.design.splits import Fold, split
 from catpref.errors import BadInput
 from catpref.evaluation import asked, attribution, choice_model, reaction_times
 from catpref.evaluation.asked import Asked
 from catpref.evaluation.choice_model import Check
 from catpref.evaluation.cross_validation import (
+    Fits,
     Result,
     calibrated,
     corrected,
     cross_validate,
     difference,
+    fit,
     learn_from_fewer,
     without_evaluation,
 )
@@ -192,8 +194,15 @@ def repeats_of(images: int) -> int:
 
 # The matrices are so small that two threads of a linear algebra library mostly wait for each other.
 @threadpool_limits.wrap(limits=1, user_api="blas")
-def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
+def analyse(session: Session, backbone: Backbone, options: Options, engine: Engine | None = None) -> Analysis:
     """Fit and evaluate the models on a session.
+
+    Parameters
+    ----------
+    session, backbone, options
+        What was asked for.
+    engine
+        Who computes; None: this process.
 
     Raises
     ------
@@ -210,6 +219,8 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
     chosen = _chosen(options, data)
 
     started = time.perf_counter()
+    if engine is not None and any("embeddings" in model.needs for model in chosen):
+        images.embed_by(engine)
     for need in _ORDER:
         if any(need in model.needs for model in chosen):
             getattr(data, need)
@@ -219,18 +230,15 @@ def analyse(session: Session, backbone: Backbone, options: Options) -> Analysis:
 
     is_fair = session.is_fair
     observer = psychometric.fit(pairs[preferred], choices, is_fair[preferred])
-    results, differences = _evaluated(chosen, data, splits, observer)
-    predictors = {
-        model.name: model.predictor(calibrated(model.fit(data, everything, None), result.gain), data)
-        for model, result in zip(chosen, results, strict=True)
-        if model.predictor is not None
-    }
+    fits = fit(chosen, data, splits, engine)
+    results, differences = _evaluated(chosen, data, splits, fits, observer)
+    predictors = _predictors(results, data, fits)
     curve = contributions = agreement = None
     if UTILITY.name in predictors:
         of_utility = next(result for result in results if result.model == UTILITY.name)
         if splits:
-            curve = learn_from_fewer(UTILITY, data, splits[:_CURVE_REPEATS], of_utility)
-            agreement = attribution.agreement(data)
+            curve = learn_from_fewer(UTILITY, data, splits[:_CURVE_REPEATS], of_utility, engine)
+            agreement = attribution.agreement(data, engine)
         contributions = attribution.contributions(predictors[UTILITY.name], data.embeddings, images.layout)
         predictors[UTILITY.name] = _with_known(predictors[UTILITY.name], data, observer.lapse)
     alone = image_table(pairs, data.choices, len(session.images))
@@ -285,7 +293,11 @@ def folds_of(
 
 
 def _evaluated(
-    models: Sequence[Model], data: Data, splits: Sequence[Sequence[Fold]], observer: PsychometricFit
+    models: Sequence[Model],
+    data: Data,
+    splits: Sequence[Sequence[Fold]],
+    fits: Fits,
+    observer: PsychometricFit,
 ) -> tuple[list[Result], dict[str, tuple[float, tuple[float, float]]]]:
     """Cross-validate the models, and return by how much each is more accurate than the first, too."""
     if not splits:
@@ -293,11 +305,29 @@ def _evaluated(
     folds = [fold for each in splits for fold in each]
     sampling = simulate(_features(data, data.seed), data.pairs, folds, observer, data.seed, data.is_fair)
     results = corrected(
-        [cross_validate(model, data, splits, sampling) for model in progress(models, "fitting", unit="model")]
+        [cross_validate(model, data, splits, sampling, fits.held_out[model.name]) for model in models]
     )
     return results, {
         result.model: difference(result, results[0], data.pairs, sampling) for result in results[1:]
     }
+
+
+def _predictors(results: Sequence[Result], data: Data, fits: Fits) -> dict[str, Any]:
+    """Return what predicts any images, of the models that can, learned from all trials."""
+    gains = {result.model: result.gain for result in results if MODELS[result.model].predictor}
+    others = [name for name in gains if name not in fits.networks]
+    learned = dict(zip(others, in_order(Threads(), _learned_from_all, data, others), strict=True))
+    return {
+        name: fits.networks[name]
+        if name in fits.networks
+        else predictor(calibrated(learned[name], gain), data)
+        for name, gain in gains.items()
+        if (predictor := MODELS[name].predictor)
+    }
+
+
+def _learned_from_all(data: Data, name: str) -> Any:
+    return MODELS[name].fit(data, np.arange(len(data.pairs)), None)
 
 
 def _data(session: Session, backbone: Backbone, options: Options) -> tuple[Data, list[list[Fold]]]:
@@ -315,6 +345,9 @@ def _data(session: Session, backbone: Backbone, options: Options) -> tuple[Data,
         seed=options.seed,
         device=options.device,
         shared=frozenset(train.tobytes() for train in trained),
+        sends_embeddings=any(
+            MODELS[name].is_slow and "embeddings" in MODELS[name].needs for name in options.models
+        ),
     )
     return data, splits
 

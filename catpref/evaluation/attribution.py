@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from catpref._io.engines import Engine, Threads, in_order
 from catpref.design.splits import split
 from catpref.errors import BadInput
 from catpref.models.interface import Data
-from catpref.models.learned import Learned, learn
+from catpref.models.learned import learn
 from catpref.models.standardised import by_slices
 from catpref.models.utility import Utility
 from catpref.perception.embeddings import Layout
@@ -51,11 +52,18 @@ def contributions(model: Utility, embeddings: np.ndarray, layout: Layout) -> np.
     return brought.numpy().reshape(-1, grid, grid)
 
 
-def agreement(data: Data) -> float | None:
+def agreement(data: Data, engine: Engine | None = None) -> float | None:
     """Return how well two halves of a session agree on what each region of the images brings.
 
     The halves share no image: a taste that has nothing to do with what is seen in the images leads to the same
     map from other trials of the same images, but not from other images.
+
+    Parameters
+    ----------
+    data
+        The session.
+    engine
+        Who learns from the halves; None: this process.
 
     Returns
     -------
@@ -69,7 +77,7 @@ def agreement(data: Data) -> float | None:
     except BadInput:
         return None
     parts = [half for pair in halves for half in pair]
-    learned = [learn(data.kernels, data.choices, half, data.seed) for half in parts]
+    learned = in_order(engine or Threads(), _learn, data, parts)
     apart = [brought - brought.mean(0) for brought in _contributions_of(learned, data)]
     found = [_correlation(first, second) for first, second in zip(apart[::2], apart[1::2], strict=True)]
     mean = max(float(np.mean(found)), 0.0)
@@ -77,7 +85,13 @@ def agreement(data: Data) -> float | None:
     return longer * mean / (1 + (longer - 1) * mean)
 
 
-def _contributions_of(learned: Sequence[Learned], data: Data) -> np.ndarray:
+def _learn(data: Data, half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how much each block matters by some trials, and what each image shown counts for."""
+    learned = learn(data.kernels, data.choices, half, data.seed)
+    return learned.variances, data.kernels.made_of.T @ (learned.span @ learned.posterior.weights)
+
+
+def _contributions_of(learned: Sequence[tuple[np.ndarray, np.ndarray]], data: Data) -> np.ndarray:
     """Return what each cell adds to each image's utility, of several that were learned, in one pass.
 
     Returns
@@ -88,8 +102,8 @@ def _contributions_of(learned: Sequence[Learned], data: Data) -> np.ndarray:
     kernels, embeddings = data.kernels, data.embeddings
     cells = _cells(data.images.layout)
     sizes = np.bincount(kernels.blocks.of_dimension)
-    relevance = [torch.from_numpy(each.variances / sizes).float() for each in learned]
-    onto = np.column_stack([kernels.made_of.T @ (each.span @ each.posterior.weights) for each in learned])
+    relevance = [torch.from_numpy(variances / sizes).float() for variances, _ in learned]
+    onto = np.column_stack([on_images for _, on_images in learned])
     on_images = torch.from_numpy(onto.astype(np.float32))
 
     def add_up(columns: slice, part: Tensor) -> Tensor:

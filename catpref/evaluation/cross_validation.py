@@ -1,22 +1,28 @@
 """Cross-validation: every model learns from the same training trials, and predicts the same held-out ones."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from itertools import chain, islice
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.special import expit, logit
 
-from catpref._io.workers import workers
+from catpref._io.engines import Engine, Here, Threads
+from catpref._io.progress import progress
+from catpref._io.workers import threads
 from catpref.design.splits import Fold
 from catpref.evaluation import learning_curve
 from catpref.evaluation.learning_curve import LearningCurve
 from catpref.evaluation.resampling import resampled
 from catpref.evaluation.sampling import Spread, p_value
 from catpref.evaluation.scores import Scores, hits_of, holm, score
-from catpref.models.interface import Data, Epoch, Fitted, Model, history_of, of_trials
+from catpref.models.interface import Data, Epoch, Model, history_of, of_trials
+from catpref.models.learned import moderated
+from catpref.models.registry import MODELS
 
 _DRAWS = 200  # of images, for the spread of a difference
 _ROUNDING = 1e-9
@@ -41,7 +47,7 @@ class Result:
     scores
         Over all held-out trials; None where none could be held out (`without_evaluation`).
     fit_seconds
-        What the time went to.
+        What its fits took, added up.
     gain
         That calibrates the model fitted to all trials; 1 for a model that is not calibrated here.
     held_out
@@ -62,29 +68,158 @@ class Result:
     histories: Sequence[Sequence[Epoch]] = field(repr=False, default=())
 
 
-def cross_validate(model: Model, data: Data, splits: Sequence[Sequence[Fold]], sampling: Spread) -> Result:
-    """Fit a model to each fold's training trials and score its predictions of the held-out ones.
+@dataclass(frozen=True)
+class HeldOut:
+    """What a model that was fitted to some trials says of others: all that is needed of it, and little to send.
+
+    Attributes
+    ----------
+    trials
+        The held-out trials.
+    given
+        P(right) of each, before the gain, shape (trials,).
+    mean_and_variance
+        Of their logits, without the side bias and before the gain, shape (2, trials); None for a model that is not
+        calibrated.
+    side_bias
+        See `catpref.models.interface.Fitted`.
+    history
+        How a network's training went.
+    seconds
+        What the fit took.
+    gain
+        That calibrates it.
+    """
+
+    trials: np.ndarray
+    given: np.ndarray
+    mean_and_variance: np.ndarray | None
+    side_bias: float | np.ndarray
+    history: Sequence[Epoch]
+    seconds: float
+    gain: float = 1.0
+
+    def moments(self, trials: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and variance of the logits of some of these trials, in the same order."""
+        assert self.mean_and_variance is not None
+        mean, variance = self.mean_and_variance[:, np.isin(self.trials, trials)]
+        return mean, variance
+
+    @property
+    def p_right(self) -> np.ndarray:
+        """P(right) of each trial."""
+        if self.mean_and_variance is None:
+            return self.given
+        mean, variance = self.mean_and_variance
+        bias = self.side_bias if np.ndim(self.side_bias) == 0 else np.asarray(self.side_bias)[self.trials]
+        return expit(moderated(self.gain * mean, variance, bias))
+
+
+class Fits(NamedTuple):
+    """What models, by name, say of each fold's held-out trials, and networks that learned from all trials."""
+
+    held_out: Mapping[str, list[HeldOut]]
+    networks: Mapping[str, Any]
+
+
+class _Task(NamedTuple):
+    """Fit models, by name, to some trials: for what they say of others, or, if there are none, to predict images.
+
+    A network has the threads of the computer that asks, whoever fits it.
+    """
+
+    models: Sequence[str]
+    train: np.ndarray
+    test: np.ndarray | None
+    threads: int = 1
+
+
+def fit(
+    models: Sequence[Model], data: Data, splits: Sequence[Sequence[Fold]], engine: Engine | None = None
+) -> Fits:
+    """Fit models to each fold's training trials, and slow ones to all trials, too.
+
+    Parameters
+    ----------
+    models
+        What learns.
+    data
+        The session.
+    splits
+        One list of folds for each repeat; slow models take the first alone.
+    engine
+        Who does it; None: this process, with several folds at once where models are quick.
+    """
+    networks = [model for model in models if model.is_slow]
+    others = [model.name for model in models if not model.is_slow]
+    count, everything = torch.get_num_threads(), np.arange(len(data.pairs))
+    whole = [_Task([model.name], everything, None, count) for model in networks if model.predictor]
+    first = [_Task([model.name], *fold, count) for model in networks for fold in chain(*splits[:1])]
+    quick = [_Task(others, *fold) for fold in chain(*splits)] if others else []
+    if engine is None:  # networks take over what others learned from the same trials
+        of_quick = _done(Threads(), data, quick)
+        of_networks = _done(Here(), data, [*whole, *first])
+    else:  # what takes longest comes first
+        found = _done(engine, data, [*whole, *first, *quick])
+        of_networks, of_quick = found[: len(whole) + len(first)], found[len(whole) + len(first) :]
+    held_out: dict[str, list[HeldOut]] = {model.name: [] for model in models}
+    for task, found in zip([*first, *quick], [*of_networks[len(whole) :], *of_quick], strict=True):
+        for name, each in zip(task.models, found, strict=True):
+            held_out[name].append(each)
+    return Fits(held_out, {task.models[0]: found[0] for task, found in zip(whole, of_networks, strict=False)})
+
+
+def _done(engine: Engine, data: Data, tasks: Sequence[_Task]) -> list[list[Any]]:
+    done = engine.as_done(_fit, data, tasks)
+    found = dict(progress(done, "fitting", total=len(tasks), unit="fit"))
+    return [found[number] for number in range(len(tasks))]
+
+
+def _fit(data: Data, task: _Task) -> list[Any]:
+    with threads(task.threads):
+        return [_fit_one(MODELS[name], data, task.train, task.test) for name in task.models]
+
+
+def _fit_one(model: Model, data: Data, train: np.ndarray, test: np.ndarray | None) -> Any:
+    started = time.perf_counter()
+    fitted: Any = model.fit(data, train, test)
+    if test is None:
+        assert model.predictor is not None
+        return model.predictor(fitted, data)
+    moments = None if model.gain_of is None else np.stack(fitted.moments(test))
+    given = fitted.p_right(test) if moments is None else np.empty(0)
+    return HeldOut(
+        test, given, moments, getattr(fitted, "side_bias", 0.0), history_of(fitted), time.perf_counter() - started
+    )  # fmt: skip
+
+
+def cross_validate(
+    model: Model,
+    data: Data,
+    splits: Sequence[Sequence[Fold]],
+    sampling: Spread,
+    fitted: Sequence[HeldOut] | None = None,
+) -> Result:
+    """Score a model's predictions of each fold's held-out trials.
 
     Parameters
     ----------
     model
-        What learns.
+        What learned.
     data
         The session.
     splits
         One list of folds for each repeat; a slow model takes the first alone.
     sampling
         The sampling distribution of the accuracy.
+    fitted
+        What `fit` found of the model; None: it is fitted here.
     """
     splits = splits[:1] if model.is_slow else splits
     folds = [fold for each in splits for fold in each]
-    started = time.perf_counter()
-    fitted = _fit(model, data, folds)
+    fitted = fit([model], data, splits).held_out[model.name] if fitted is None else fitted
     gains, gain = _gains(model, data, fitted, folds, len(splits[0]))
-    predicted = [
-        calibrated(each, own).p_right(test) for each, own, (_, test) in zip(fitted, gains, folds, strict=True)
-    ]
-    seconds = time.perf_counter() - started
+    predicted = [calibrated(each, own).p_right for each, own in zip(fitted, gains, strict=True)]
     rows = np.concatenate([test for _, test in folds])
     number = np.repeat(np.arange(len(folds)), [len(test) for _, test in folds])
     held_out = pd.DataFrame({
@@ -111,10 +246,10 @@ def cross_validate(model: Model, data: Data, splits: Sequence[Sequence[Fold]], s
         n_test=len(np.unique(rows)),
         repeats=len(splits),
         scores=scores,
-        fit_seconds=seconds,
+        fit_seconds=sum(each.seconds for each in fitted),
         gain=gain,
         held_out=held_out,
-        histories=[history for each in fitted if (history := history_of(each))],
+        histories=[each.history for each in fitted if each.history],
     )
 
 
@@ -135,7 +270,11 @@ def scores_of(result: Result) -> Scores:
 
 
 def learn_from_fewer(
-    model: Model, data: Data, splits: Sequence[Sequence[Fold]], result: Result
+    model: Model,
+    data: Data,
+    splits: Sequence[Sequence[Fold]],
+    result: Result,
+    engine: Engine | None = None,
 ) -> LearningCurve:
     """Fit a learning curve to parts of the training trials; what all of them taught is in `result`.
 
@@ -151,16 +290,21 @@ def learn_from_fewer(
     if data.is_fair is None:
         folds = [(random.permutation(train), test) for train, test in folds]
     hits = {float(np.mean([len(train) for train, _ in folds])): hits_of(taste, choices)}
-    for part in learning_curve.FRACTIONS:
-        smaller = [(train[: round(part * len(train))], test) for train, test in folds]
-        sizes = [len(train) for train, _ in smaller]
-        if min(sizes) >= learning_curve.LEAST_TRIALS:
-            fitted = _fit(model, data, smaller)
-            predicted = [
-                _without_side_bias(each.p_right(test), each, test, len(data.choices))
-                for each, (_, test) in zip(fitted, smaller, strict=True)
-            ]
-            hits[float(np.mean(sizes))] = hits_of(np.concatenate(predicted), choices)
+    smaller = [
+        [(train[: round(part * len(train))], test) for train, test in folds]
+        for part in learning_curve.FRACTIONS
+    ]
+    smaller = [
+        each for each in smaller if min(len(train) for train, _ in each) >= learning_curve.LEAST_TRIALS
+    ]
+    fitted = iter(fit([model], data, smaller, engine).held_out[model.name])
+    for each in smaller:
+        predicted = [
+            _without_side_bias(found.p_right, found, test, len(data.choices))
+            for found, (_, test) in zip(islice(fitted, len(each)), each, strict=True)
+        ]
+        sizes = [len(train) for train, _ in each]
+        hits[float(np.mean(sizes))] = hits_of(np.concatenate(predicted), choices)
     return learning_curve.fit(hits, data.pairs[rows], data.seed)
 
 
@@ -204,19 +348,11 @@ def corrected(results: Sequence[Result]) -> list[Result]:
     ]
 
 
-def _without_side_bias(p_right: np.ndarray, fitted: Fitted, trials: np.ndarray, count: int) -> np.ndarray:
+def _without_side_bias(p_right: np.ndarray, fitted: HeldOut, trials: np.ndarray, count: int) -> np.ndarray:
     """Return P(right) by taste alone of some of the session's trials; a logit that is the side bias is none."""
-    bias = of_trials(getattr(fitted, "side_bias", 0.0), trials, count)
+    bias = of_trials(fitted.side_bias, trials, count)
     logits = logit(np.clip(p_right, 1e-15, 1 - 1e-15)) - bias
     return expit(np.where(np.abs(logits) < _ROUNDING, 0.0, logits))
-
-
-def _fit(model: Model, data: Data, folds: Sequence[Fold]) -> list[Any]:
-    """Learn from each fold's training trials; several folds at once, if quick."""
-    if model.is_slow:  # its network takes all threads
-        return [model.fit(data, train, test) for train, test in folds]
-    with workers() as pool:
-        return list(pool.map(lambda fold: model.fit(data, *fold), folds))
 
 
 def calibrated(fitted: Any, gain: float) -> Any:
@@ -225,7 +361,7 @@ def calibrated(fitted: Any, gain: float) -> Any:
 
 
 def _gains(
-    model: Model, data: Data, fitted: Sequence[Any], folds: Sequence[Fold], per_repeat: int
+    model: Model, data: Data, fitted: Sequence[HeldOut], folds: Sequence[Fold], per_repeat: int
 ) -> tuple[list[float], float]:
     """Calibrate each fold by the others' held-out trials, and the model fitted to all trials by all of them."""
     if model.gain_of is None:

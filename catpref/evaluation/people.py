@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 from scipy.stats import binomtest
 from scipy.stats import t as student
 
-from catpref._io.workers import workers
+from catpref._io.engines import Engine, Threads, in_order
 from catpref.evaluation.noise_ceiling import noise_ceiling
 from catpref.evaluation.resampling import resampled
 from catpref.evaluation.scores import hits_of
@@ -78,6 +78,7 @@ def describe(
     held_out: dict[str, pd.DataFrame],
     images: Sequence[str],
     is_fair: np.ndarray,
+    engine: Engine | None = None,
 ) -> Observers:
     """Describe participants by what was learned from all trials, and by predictions of held-out ones.
 
@@ -96,12 +97,14 @@ def describe(
         Names of the session's images.
     is_fair
         Which trials no answer had a part in choosing, shape (trials,): reliability is known of pairs like these.
+    engine
+        Who estimates how each participant answers; None: this process.
     """
     utilities, agreements = agreements_of(people)
     others = (agreements.sum(1) - 1) / (len(participants) - 1)
     trials_of = [np.flatnonzero(people.who == one) for one in range(len(participants))]
-    with workers() as pool:
-        answers = list(pool.map(lambda own: _answers(pairs[own], choices[own], is_fair[own]), trials_of))
+    own = [(pairs[own], choices[own], is_fair[own]) for own in trials_of]
+    answers = in_order(engine or Threads(), _answers, None, own)
     unknown = (np.nan, np.nan)
     lapses = np.array([unknown if each is None else each.lapse_ci95 for each in answers])
     count, right = len(participants), np.bincount(people.who, choices, len(participants))
@@ -274,8 +277,9 @@ def _rankings(participants: Sequence[str], images: Sequence[str], utilities: np.
     ], ignore_index=True)  # fmt: skip
 
 
-def _answers(pairs: np.ndarray, choices: np.ndarray, is_fair: np.ndarray) -> PsychometricFit | None:
-    """Estimate how one participant answers; None where one side was never chosen."""
+def _answers(_: None, own: tuple[np.ndarray, np.ndarray, np.ndarray]) -> PsychometricFit | None:
+    """Estimate how one participant answers, given pairs, choices and which are fair; None without both sides."""
+    pairs, choices, is_fair = own
     preferred, choices = where_preferred(np.arange(len(pairs)), choices)
     if len(np.unique(choices)) < 2:
         return None

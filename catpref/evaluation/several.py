@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from catpref._io.progress import progress
+from catpref._io.engines import Engine
 from catpref.design.splits import Fold
 from catpref.evaluation import attribution
 from catpref.evaluation.analysis import (
@@ -24,6 +24,7 @@ from catpref.evaluation.cross_validation import (
     calibrated,
     cross_validate,
     difference,
+    fit,
     without_evaluation,
 )
 from catpref.evaluation.noise_ceiling import NoiseCeiling
@@ -47,7 +48,9 @@ def has_several(session: Session) -> bool:
 
 # The matrices are so small that two threads of a linear algebra library mostly wait for each other.
 @threadpool_limits.wrap(limits=1, user_api="blas")
-def analyse_several(session: Session, backbone: Backbone, options: Options) -> Analysis:
+def analyse_several(
+    session: Session, backbone: Backbone, options: Options, engine: Engine | None = None
+) -> Analysis:
     """Fit and evaluate a shared taste with personal departures; see `catpref.evaluation.analysis.analyse`."""
     pictures = pictures_of(session, options.cache)
     session = pictures.merged  # to the models a picture is one image, whatever its names
@@ -61,16 +64,18 @@ def analyse_several(session: Session, backbone: Backbone, options: Options) -> A
         is_fair=is_fair, seed=options.seed, device=options.device,
     )  # fmt: skip
     started = time.perf_counter()
+    if engine is not None:
+        images.embed_by(engine)
     _ = data.embeddings, data.luminance_and_contrast
     embedded = time.perf_counter()
     _ = data.kernels  # once, before several folds ask for them
 
-    results, differences = _evaluated(data, who, splits)
+    results, differences = _evaluated(data, who, splits, engine)
     people = calibrated(learn(data.kernels, who, data.choices, np.arange(len(pairs))), results[0].gain)
     population = project(people, data.embeddings, data.participants)
     tables = {result.model: result.held_out for result in results}
     observers = describe(
-        people, data.participants, pairs, data.choices, tables, session.images, session.is_fair
+        people, data.participants, pairs, data.choices, tables, session.images, session.is_fair, engine
     )
     observers = replace(observers, rankings=pictures.with_every_name(observers.rankings))
     ranking = with_wins(
@@ -109,16 +114,15 @@ def analyse_several(session: Session, backbone: Backbone, options: Options) -> A
 
 
 def _evaluated(
-    data: Data, who: np.ndarray, splits: Sequence[Sequence[Fold]]
+    data: Data, who: np.ndarray, splits: Sequence[Sequence[Fold]], engine: Engine | None
 ) -> tuple[list[Result], dict[str, tuple[float, tuple[float, float]]]]:
     """Cross-validate the models, and return by how much each is more accurate than the first, too."""
     if not splits:
         return [without_evaluation(model, data) for model in _MODELS], {}
     rows = np.concatenate([test for _, test in splits[0]])
     sampling = CrossedSampling(who[rows], data.pairs[rows])
-    results = [
-        cross_validate(model, data, splits, sampling) for model in progress(_MODELS, "fitting", unit="model")
-    ]
+    held_out = fit(_MODELS, data, splits, engine).held_out
+    results = [cross_validate(model, data, splits, sampling, held_out[model.name]) for model in _MODELS]
     return results, {
         result.model: difference(result, results[0], data.pairs, sampling) for result in results[1:]
     }

@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.special import ndtr
 
 # Of the mixture, by least squares, errors in the tail relative to it.
@@ -30,7 +30,7 @@ _NORMAL_DENSITY = 1 / np.sqrt(2 * np.pi)
 _DAMPING = 0.8
 _SWEEPS = 30
 _ENOUGH = 1e-3  # of a trial's site, relative to its posterior
-_LEAST_PRECISION = 1e-9  # of a site; with lapses a likelihood may have none
+_LEAST_PRECISION = 1e-9  # of a site, where none may be negative
 
 
 class Design(Protocol):
@@ -157,6 +157,9 @@ def fit(
 ) -> Posterior:
     """Approximate the posterior.
 
+    With lapses, an unlikely choice makes its logit less certain than it was: its site has a negative precision. Where
+    sites do not come to rest with these, as where little else holds a logit, none is negative.
+
     Parameters
     ----------
     design
@@ -172,27 +175,49 @@ def fit(
     sites
         Where to start: those of a similar posterior.
     """
-    precision, shift = np.zeros((2, len(noise))) if sites is None else sites.copy()
-    for _ in range(_SWEEPS):
-        mean, covariance, _ = _gaussian(design, prior, precision, shift)
-        centre, variance = _without_own(design, mean, covariance, precision, shift)
-        _, slope, bend = _log_likelihood(centre + offsets, variance + noise, lapse)
-        beside = np.maximum(1 - variance * bend, 1e-12 / variance)
-        new_precision = np.maximum(bend / beside, _LEAST_PRECISION)
-        # The mean with the trial is centre + variance · slope.
-        new_shift = slope + (centre + variance * slope) * new_precision
-        change = np.abs(new_precision - precision).max() + np.abs(new_shift - shift).max()
-        precision += _DAMPING * (new_precision - precision)
-        shift += _DAMPING * (new_shift - shift)
-        if change < _ENOUGH:
-            break
+    start = np.zeros((2, len(noise))) if sites is None else sites
+    least = -np.inf if lapse else _LEAST_PRECISION
+    found, is_at_rest = _sites(design, prior, noise, offsets, lapse, start, least)
+    if lapse and not is_at_rest:
+        found, _ = _sites(design, prior, noise, offsets, lapse, start, _LEAST_PRECISION)
+    precision, shift = found
     mean, covariance, log_determinant = _gaussian(design, prior, precision, shift)
     centre, variance = _without_own(design, mean, covariance, precision, shift)
     mass, _, _ = _log_likelihood(centre + offsets, variance + noise, lapse)
     beside = 1 + precision * variance
     of_sites = (shift**2 * variance + 2 * shift * centre - precision * centre**2) / beside - np.log(beside)
     evidence = mass.sum() - of_sites.sum() / 2 - log_determinant / 2 + shift @ design.times(mean) / 2
-    return Posterior(mean, covariance, float(evidence), np.array([precision, shift]))
+    return Posterior(mean, covariance, float(evidence), found)
+
+
+def _sites(
+    design: Design,
+    prior: np.ndarray,
+    noise: np.ndarray,
+    offsets: np.ndarray,
+    lapse: float,
+    sites: np.ndarray,
+    least: float,
+) -> tuple[np.ndarray, bool]:
+    """Return sites that match all moments, with precisions of at least so much, and whether these were found."""
+    precision, shift = np.maximum(sites[0], least), sites[1].copy()
+    for _ in range(_SWEEPS):
+        try:
+            mean, covariance, _ = _gaussian(design, prior, precision, shift)
+        except LinAlgError:
+            break
+        centre, variance = _without_own(design, mean, covariance, precision, shift)
+        _, slope, bend = _log_likelihood(centre + offsets, variance + noise, lapse)
+        beside = np.maximum(1 - variance * bend, 1e-12 / variance)
+        new_precision = np.maximum(bend / beside, least)
+        # The mean with the trial is centre + variance · slope.
+        new_shift = slope + (centre + variance * slope) * new_precision
+        change = np.abs(new_precision - precision).max() + np.abs(new_shift - shift).max()
+        if change < _ENOUGH:
+            return np.array([precision, shift]), True
+        precision += _DAMPING * (new_precision - precision)
+        shift += _DAMPING * (new_shift - shift)
+    return np.array([precision, shift]), False
 
 
 def _gaussian(

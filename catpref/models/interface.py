@@ -5,13 +5,14 @@ Evaluation knows models by this alone. A new one is a file with a `Model` in it,
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from catpref._io.engines import Engine
 from catpref.models.kernels import Kernels, kernels_of, leading_components
 from catpref.perception import low_level
 from catpref.perception.backbones import Backbone
@@ -74,6 +75,10 @@ class Images:
         """Signed embeddings, shape (images, dimensions), float16."""
         return embed(self.paths, self.backbone, self.embedding, self.cache)
 
+    def embed_by(self, engine: Engine) -> None:
+        """Let an engine compute the embeddings."""
+        vars(self)["embeddings"] = embed(self.paths, self.backbone, self.embedding, self.cache, engine)
+
     def distance_maps(self, pairs: np.ndarray) -> np.ndarray:
         """Return the LPIPS map of each pair, shape (pairs, size, size), float32."""
         assert self.map_size is not None
@@ -106,6 +111,8 @@ class Data:
         Training trials (as ``train.tobytes()``) of which several models learn: what one found, others take.
     found
         What was learned from those, by the same key, and p-values by the bytes of the features that were tested.
+    sends_embeddings
+        Whether embeddings travel with the trials, to who fits networks: other models read kernels as they learn.
     """
 
     images: Images
@@ -119,6 +126,15 @@ class Data:
     device: str = "cpu"
     shared: frozenset[bytes] = frozenset()
     found: dict[bytes, Any] = field(default_factory=dict)
+    sends_embeddings: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is sent to where models are fitted."""
+        state = {**vars(self), "found": {}}
+        state.pop("components", None)
+        if not self.sends_embeddings:
+            state["images"] = replace(self.images)  # without what was computed of them
+        return state
 
     @property
     def embeddings(self) -> np.ndarray:

@@ -8,11 +8,13 @@ since each could stand for another: a lapse on an easy pair looks like a small d
 that are not known well make a side bias look smaller than it is. The noise ceiling is the mean over the trials of
 max(P, 1 − P), averaged over all of them likewise.
 
-The prior of λ is Beta(1, 10), that of psignifit (Schütt, Harmeling, Macke & Wichmann 2016, Vision Research 122);
-that of b is Gaussian (`catpref.models.laplace.BIAS_VARIANCE`); that of the spread makes every noise ceiling equally
-probable. The intervals are the shortest that hold 95%: those of λ and of the noise ceiling can reach 0 and 0.5, and
-that of b is not drawn away by lapses that could hide a larger one. Where the session says little, λ and the noise
-ceiling have the intervals of their priors: 0 to 0.26 and about 0.5 to 0.95.
+The prior of λ is Beta(1, 10), that of psignifit (Schütt, Harmeling, Macke & Wichmann 2016, Vision Research 122); that
+of b is Gaussian, with a variance (`catpref.models.laplace.BIAS_VARIANCE` for someone who likes all images alike) that
+grows with that of the logits, so that how often the right is chosen says nothing of how much utilities differ; that
+of the spread makes every noise ceiling equally probable. The intervals are the shortest that hold 95%: those of λ and
+of the noise ceiling can reach 0 and 0.5, and that of b is not drawn away by lapses that could hide a larger one.
+Where the session says little, λ and the noise ceiling have the intervals of their priors: 0 to 0.26 and about 0.5 to
+0.95.
 """
 
 from dataclasses import dataclass
@@ -32,11 +34,15 @@ from catpref.models.laplace import BIAS_VARIANCE
 _LAPSE_PRIOR: Any = beta(1, 10)
 _LAPSES = np.array([0.0, 0.01, 0.02, 0.04, 0.065, 0.1, 0.15, 0.22, 0.32, 0.5])
 _COARSE_LAPSES = 0.02, 0.2
+_FINE_LAPSES = np.linspace(0, _LAPSES[-1], 2001)
+# How much of what lies between two rates that are tried is reckoned to either.
+_SHARES = np.array([np.interp(_FINE_LAPSES, _LAPSES, own) for own in np.eye(len(_LAPSES))])
 _SPREADS = np.linspace(-7.0, 7.0, 29)  # log of the variance of a trial's utility difference
 _MOST_UNTOLD = 4.5  # of the spreads: beyond, the approximation fails where a utility has few trials to itself
 _FEW = 5  # trials an image
 _NODES = 8  # of the spread, where the evidence is
 _ROUNDING = 1e-6
+_LOGISTIC_VARIANCE = np.pi**2 / 3
 _NEGLIGIBLE = 7.0  # log evidence below the greatest
 _DIRECTIONS = 60  # in which utilities are followed; along all others they are averaged over
 _MASS = 0.95
@@ -55,7 +61,7 @@ class PsychometricFit:
     Attributes
     ----------
     side_bias, side_bias_ci95
-        Posterior mean and shortest 95% interval of the preference for the right, in logits.
+        Posterior median and shortest 95% interval of the preference for the right, in logits.
     lapse, lapse_ci95
         Posterior mean and shortest 95% interval of the lapse rate.
     noise_ceiling, noise_ceiling_ci95
@@ -81,16 +87,19 @@ class _Known:
     ----------
     bias, bias_variance
         Mean and variance of the side bias.
+    bias_growth
+        What each unit of the variance of a trial's utility difference adds to that of the side bias.
     lapses
         Log likelihood of each of the lapse rates that are tried, up to a constant, shape (rates,).
     """
 
     bias: float
     bias_variance: float
+    bias_growth: float
     lapses: np.ndarray
 
 
-_NOTHING_KNOWN = _Known(0.0, BIAS_VARIANCE, np.zeros(len(_LAPSES)))
+_NOTHING_KNOWN = _Known(0.0, BIAS_VARIANCE, BIAS_VARIANCE / _LOGISTIC_VARIANCE, np.zeros(len(_LAPSES)))
 
 
 class _Node(NamedTuple):
@@ -113,8 +122,8 @@ class _Session:
         known of it, the last one. The former have the variance of a trial's utility difference.
     directions
         The number of the former.
-    bias_variance
-        Of the last one.
+    bias_variance, bias_growth
+        Of the last one, as `_Known` has them.
     offsets
         What the known side bias adds to each logit, shape (trials,).
     others
@@ -124,6 +133,7 @@ class _Session:
     design: Design
     directions: int
     bias_variance: float
+    bias_growth: float
     offsets: np.ndarray
     others: np.ndarray
 
@@ -132,7 +142,7 @@ class _Session:
         variance = float(np.exp(spread))
         found = expectation_propagation.fit(
             self.design,
-            np.append(np.full(self.directions, variance), self.bias_variance),
+            np.append(np.full(self.directions, variance), self.bias_variance + self.bias_growth * variance),
             variance * self.others,
             self.offsets,
             lapse,
@@ -185,10 +195,9 @@ def _fit(pairs: np.ndarray, choices: np.ndarray, known: _Known) -> tuple[Psychom
         start = int(row.argmax())
         similar = found[start]
     of_lapses = np.logaddexp.reduce(masses, axis=1)
-    lapse, lapse_ci95 = _lapse(of_lapses + known.lapses)
-    weighed = (masses + priors[:, None])[np.isfinite(masses)]
-    weights = np.exp(weighed - weighed.max())
-    weights /= weights.sum()
+    density = _density(of_lapses + known.lapses)
+    lapse, lapse_ci95 = _lapse(density)
+    weights = ((_SHARES @ density)[:, None] * np.exp(masses - of_lapses[:, None]))[np.isfinite(masses)]
     biases = known.bias + np.array([node.posterior.mean[-1] for node in flat])
     sds = np.sqrt([node.posterior.covariance[-1, -1] for node in flat])
     side_bias, side_bias_ci95 = _side_bias(biases, sds, weights)
@@ -207,8 +216,9 @@ def _fit(pairs: np.ndarray, choices: np.ndarray, known: _Known) -> tuple[Psychom
         noise_ceiling_ci95=_interval(ceilings, bool(least_is_probable)),
         spread=float(np.exp(weights @ np.log([node.variance for node in flat]) / 2)),
     )
-    of_biases = float(weights @ (np.square(sds) + np.square(biases - side_bias)))
-    return estimates, _Known(side_bias, of_biases, of_lapses - of_lapses.max())
+    bias = float(weights @ biases)
+    of_biases = float(weights @ (np.square(sds) + np.square(biases - bias)))
+    return estimates, _Known(bias, of_biases, 0.0, of_lapses - of_lapses.max())
 
 
 def _around(
@@ -275,6 +285,7 @@ def _session(pairs: np.ndarray, choices: np.ndarray, known: _Known) -> _Session:
         design,
         directions=matrix.shape[1] - 1,
         bias_variance=known.bias_variance,
+        bias_growth=known.bias_growth,
         offsets=known.bias * signs,
         others=np.where(alone, 0.0, others),
     )
@@ -293,14 +304,18 @@ def _log_prior(spread: float) -> float:
     return float(np.interp(spread, *_log_densities()))
 
 
-def _lapse(log_masses: np.ndarray) -> tuple[float, tuple[float, float]]:
-    """Return mean and interval of the lapse rate; the evidence between the nodes is interpolated."""
-    fine = np.linspace(0, _LAPSES[-1], 2001)
-    density = np.exp(PchipInterpolator(_LAPSES, log_masses - log_masses.max())(fine)) * _LAPSE_PRIOR.pdf(fine)
-    density /= density.sum()
+def _density(log_masses: np.ndarray) -> np.ndarray:
+    """Return the posterior of the fine lapse rates; the evidence between those that are tried is interpolated."""
+    between = PchipInterpolator(_LAPSES, log_masses - log_masses.max())(_FINE_LAPSES)
+    density = np.exp(between) * _LAPSE_PRIOR.pdf(_FINE_LAPSES)
+    return density / density.sum()
+
+
+def _lapse(density: np.ndarray) -> tuple[float, tuple[float, float]]:
+    """Return mean and interval of the lapse rate."""
     order = np.argsort(-density, kind="stable")
-    inside = fine[order[: 1 + int(np.searchsorted(np.cumsum(density[order]), _MASS))]]
-    return float(fine @ density), (float(inside.min()), float(inside.max()))
+    inside = _FINE_LAPSES[order[: 1 + int(np.searchsorted(np.cumsum(density[order]), _MASS))]]
+    return float(_FINE_LAPSES @ density), (float(inside.min()), float(inside.max()))
 
 
 def _interval(ceilings: np.ndarray, least_is_probable: bool) -> tuple[float, float]:
@@ -318,13 +333,13 @@ def _interval(ceilings: np.ndarray, least_is_probable: bool) -> tuple[float, flo
 
 
 def _side_bias(biases: np.ndarray, sds: np.ndarray, weights: np.ndarray) -> tuple[float, tuple[float, float]]:
-    """Return mean and interval of the side bias, a mixture of Gaussians, one a node."""
+    """Return median and interval of the side bias, a mixture of Gaussians, one a node."""
     places = np.linspace((biases - 6 * sds).min(), (biases + 6 * sds).max(), 2001)
     below = norm.cdf(places[:, None], biases, sds) @ weights
     lows = np.interp(_TAILS, below, places)
     highs = np.interp(_TAILS + _MASS, below, places)
     shortest = int(np.argmin(highs - lows))
-    return float(weights @ biases), (float(lows[shortest]), float(highs[shortest]))
+    return float(np.interp(0.5, below, places)), (float(lows[shortest]), float(highs[shortest]))
 
 
 def _ceilings(nodes: list[_Node], weights: np.ndarray, session: _Session) -> np.ndarray:

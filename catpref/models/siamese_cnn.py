@@ -20,7 +20,7 @@ from scipy.special import expit, log_expit
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from catpref._io.workers import one_thread
+from catpref._io.workers import threads
 from catpref.design.splits import split
 from catpref.errors import BadInput
 from catpref.models import laplace, stored
@@ -239,7 +239,8 @@ def fit(
     is_fair
         Which trials may tell when to stop, shape (trials,); see `Data.is_fair`.
     """
-    with torch.random.fork_rng(devices=[]):
+    # Layers are too small for two threads, and so what is learned depends on no computer's cores.
+    with threads(1), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         shown = np.unique(pairs)
         mixing = mixing_of(embeddings, shown, start.centre, start.scale, layout)
@@ -249,16 +250,15 @@ def fit(
         components[followed] = seen
         components = components.to(device)
         untrained = partial(_untrained, components, partial(_Network, mixing.shape[1], layout, mirror))
-        with one_thread():  # a batch is so small that two mostly wait for each other
-            epochs, gain = _choose(components, pairs, choices, seed, untrained, is_fair)
-            shortcut = _ridge(components, pairs, choices)
-            networks: list[_Network] = []
-            history = []
-            for _ in range(_MEMBERS):
-                networks.append(untrained(shortcut))
-                for _ in _train(networks[-1], components, pairs, choices, epochs):
-                    if test is not None and len(networks) == 1:
-                        history.append(_epoch(networks[0], components, (pairs, choices), test))
+        epochs, gain = _choose(components, pairs, choices, seed, untrained, is_fair)
+        shortcut = _ridge(components, pairs, choices)
+        networks: list[_Network] = []
+        history = []
+        for _ in range(_MEMBERS):
+            networks.append(untrained(shortcut))
+            for _ in _train(networks[-1], components, pairs, choices, epochs):
+                if test is not None and len(networks) == 1:
+                    history.append(_epoch(networks[0], components, (pairs, choices), test))
     return SiameseCNN(start.centre, start.scale, mixing, networks, gain, layout, epochs, history)
 
 
@@ -372,17 +372,20 @@ class _Trained:
 
     def p_right(self, trials: np.ndarray) -> np.ndarray:
         shown, indices = np.unique(self.data.pairs[trials], return_inverse=True)
-        return self.model.p_right(self.data.embeddings[shown], indices.reshape(-1, 2))
+        with threads(1):
+            return self.model.p_right(self.data.embeddings[shown], indices.reshape(-1, 2))
 
 
 def _fit(data: Data, train: np.ndarray, test: np.ndarray | None) -> _Trained:
-    start = project(learned_from(data, train), data.embeddings)
+    with threads(1):  # as its training
+        learned = learned_from(data, train)
+    start = project(learned, data.embeddings)  # which adds up alike with any
     train, choices = where_preferred(train, data.choices)
     followed = None if test is None else (data.pairs[test], data.choices[test])
-    pairs = data.pairs[train]
     is_fair = None if data.is_fair is None else data.is_fair[train]
     model = fit(
-        data.embeddings, pairs, choices, start, data.images.layout, followed, data.seed, data.device, is_fair=is_fair
+        data.embeddings, data.pairs[train], choices, start, data.images.layout, followed, data.seed, data.device,
+        is_fair=is_fair,
     )  # fmt: skip
     return _Trained(model, data)
 

@@ -17,8 +17,8 @@ References
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -94,6 +94,15 @@ class Backbone:
     channel_weights: list[Tensor]
     build: Callable[[], Network]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is sent to where images are embedded: not the network, which is built there again."""
+        state = {name: value for name, value in vars(self).items() if name != "_built"}
+        return state | {"channel_weights": [weights.cpu() for weights in self.channel_weights]}
+
+    def on(self, device: str) -> "Backbone":
+        """Return the same backbone where its channel weights are on a device, as its network is."""
+        return replace(self, channel_weights=[weights.to(device) for weights in self.channel_weights])
+
     @property
     def network(self) -> Network:
         """The network, in evaluation mode; built when the first image comes that is not in the cache."""
@@ -159,15 +168,32 @@ def load_backbone(name: str = DEFAULT, weights: Path | None = None, device: str 
     if weights is not None and name not in OFFICIAL_FILES:
         raise BadInput(f"weights={weights}: goes with squeeze, alex or vgg, not with backbone={name}")
     path = weights or _file_of(name)
+    where = None if weights is None and name in NAMES else path.absolute()
     if name == DEFAULT or (name in OFFICIAL_FILES and weights is None):
         # A file with the right sha256 is the right file, and nobody has to wait for the network before it is used.
-        net = "squeeze" if name == DEFAULT else name
-        return Backbone(
-            name,
+        sha256, channel_weights = (
             sha256_of(path),
-            linear_weights(net, device),
-            lambda: ready(_lpips_network(name, path), device),
+            linear_weights("squeeze" if name == DEFAULT else name, device),
         )
+        return Backbone(name, sha256, channel_weights, partial(_again, name, where, sha256, device))
+    network = _network(name, path, device)
+    sha256 = sha256_of(path)
+    found = Backbone(name, sha256, network.channel_weights, partial(_again, name, where, sha256, device))
+    vars(found)["_built"] = network
+    return found
+
+
+def _again(name: str, path: Path | None, sha256: str, device: str) -> Network:
+    """Build the network of a backbone, perhaps on another computer, where one that has a name may lie elsewhere."""
+    path = path or _file_of(name)
+    if not path.is_file() or sha256_of(path) != sha256:
+        raise BadInput(
+            f"{path}: is not the file with sha256 {sha256[:8]}… that backbone={name} was read from; put that there"
+        )
+    return _network(name, path, device)
+
+
+def _network(name: str, path: Path, device: str) -> Any:
     if name == "efficientnet-lite0":
         network = EfficientNetLite(read_checkpoint(path))
     elif name not in NAMES and path.suffix.lower() == ".json":
@@ -176,8 +202,7 @@ def load_backbone(name: str = DEFAULT, weights: Path | None = None, device: str 
         network = OwnNetwork(read_description(path), device)
     else:
         network = _lpips_network(name, path)
-    network = ready(network, device)
-    return Backbone(name, sha256_of(path), network.channel_weights, lambda: network)
+    return ready(network, device)
 
 
 def load_copy(folder: Path, device: str = "cpu") -> Backbone:

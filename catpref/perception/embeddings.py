@@ -6,12 +6,14 @@ the image, and φ(right) − φ(left) changes its sign with the sides. Features 
 averaged over the image, stand behind those of the grid.
 """
 
+import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,12 +23,15 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from catpref._io import cache
+from catpref._io.devices import choose_device
+from catpref._io.engines import Engine
 from catpref._io.files import sha256_of
 from catpref._io.progress import progress
 from catpref._io.workers import workers
+from catpref.errors import BadInput
 from catpref.perception import late_stages
 from catpref.perception.backbones import Backbone
-from catpref.stimuli.images import open_image
+from catpref.stimuli.images import open_image, read_image
 
 SIZE = 512
 """Images are resized to SIZE × SIZE pixels before the backbone reads them."""
@@ -41,6 +46,9 @@ DEFAULT = "grid8+late"
 _LOG = logging.getLogger(__name__)
 _CODE_VERSION = "1"  # raise it when the same image would be embedded differently
 _BATCH = 2  # images in the network together
+_MOST_AT_ONCE = 16  # images of a task
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -158,6 +166,7 @@ def embed(
     backbone: Backbone,
     embedding: str = DEFAULT,
     cache_folder: Path | None = None,
+    engine: Engine | None = None,
 ) -> np.ndarray:
     """Embed images, each through a network once, or not at all if it was embedded before.
 
@@ -171,6 +180,8 @@ def embed(
         A name in `GRIDS`.
     cache_folder
         Where embeddings are kept by content; None keeps nothing.
+    engine
+        Who does it; None: this process, on all cores.
 
     Returns
     -------
@@ -187,40 +198,185 @@ def embed(
     parts = _parts(backbone, embedding)
     embeddings = np.empty((len(images), parts[-1].columns.stop), np.float16)
 
+    def take(index: int, rows: dict[int, np.ndarray]) -> None:
+        for number, row in rows.items():
+            embeddings[index, parts[number].columns] = row
+            kept.write(_key(digests[index], parts[number]), row)
+
     def compute(batch: Sequence[int]) -> int:
-        decoded = {index: open_image(images[index]) for index in batch}  # once for all networks
-        for part in parts:
-            some = [index for index in batch if part in missing[index]]
-            if some:
-                tensors = torch.stack([_tensor(decoded[index], part.size) for index in some])
-                computed = part.compute(tensors).cpu().numpy().astype(np.float16)
-                for index, row in zip(some, computed, strict=True):
-                    embeddings[index, part.columns] = row
-                    kept.write(_key(digests[index], part), row)
+        found = _embedded([todo[index] for index in batch], parts)
+        for index, rows in zip(batch, found, strict=True):
+            take(index, rows)
         return len(batch)
 
     with cache.opened(cache_folder) as kept, workers() as pool:
         digests = list(pool.map(sha256_of, images))
         read = partial(_read, parts=parts, kept=kept)
-        missing = dict(enumerate(pool.map(read, embeddings, digests)))
-        todo = [index for index, some in missing.items() if some]
+        missing = list(pool.map(read, embeddings, digests))
+        todo = {
+            index: _Wanted(path, digest, some)
+            for index, (path, digest, some) in enumerate(zip(images, digests, missing, strict=True))
+            if some
+        }
+        indices = list(todo)
         with progress([], f"embedding with {backbone.name}", total=len(todo)) as bar:
-            batches = [todo[start : start + _BATCH] for start in range(0, len(todo), _BATCH)]
-            for done in pool.map(compute, batches):
-                bar.update(done)
+            if engine is None:
+                for done in pool.map(compute, _cut(indices, _BATCH)):
+                    bar.update(done)
+            elif todo:
+                work = _Work(backbone, embedding, backbone.device.type, cache_folder, None)
+                with cache.marked(cache_folder) as mark:
+                    in_cache = _by_engine(engine, replace(work, mark=mark), todo, take, bar.update)
+                kept.refresh()
+                # Folders of a network may show late what is new.
+                late = {index: todo[index] for index in in_cache if read(embeddings[index], digests[index])}
+                if late:
+                    _by_engine(engine, work, late, take, lambda _: None)
     counts = f"{len(images) - len(todo)} cached, {len(todo)} computed"
     _LOG.info("embeddings of %d images: %s, %.1f s", len(images), counts, time.perf_counter() - started)
     return embeddings
 
 
-def _read(row: np.ndarray, digest: str, parts: Sequence[_Part], kept: cache.Store) -> list[_Part]:
-    """Fill in an image's parts that are in the cache, and return the others."""
+def _cut(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """An image to be embedded: its file, the digest of that, which parts, and, if sent, what is in the file."""
+
+    path: Path
+    digest: str
+    parts: Sequence[int]
+    content: bytes | None = None
+
+
+def _embedded(batch: Sequence[_Wanted], parts: Sequence[_Part]) -> list[dict[int, np.ndarray]]:
+    """Compute images' parts, by their numbers, in the networks together."""
+    decoded = [open_image(one.path, one.content) for one in batch]  # once for all networks
+    found: list[dict[int, np.ndarray]] = [{} for _ in batch]
+    for number, part in enumerate(parts):
+        some = [place for place, one in enumerate(batch) if number in one.parts]
+        if some:
+            tensors = torch.stack([_tensor(decoded[place], part.size) for place in some])
+            computed = part.compute(tensors).cpu().numpy().astype(np.float16)
+            for place, row in zip(some, computed, strict=True):
+                found[place][number] = row
+    return found
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What tasks of embedding have in common.
+
+    Attributes
+    ----------
+    backbone, embedding, device
+        The network, the name in `GRIDS`, and where it runs.
+    cache_folder, mark
+        Where embeddings are kept, and by what a worker knows that folder; see `catpref._io.cache.marked`.
+    """
+
+    backbone: Backbone
+    embedding: str
+    device: str
+    cache_folder: Path | None
+    mark: str | None
+
+    @cached_property
+    def parts(self) -> list[_Part]:
+        """What is made, by networks that a worker builds once."""
+        return _parts(self.backbone.on(choose_device(self.device)), self.embedding)
+
+
+class _Sent(Sequence[Sequence[_Wanted]]):
+    """Tasks with their images' files, read when a task is handed out."""
+
+    def __init__(self, tasks: Sequence[Sequence[_Wanted]]) -> None:
+        self._tasks = tasks
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __getitem__(self, number: Any) -> Any:
+        return [replace(one, content=read_image(one.path)) for one in self._tasks[number]]
+
+
+def _by_engine(
+    engine: Engine,
+    work: _Work,
+    todo: Mapping[int, _Wanted],
+    take: Callable[[int, dict[int, np.ndarray]], None],
+    count: Callable[[int], Any],
+) -> list[int]:
+    """Let an engine embed images; return those that it wrote to the cache, `take` the others.
+
+    A worker that sees the images' files reads them there; others are sent what is in them.
+    """
+    size = min(_MOST_AT_ONCE, -(-len(todo) // (4 * max(engine.workers, 1))))
+    tasks = _cut(
+        list(todo), _BATCH * -(-size // _BATCH)
+    )  # the batches are those that this process would make
+    in_cache: list[int] = []
+
+    def do(numbers: Sequence[int], wanted: Sequence[Sequence[_Wanted]]) -> list[int]:
+        """Do some of the tasks; return those whose images were not seen."""
+        unseen = []
+        for place, found in engine.as_done(_embed_task, work, wanted):
+            task = tasks[numbers[place]]
+            if found is None:
+                unseen.append(numbers[place])
+                continue
+            for index, rows in zip(task, found, strict=True):
+                if rows is None:
+                    in_cache.append(index)
+                else:
+                    take(index, rows)
+            count(len(task))
+        return unseen
+
+    wanted = [[todo[index] for index in task] for task in tasks]
+    if unseen := do(range(len(tasks)), wanted):
+        do(unseen, _Sent([wanted[number] for number in unseen]))
+    return in_cache
+
+
+def _embed_task(work: _Work, wanted: Sequence[_Wanted]) -> Sequence[dict[int, np.ndarray] | None] | None:
+    """Embed images on a worker: their parts, None for each that is in the cache now; None if it does not see them."""
+    if wanted[0].content is None:
+        wanted = [replace(one, content=_content_of(one)) for one in wanted]
+        if any(one.content is None for one in wanted):
+            return None
+    found = [rows for batch in _cut(wanted, _BATCH) for rows in _embedded(batch, work.parts)]
+    if not cache.is_marked(work.cache_folder, work.mark):
+        return found
+    keys = [{number: _key(one.digest, work.parts[number]) for number in one.parts} for one in wanted]
+    with cache.opened(work.cache_folder) as kept:
+        for key_of, rows in zip(keys, found, strict=True):
+            for number, row in rows.items():
+                kept.write(key_of[number], row)
+    with cache.opened(work.cache_folder) as kept:  # where it is full, nothing was written
+        are_there = [all(kept.read(key, np.float16) is not None for key in own.values()) for own in keys]
+    return [None if is_there else rows for is_there, rows in zip(are_there, found, strict=True)]
+
+
+def _content_of(wanted: _Wanted) -> bytes | None:
+    """Return what is in an image's file, if this computer has the very file under the same name."""
+    try:
+        content = read_image(wanted.path)
+    except BadInput:
+        return None
+    return content if hashlib.sha256(content).hexdigest() == wanted.digest else None
+
+
+def _read(row: np.ndarray, digest: str, parts: Sequence[_Part], kept: cache.Store) -> list[int]:
+    """Fill in an image's parts that are in the cache, and return the numbers of the others."""
     missing = []
-    for part in parts:
+    for number, part in enumerate(parts):
         width = part.columns.stop - part.columns.start
         found = kept.read(_key(digest, part), np.float16, width.__eq__)
         if found is None:
-            missing.append(part)
+            missing.append(number)
         else:
             row[part.columns] = found
     return missing

@@ -36,7 +36,7 @@ def _panels(
     """Draw a panel for each number of people, and a row of them for each noise."""
     people = sorted({one.cell.people for one in expected})
     noises = sorted({one.cell.noise for one in expected})
-    wide = min(PAGE, 1 + 3.2 * len(people))
+    wide = min(PAGE, 1.6 + 3.2 * len(people))
     figure = Figure(figsize=(wide, _HEIGHT * len(noises) + 0.4))
     grid = figure.subplots(len(noises), len(people), sharex=True, sharey=True, squeeze=False)
     for row, noise in zip(grid, noises, strict=True):
@@ -58,17 +58,23 @@ def _panels(
         for axes in grid.ravel()
         for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(handles.values(), handles.keys(), frameon=False, loc="outside upper center", ncols=3)
+    columns = 2 if len(people) == 1 else 3  # as many as there is room for
+    figure.legend(handles.values(), handles.keys(), frameon=False, loc="outside upper center", ncols=columns)
     return figure
 
 
 def _apart(ticks: Sequence[int]) -> list[int]:
-    """Return ticks of a logarithmic axis that are far enough from each other to be read."""
-    kept = list(ticks[:1])
-    for tick in ticks[1:]:
-        if tick > 1.4 * kept[-1]:
+    """Return ticks of a logarithmic axis that are far enough from each other to be read, round numbers first."""
+    kept: list[int] = []
+    for tick in sorted(ticks, key=_digits):
+        if all(max(tick, other) > 1.4 * min(tick, other) for other in kept):
             kept.append(tick)
     return kept
+
+
+def _digits(number: int) -> int:
+    """Return the digits of a number up to its last one that is not 0."""
+    return len(str(number).rstrip("0"))
 
 
 def _lines(expected: Sequence[Expected]) -> list[tuple[str, str, str, list[Expected]]]:

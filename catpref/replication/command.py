@@ -7,13 +7,15 @@
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 
+from catpref._io.cluster import connected
 from catpref._io.devices import choose_device
 from catpref._io.outputs import output_folder
-from catpref.command_line import Parser, add_network_options, positive
+from catpref.command_line import Parser, add_cluster_option, add_network_options, positive
 from catpref.design.designs import make_trials
 from catpref.design.simulated_observers import SimulatedObserver, draw_weights, read_parameters, utilities
 from catpref.design.trial_list import FULL, RANDOM
@@ -54,6 +56,7 @@ def main(arguments: Sequence[str]) -> None:
         help="side of the distance maps in pixels; the study's was 512 (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--seed")
+    add_cluster_option(parser)
     add_network_options(parser)
     options = parser.parse_args(arguments)
     if bool(options.sessions) == (options.simulate is not None):
@@ -69,7 +72,10 @@ def main(arguments: Sequence[str]) -> None:
             answered = _simulate(options.simulate, options.seed)
         device = choose_device(options.device)
         backbone = load_backbone(device=device)
-        study = repeat_study(answered, backbone, options.map_size, options.seed, device, options.cache)
+        with nullcontext() if options.cluster is None else connected(options.cluster) as engine:
+            study = repeat_study(
+                answered, backbone, options.map_size, options.seed, device, options.cache, engine
+            )
         page.write(study, folder, time.perf_counter() - started)
     print(page.text_table(study))
     print(f"report: {options.out / 'report.html'}")

@@ -1,13 +1,16 @@
 """The study's experiments and the controls that explain them: which maps, which choices, which sides, which split."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 
+from catpref._io.devices import choose_device
+from catpref._io.engines import Engine, Here
 from catpref._io.progress import progress
+from catpref._io.workers import threads
 from catpref.design.splits import Fold, split
 from catpref.models import study_cnn
 from catpref.models.interface import Epoch
@@ -22,6 +25,7 @@ from catpref.stimuli.images import open_image
 LEAK_EPOCHS = 30
 _FOLDS = 5  # one of which is the test
 _SWAPPED = 200  # test trials whose sides are exchanged
+_MEAN, _FIRST = MAPS
 
 
 def repeat_study(
@@ -31,8 +35,22 @@ def repeat_study(
     seed: int,
     device: str,
     cache_folder: Path | None,
+    engine: Engine | None = None,
 ) -> Study:
     """Run the experiments, the controls and the leaks.
+
+    Parameters
+    ----------
+    answered
+        Lists and choices; the controls are made with the last.
+    backbone, map_size
+        What makes the maps, and how large they are.
+    seed, device
+        Of every random draw; where networks are trained.
+    cache_folder
+        Where features are kept; None keeps nothing.
+    engine
+        Who trains the networks; None: this process.
 
     Raises
     ------
@@ -42,22 +60,39 @@ def repeat_study(
     last = answered[-1]
     random = np.random.default_rng(seed)
     arranged = arrange(last, random, seed)
-    trainings = len(answered) + 1 + 3 + len(arranged) * len(MAPS)
-    with progress([], "experiments", total=trainings, unit="training") as bar:
-        bench = _Bench(backbone, map_size, seed, device, cache_folder, bar)
-        experiments = [_experiment(bench, answers, "mean map") for answers in answered]
-        experiments.append(_experiment(bench, last, "first-layer map"))
-        of_last = experiments[-len(MAPS) :]
-        controls = _controls(bench, last, of_last[0][0], random)
-        leaks = [leak for name in (MAPS if arranged else ()) for leak in _leaks(bench, last, name, arranged)]
-    left, right = (last.paths[image] for image in last.pairs[bench.fold(last)[1][0]])
+    shuffled = random.permutation(last.choices)
+    found: list[tuple[str, list[_Trained], np.ndarray]] = []
+    with progress(
+        [], "experiments", total=len(answered) + 4 + len(arranged) * len(MAPS), unit="training"
+    ) as bar:
+        for answers, name in [*((each, _MEAN) for each in answered), (last, _FIRST)]:
+            fold = split(answers.pairs, "trials", _FOLDS, seed)[0]
+            maps, swapped = (
+                distance_maps(answers.paths, pairs, backbone, map_size, MAPS[name], cache_folder)
+                for pairs in (answers.pairs, answers.pairs[fold[1][:_SWAPPED], ::-1])
+            )
+            todo = [_experiment(answers, name, fold, swapped)]
+            if answers is last:
+                todo += _controls(answers, maps, fold, shuffled) if name == _MEAN else []
+                todo += [_leak(name, each) for each in arranged]
+            given = _Given(maps, seed, device, torch.get_num_threads())
+            trained: dict[int, _Trained] = {}
+            for number, one in (engine or Here()).as_done(_train, given, todo):
+                trained[number] = one
+                bar.update()
+            both = np.stack([maps[fold[1][0]], swapped[0]])
+            found.append((name, [trained[number] for number in range(len(todo))], both))
+    of_last = found[-len(MAPS) :]
+    left, right = (
+        last.paths[image] for image in last.pairs[split(last.pairs, "trials", _FOLDS, seed)[0][1][0]]
+    )
     return Study(
         answers=answered,
-        experiments=[(run, swap) for run, swap, _ in experiments],
-        controls=controls,
+        experiments=[(first.run, first.swap) for _, (first, *_), _ in found if first.swap is not None],
+        controls=Controls(*(one.run for one in of_last[0][1][:4])),
         sidedness=sidedness(last.pairs, seed),
-        leaks=leaks,
-        example=(left, right, {name: maps for name, (_, _, maps) in zip(MAPS, of_last, strict=True)}),
+        leaks=[leak for name, trained, _ in of_last for leak in _leaks(name, trained, arranged)],
+        example=(left, right, {name: both for name, _, both in of_last}),
         map_size=map_size,
         seed=seed,
         backbone=backbone.name,
@@ -65,50 +100,94 @@ def repeat_study(
 
 
 @dataclass(frozen=True)
-class _Bench:
-    """What all runs share: how maps are made, trials split, and networks trained."""
+class _Given:
+    """What trainings with the same maps have in common.
 
-    backbone: Backbone
-    map_size: int
+    Attributes
+    ----------
+    maps
+        Of all trials, shape (trials, size, size).
+    seed, device, threads
+        Of every random draw; where networks are trained; threads of the computer that asks, on which the last digits
+        depend.
+    """
+
+    maps: np.ndarray
     seed: int
     device: str
-    cache_folder: Path | None
-    bar: Any
+    threads: int
 
-    def maps(self, answers: Answers, pairs: np.ndarray, name: str) -> np.ndarray:
-        return distance_maps(
-            answers.paths, pairs, self.backbone, self.map_size, MAPS[name], self.cache_folder
-        )
 
-    def fold(self, answers: Answers) -> Fold:
-        return split(answers.pairs, "trials", _FOLDS, self.seed)[0]
+@dataclass(frozen=True)
+class _Training:
+    """One training of the study's network.
 
-    def train(
-        self,
-        title: str,
-        maps: np.ndarray,
-        pairs: np.ndarray,
-        choices: np.ndarray,
-        fold: Fold,
-        epochs: int = study_cnn.EPOCHS,
-    ) -> tuple[Run, StudyCNN]:
-        train, test = fold
-        followed = maps[test], choices[test]
-        model = study_cnn.fit(maps[train], choices[train], followed, self.seed, self.device, epochs)
-        self.bar.update()
+    Attributes
+    ----------
+    title
+        What is trained on what.
+    pairs, choices, fold
+        The trials.
+    trials
+        Their places among the maps; None: all.
+    swapped
+        Maps of the first test trials with the sides exchanged, to be asked of the network, too.
+    is_leak
+        Whether what the sides give away is looked for, by a linear reader as well.
+    """
+
+    title: str
+    pairs: np.ndarray
+    choices: np.ndarray
+    fold: Fold
+    trials: np.ndarray | None = None
+    swapped: np.ndarray | None = None
+    is_leak: bool = False
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """How a training went, a linear reader of the same maps, and what the network said of exchanged sides."""
+
+    run: Run
+    linear: Run | None
+    swap: Swap | None
+
+
+def _train(given: _Given, asked: _Training) -> _Trained:
+    train, test = asked.fold
+    maps = given.maps if asked.trials is None else given.maps[asked.trials]
+    if (
+        asked.is_leak
+    ):  # unit spread about the training maps' mean: so that what can be learned is learned soon
+        maps = maps - maps[train].mean(0)
+        maps /= maps[train].std()
+    epochs = LEAK_EPOCHS if asked.is_leak else study_cnn.EPOCHS
+    with threads(given.threads):
+        model = study_cnn.fit(
+            maps[train], asked.choices[train], (maps[test], asked.choices[test]), given.seed,
+            choose_device(given.device), epochs,
+        )  # fmt: skip
         answers = model.p_right(maps[test]) > 0.5
-        return score(title, answers, pairs, choices, fold, self.seed, model.history), model
+        swap = None if asked.swapped is None else _swap(model, maps[test[:_SWAPPED]], asked.swapped)
+    run = _scored(asked.title, answers, asked, given.seed, model.history)
+    linear = None
+    if asked.is_leak:
+        read = linear_reader(maps, asked.choices, asked.fold)
+        linear = _scored(f"{asked.title}, linear", read, asked, given.seed)
+    return _Trained(run, linear, swap)
 
 
-def _experiment(bench: _Bench, answers: Answers, name: str) -> tuple[Run, Swap, np.ndarray]:
-    """Repeat an experiment, and exchange the sides; the last are the maps of one pair in both orders."""
-    fold = bench.fold(answers)
-    maps = bench.maps(answers, answers.pairs, name)
+def _scored(
+    title: str, answers: np.ndarray, asked: _Training, seed: int, history: list[Epoch] | None = None
+) -> Run:
+    return score(title, answers, asked.pairs, asked.choices, asked.fold, seed, history)
+
+
+def _experiment(answers: Answers, name: str, fold: Fold, swapped: np.ndarray) -> _Training:
+    """Repeat an experiment, and exchange the sides."""
     title = f"{name}, {answers.design}, {len(answers.pairs)} trials"
-    run, model = bench.train(title, maps, answers.pairs, answers.choices, fold)
-    chosen = fold[1][:_SWAPPED]
-    swapped = bench.maps(answers, answers.pairs[chosen, ::-1], name)
-    return run, _swap(model, maps[chosen], swapped), np.stack([maps[chosen[0]], swapped[0]])
+    return _Training(title, answers.pairs, answers.choices, fold, swapped=swapped)
 
 
 def _swap(model: StudyCNN, maps: np.ndarray, swapped: np.ndarray) -> Swap:
@@ -123,37 +202,31 @@ def _swap(model: StudyCNN, maps: np.ndarray, swapped: np.ndarray) -> Swap:
     )
 
 
-def _controls(bench: _Bench, answers: Answers, made: Run, random: np.random.Generator) -> Controls:
-    """Ask the network other questions of the mean maps; `made` is how it did on the choices as they were made."""
-    maps = bench.maps(answers, answers.pairs, "mean map")
+def _controls(answers: Answers, maps: np.ndarray, fold: Fold, shuffled: np.ndarray) -> list[_Training]:
+    """Ask the network other questions of the mean maps."""
     light = np.array([np.asarray(open_image(path).convert("L")).mean() for path in answers.paths])
     brighter = light[answers.pairs[:, 1]] > light[answers.pairs[:, 0]]
     apart = maps.mean((1, 2)) > np.median(maps.mean((1, 2)))
     asked = {
-        "the same choices, shuffled": random.permutation(answers.choices),
+        "the same choices, shuffled": shuffled,
         "an observer without noise: the brighter face": brighter.astype(int),
         "another question: are the faces less alike than most?": apart.astype(int),
     }
-    fold = bench.fold(answers)
-    return Controls(
-        made, *(bench.train(title, maps, answers.pairs, right, fold)[0] for title, right in asked.items())
-    )
+    return [_Training(title, answers.pairs, right, fold) for title, right in asked.items()]
 
 
-def _leaks(bench: _Bench, answers: Answers, name: str, arranged: Sequence[Arrangement]) -> list[Leak]:
+def _leak(name: str, arranged: Arrangement) -> _Training:
     """Predict the choices from one kind of maps where the sides are given out anew."""
-    maps = bench.maps(answers, answers.pairs, name)
-    found = []
-    for sides, by, trials, pairs, choices, fold in arranged:
-        title = f"{name}, {sides}, split by {by}"
-        # Unit spread about the training maps' mean: so that what can be learned is learned soon.
-        scaled = maps[trials] - maps[trials][fold[0]].mean(0)
-        scaled /= scaled[fold[0]].std()
-        network, _ = bench.train(title, scaled, pairs, choices, fold, LEAK_EPOCHS)
-        read = linear_reader(scaled, choices, fold)
-        linear = score(f"{title}, linear", read, pairs, choices, fold, bench.seed)
-        found.append(Leak(name, sides, by, network, linear, recognised(pairs, choices, fold)))
-    return found
+    sides, by, trials, pairs, choices, fold = arranged
+    return _Training(f"{name}, {sides}, split by {by}", pairs, choices, fold, trials, is_leak=True)
+
+
+def _leaks(name: str, trained: Sequence[_Trained], arranged: Sequence[Arrangement]) -> Iterator[Leak]:
+    """Return what was found where the sides are given out anew, which was asked last."""
+    for one, each in zip(trained[len(trained) - len(arranged) :], arranged, strict=True):
+        assert one.linear is not None
+        known = recognised(each.pairs, each.choices, each.fold)
+        yield Leak(name, each.sides, each.split, one.run, one.linear, known)
 
 
 def score(

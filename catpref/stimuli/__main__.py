@@ -1,9 +1,10 @@
 """``python -m catpref.stimuli``: draw a stimulus set, or make one from photographs."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-from catpref.command_line import Parser, positive, run
+from catpref.command_line import Parser, add_cluster_option, log_to_terminal, positive, run
 from catpref.stimuli.sets import MANIFEST, render
 
 
@@ -38,8 +39,18 @@ def _import_command(arguments: Sequence[str]) -> None:
         action="store_true",
         help="houses, dogs, paintings, or faces aligned already: only take the middle square, and resize",
     )
+    add_cluster_option(parser)
     options = parser.parse_args(arguments)
-    kept, left_out = import_photographs(options.source, options.folder, crop=not options.no_crop)
+    computing = nullcontext()
+    if options.cluster is not None:
+        from catpref._io.cluster import connected  # which imports torch
+
+        log_to_terminal()
+        computing = connected(options.cluster)
+    with computing as engine:
+        kept, left_out = import_photographs(
+            options.source, options.folder, crop=not options.no_crop, engine=engine
+        )
     print(
         f"{options.folder}: {kept} stimuli, {MANIFEST}; {len(left_out)} photographs left out, see {LEFT_OUT}"
     )

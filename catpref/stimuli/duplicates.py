@@ -72,9 +72,9 @@ def look(image: Image.Image) -> Look:
     return Look(np.packbits(bits), np.asarray(colours).ravel())
 
 
-def look_at(path: Path) -> Look:
-    """Take what `same_pictures` compares from an image file (errors as `open_image`)."""
-    return look(load(path, least=256))
+def look_at(path: Path, content: bytes | None = None) -> Look:
+    """Take what `same_pictures` compares from an image file (arguments and errors as `open_image`)."""
+    return look(load(path, least=256, content=content))
 
 
 def _kept_look(path: Path, kept: cache.Store) -> Look:

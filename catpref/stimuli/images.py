@@ -89,11 +89,18 @@ def image_path(folder: Path, name: str) -> Path:
     return Path(StimulusFolder(folder).file(name))
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: Path, content: bytes | None = None) -> Image.Image:
     """Load an image as the participant sees it: upright, RGB, 8 bits.
 
     EXIF orientation is applied, transparency is laid over the mid-grey of a PsychoPy window, 16-bit greys are
     scaled to 8, and of an animation the first frame is taken.
+
+    Parameters
+    ----------
+    path
+        The file.
+    content
+        What is in it; None: it is read.
 
     Returns
     -------
@@ -106,13 +113,22 @@ def open_image(path: Path) -> Image.Image:
         If the file is not an image, is damaged or truncated, or declares more than `MAX_PIXELS` pixels (read
         from its header, before anything is decoded).
     """
-    return load(Path(path), None)
+    return load(Path(path), None, content)
 
 
-def load(path: Path, least: int | None) -> Image.Image:
+def read_image(path: Path) -> bytes:
+    """Return the content of an image's file, for `open_image` (errors likewise)."""
+    try:
+        return read_bytes(path, _MOST_BYTES)
+    except OSError as problem:
+        raise BadInput(f"{path}: cannot be read ({problem.strerror})") from problem
+
+
+def load(path: Path, least: int | None, content: bytes | None = None) -> Image.Image:
     """Open an image; with `least`, JPEGs may come at 1/2, 1/4 or 1/8 of their size, no smaller than that."""
     try:
-        with Image.open(io.BytesIO(read_bytes(path, _MOST_BYTES)), formats=_FORMATS) as image:
+        content = read_bytes(path, _MOST_BYTES) if content is None else content
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             if least is not None:

@@ -1,11 +1,12 @@
 """Stimuli from photographs: find the cat's face, crop a square around it, bring every picture to one size."""
 
+import io
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -13,11 +14,15 @@ from PIL import Image
 from catpref._io.files import portable_name, sha256_of
 from catpref._io.outputs import output_folder
 from catpref._io.parallel import parallel, threads
+from catpref._io.progress import progress
 from catpref.errors import BadInput
 from catpref.stimuli import contact_sheet
 from catpref.stimuli.duplicates import Look, look, look_at, same_pictures
-from catpref.stimuli.images import find_images, image_path, open_image
+from catpref.stimuli.images import find_images, image_path, open_image, read_image
 from catpref.stimuli.sets import CAT_FACE, MANIFEST, MANIFEST_COLUMNS, SIZE, STIMULUS_SET, write_table
+
+if TYPE_CHECKING:
+    from catpref._io.engines import Engine  # which imports torch
 
 LEFT_OUT = "left_out.csv"
 
@@ -63,7 +68,31 @@ class LeftOut(NamedTuple):
     reason: str
 
 
-def import_photographs(source: Path, folder: Path, crop: bool = True) -> tuple[int, list[LeftOut]]:
+class _Photograph(NamedTuple):
+    """A photograph to look at.
+
+    Attributes
+    ----------
+    name, path
+        In the source folder, and the file.
+    file
+        The stimulus that it may become.
+    status
+        Size and time of the file, by which a worker knows that it sees the same one.
+    content
+        What is in it; None where it is not sent.
+    """
+
+    name: str
+    path: Path
+    file: str
+    status: tuple[int, int]
+    content: bytes | None = None
+
+
+def import_photographs(
+    source: Path, folder: Path, crop: bool = True, engine: "Engine | None" = None
+) -> tuple[int, list[LeftOut]]:
     """Make a stimulus set from a folder of photographs.
 
     Each photograph is turned upright (EXIF), cropped to a square around the cat's face and resized to `SIZE`.
@@ -80,6 +109,8 @@ def import_photographs(source: Path, folder: Path, crop: bool = True) -> tuple[i
     crop
         False for other stimuli than cats, and for faces that are aligned already: the largest centred square
         is taken.
+    engine
+        Who looks for faces and crops; None: this process.
 
     Returns
     -------
@@ -100,9 +131,18 @@ def import_photographs(source: Path, folder: Path, crop: bool = True) -> tuple[i
         raise BadInput(f"{folder}: neither it nor the photographs' folder {source} may be inside the other")
     names = find_images(source)
     with output_folder(folder, STIMULUS_SET, reads=[source]) as building:
-        make = partial(_make_stimulus, source, building, crop)
-        jobs = list(zip(names, _file_names(names), strict=True))
-        made = list(parallel(threads(), make, jobs, "importing photographs"))
+        write = partial(_write, building)
+        jobs = [_job(source, *each) for each in zip(names, _file_names(names), strict=True)]
+        todo = [job for job in jobs if isinstance(job, _Photograph)]
+        if engine is None:
+            made = list(
+                parallel(threads(), lambda job: write(_make(crop, job)), todo, "importing photographs")
+            )
+        else:
+            done = progress(_by_engine(engine, crop, todo), "importing photographs", len(todo))
+            found = {number: write(one) for number, one in done}
+            made = [found[number] for number in range(len(todo))]
+        made += [job for job in jobs if isinstance(job, LeftOut)]
         kept, copies = _part_copies([one for one in made if isinstance(one, Stimulus)])
         for copy, _ in copies:
             (building / copy.file).unlink()
@@ -196,10 +236,10 @@ def centre_square(width: int, height: int) -> Box:
     return left, top, left + side, top + side
 
 
-def save_stimulus(photograph: Image.Image, box: Box, path: Path) -> None:
+def save_stimulus(photograph: Image.Image, box: Box, to: Path | IO[bytes]) -> None:
     """Cut a square out of a photograph and write it as a stimulus."""
     stimulus = photograph.resize((SIZE, SIZE), Image.Resampling.LANCZOS, box=box)
-    stimulus.save(path, quality=QUALITY, subsampling=0)
+    stimulus.save(to, "JPEG", quality=QUALITY, subsampling=0)
 
 
 def _cascades() -> tuple[Any, Any]:
@@ -215,16 +255,26 @@ def _cascades() -> tuple[Any, Any]:
     return _thread.cascades
 
 
-def _make_stimulus(source: Path, folder: Path, crop: bool, job: tuple[str, str]) -> Stimulus | LeftOut:
-    name, file = job
+def _job(source: Path, name: str, file: str) -> _Photograph | LeftOut:
     try:
-        original = image_path(source, name)
-    except BadInput:
+        path = image_path(source, name)
+        return _Photograph(name, path, file, _status(path))
+    except (BadInput, OSError):
         return LeftOut(name, "not a file inside the folder")
+
+
+def _status(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _make(crop: bool, job: _Photograph) -> tuple[Stimulus, bytes] | LeftOut:
+    """Return a stimulus and what is to be in its file."""
+    name = job.name
     try:
-        photograph = open_image(original)
+        photograph = open_image(job.path, job.content)
     except BadInput as problem:
-        return LeftOut(name, str(problem).removeprefix(f"{original}: ").partition(";")[0])
+        return LeftOut(name, str(problem).removeprefix(f"{job.path}: ").partition(";")[0])
     if crop:
         face = find_face(photograph)
         if face is None:
@@ -235,11 +285,61 @@ def _make_stimulus(source: Path, folder: Path, crop: bool, job: tuple[str, str])
     side = box[2] - box[0]
     if side < SMALLEST:
         return LeftOut(name, f"too small (a square of {side} pixels; {SMALLEST} are needed)")
-    path = folder / file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_stimulus(photograph, box, path)
+    written = io.BytesIO()
+    save_stimulus(photograph, box, written)
     # Looked at as written, so that a later check of the set sees the same.
-    return Stimulus(file, name, box, look(photograph), look_at(path))
+    seen = look_at(Path(job.file), written.getvalue())
+    return Stimulus(job.file, name, box, look(photograph), seen), written.getvalue()
+
+
+def _write(folder: Path, made: tuple[Stimulus, bytes] | LeftOut) -> Stimulus | LeftOut:
+    if isinstance(made, LeftOut):
+        return made
+    stimulus, content = made
+    path = folder / stimulus.file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return stimulus
+
+
+def _by_engine(
+    engine: "Engine", crop: bool, jobs: Sequence[_Photograph]
+) -> Iterator[tuple[int, tuple[Stimulus, bytes] | LeftOut]]:
+    """Let an engine make stimuli; workers that do not see a photograph's file are sent what is in it."""
+    unseen = []
+    for number, made in engine.as_done(_make_if_seen, crop, jobs):
+        if made is None:
+            unseen.append(number)
+        else:
+            yield number, made
+    for place, made in engine.as_done(_make_if_seen, crop, _Sent([jobs[number] for number in unseen])):
+        number = unseen[place]
+        yield number, made or _make(crop, jobs[number])  # one that could not be read is left out here
+
+
+class _Sent(Sequence[_Photograph]):
+    """Photographs with what is in their files, read when a task is handed out."""
+
+    def __init__(self, jobs: Sequence[_Photograph]) -> None:
+        self._jobs = jobs
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __getitem__(self, number: Any) -> Any:
+        job = self._jobs[number]
+        try:
+            return job._replace(content=read_image(job.path))
+        except BadInput:
+            return job
+
+
+def _make_if_seen(crop: bool, job: _Photograph) -> tuple[Stimulus, bytes] | LeftOut | None:
+    try:
+        seen = job.content is not None or _status(job.path) == job.status
+    except OSError:
+        seen = False
+    return _make(crop, job) if seen else None
 
 
 def _part_copies(made: Sequence[Stimulus]) -> tuple[list[Stimulus], list[tuple[Stimulus, LeftOut]]]:

@@ -1,44 +1,65 @@
 """Clusters of real processes: a scheduler and workers, some of which are killed."""
 
 import os
+import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cluster_tasks
+import dask.config
+import psutil
 import pytest
 from plans_support import setting
 
 from catpref import BadInput
 from catpref._io import cluster
 from catpref._io.cluster import connected
-from catpref._io.engines import Here, Processes, in_order
-from catpref.plans import grid
+from catpref._io.engines import Engine, Here, Processes, in_order
+from catpref.plans import grid, summary
 from catpref.plans.studies import Cell
 
 ROOT = Path(__file__).parents[2]
 WORKER = ("--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1")
+with_faults = pytest.mark.skipif(
+    os.environ.get("CATPREF_FAULTS") != "all", reason="takes minutes; CATPREF_FAULTS=all"
+)
 
 
 class Lab:
     """A scheduler on this computer, and the workers that are started for it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *certificates: str) -> None:
         self.folder = folder
+        self.certificates = certificates
         self.processes: list[subprocess.Popen[str]] = []
-        log = self._start("scheduler", "--no-dashboard", "--host", "127.0.0.1", "--port", "0")
+        log = self._start(
+            "dask", "scheduler", "--no-dashboard", "--host", "127.0.0.1", "--port", "0", *certificates
+        )
         self.scheduler = self.processes[0]
-        self.address = self._wait(log, r"Scheduler at:\s+(tcp://\S+)")
+        self.address = self._wait(log, r"Scheduler at:\s+(\w+://\S+)")
 
     def work(self, *more: str, wait: bool = True, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        log = self._start("worker", self.address, *WORKER, *more, env=env)
+        log = self._start("dask", "worker", self.address, *WORKER, *self.certificates, *more, env=env)
         if wait:
             self._wait(log, "(Registered to)")
         return self.processes[-1]
+
+    def work_again_and_again(self) -> subprocess.Popen[str]:
+        """Start a process whose worker is there again when it is killed; they end together."""
+        self._start("cluster_tasks", self.address)
+        return self.processes[-1]
+
+    def place(self, worker: subprocess.Popen[str]) -> str:
+        """Return a worker's address."""
+        return self._wait(self.folder / f"{self.processes.index(worker)}.log", r"Start worker at:\s+(\S+)")
 
     def send_home(self) -> None:
         """End the workers."""
@@ -50,7 +71,10 @@ class Lab:
     @staticmethod
     def _end(processes: list[subprocess.Popen[str]]) -> None:
         for process in processes:
+            children = psutil.Process(process.pid).children() if process.poll() is None else []
             process.kill()
+            for child in children:
+                child.kill()
         for process in processes:
             process.wait()
 
@@ -60,7 +84,7 @@ class Lab:
         environment = os.environ | {"PYTHONPATH": path, "DASK_TEMPORARY_DIRECTORY": str(self.folder)}
         with log.open("w") as out:
             self.processes.append(subprocess.Popen(
-                [sys.executable, "-m", "dask", *arguments], cwd=self.folder, env=environment | (env or {}),
+                [sys.executable, "-m", *arguments], cwd=self.folder, env=environment | (env or {}),
                 stdout=out, stderr=subprocess.STDOUT, text=True,
             ))  # fmt: skip
         return log
@@ -161,12 +185,146 @@ def test_no_worker_is_one_line(lab, monkeypatch):
         pass
 
 
-@pytest.mark.skipif(os.environ.get("CATPREF_FAULTS") != "all", reason="takes minutes; CATPREF_FAULTS=all")
+@with_faults
 @pytest.mark.slow
-def test_a_task_too_large_for_any_worker_is_one_line(lab):
+def test_a_task_too_large_for_any_worker_is_one_line_and_what_was_finished_is_there(lab):
     lab.work("--memory-limit", "1500 MiB")
+    found = []
     with pytest.raises(BadInput, match="higher --memory-limit"), connected(lab.address) as workers:
-        assert dict(workers.as_done(cluster_tasks.take_memory, 400, [0, 1]))
+        for number, _ in workers.as_done(cluster_tasks.take_memory, 400, [0, 1, 0, 0]):
+            found.append(number)
+    assert 0 in found
+
+
+@with_faults
+@pytest.mark.slow
+def test_a_worker_that_ends_while_it_is_sent_the_common_things_changes_nothing(tmp_path):
+    """It takes no more in, and is killed. A scheduler hands things to its workers in turn, by their addresses."""
+    lab = Lab(tmp_path)
+    try:
+        places = {lab.place(worker): worker for worker in [lab.work("--no-nanny") for _ in range(2)]}
+        deaf = places[min(places)]
+        with connected(lab.address) as workers:
+            assert in_order(workers, cluster_tasks.times, 7, list(range(10))) == expected(10)
+            deaf.send_signal(signal.SIGSTOP)
+            killed = threading.Timer(5, deaf.kill)
+            killed.start()
+            assert in_order(workers, cluster_tasks.times, 7, list(range(10))) == expected(10)
+            killed.join()
+    finally:
+        lab.close()
+
+
+class Killing:
+    """Does tasks elsewhere, and kills a worker at random moments."""
+
+    def __init__(self, engine: Engine, parents: Sequence[subprocess.Popen[str]], kills: int) -> None:
+        self.engine, self.parents, self.left = engine, parents, kills
+        self.workers = engine.workers
+
+    def as_done(
+        self, function: Callable[[Any, Any], Any], common: Any, items: Sequence[Any]
+    ) -> Iterator[tuple[int, Any]]:
+        moments = random.Random(0)
+        for done in self.engine.as_done(function, common, items):
+            yield done
+            if self.left:
+                time.sleep(moments.uniform(0, 0.5))
+                for worker in psutil.Process(moments.choice(self.parents).pid).children():
+                    worker.kill()
+                    self.left -= 1
+
+
+@with_faults
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_plan_of_which_twenty_workers_are_killed_is_the_plan(lab, monkeypatch):
+    monkeypatch.setattr(cluster, "_PATIENCE", 600.0)  # for computers on which a worker begins slowly
+    cells = [Cell("random-sampled", 20, 40, people, 1.0) for people in (1, 2)]
+    _, whole = summary.table(grid.run(cells, setting(), 12, Here(), None), 0.95)
+    parents = [lab.work_again_and_again() for _ in range(2)]
+    with connected(lab.address) as workers:
+        killing = Killing(workers, parents, 20)
+        _, table = summary.table(grid.run(cells, setting(), 12, killing, None), 0.95)
+    assert killing.left == 0
+    assert table.to_csv() == whole.to_csv()
+
+
+# ---- certificates --------------------------------------------------------------------------------------------
+
+
+def named(folder: Path, **others: str) -> Any:
+    """Name certificates in dask's settings, as the documentation says."""
+    files = {"ca-file": "ca.pem", "client.cert": "me.pem", "client.key": "me.key"} | others
+    return dask.config.set(
+        {f"distributed.comm.tls.{what}": str(folder / file) for what, file in files.items()}
+    )
+
+
+def make_certificates(folder: Path) -> None:
+    """Make an authority, and a certificate that it signs; then others, of an authority that nobody knows."""
+    for ca, holder in (("ca", "me"), ("other-ca", "stranger")):
+        for command in (
+            f"req -x509 -newkey rsa:2048 -nodes -subj /CN=lab -keyout {ca}.key -out {ca}.pem",
+            f"req -newkey rsa:2048 -nodes -subj /CN=me -keyout {holder}.key -out {holder}.csr",
+            f"x509 -req -in {holder}.csr -CA {ca}.pem -CAkey {ca}.key -CAcreateserial -out {holder}.pem",
+        ):
+            subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
+
+
+def test_certificates_are_named_or_there_are_none(tmp_path):
+    with (
+        pytest.raises(BadInput, match="no certificates are named; set DASK_"),
+        connected("tls://127.0.0.1:9"),
+    ):
+        pass
+    with named(tmp_path):
+        with pytest.raises(BadInput, match=r"me\.key: No such file"), connected("tls://127.0.0.1:9"):
+            pass
+        (tmp_path / "ca.pem").write_text("none")
+        with pytest.raises(BadInput, match=r"me\.key: .*X509"), connected("tls://127.0.0.1:9"):
+            pass
+        for asked in ("local", "tcp://127.0.0.1:9"):
+            assert not cluster._security(asked).get_connection_args("client")["ssl_context"]
+    with (
+        dask.config.set({"distributed.comm.require-encryption": True}),
+        pytest.raises(BadInput, match="use a tls:// address"),
+        connected("tcp://127.0.0.1:9"),
+    ):
+        pass
+
+
+@with_faults
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
+def test_who_has_a_certificate_is_let_in_and_nobody_else(tmp_path, caplog):
+    make_certificates(tmp_path)
+    certificates = ("--tls-ca-file", "ca.pem", "--tls-cert", "me.pem", "--tls-key", "me.key")
+    lab = Lab(tmp_path, *certificates)
+    try:
+        assert lab.address.startswith("tls://")
+        lab.work("--no-nanny")
+        with named(tmp_path), caplog.at_level("INFO"), connected(lab.address) as workers:
+            assert in_order(workers, cluster_tasks.times, 7, list(range(10))) == expected(10)
+        assert f"certificates: {tmp_path / 'me.pem'}, of {tmp_path / 'ca.pem'}" in caplog.text
+        for stranger in (
+            {"ca-file": "other-ca.pem"},
+            {"client.cert": "stranger.pem", "client.key": "stranger.key"},
+        ):
+            with (
+                named(tmp_path, **stranger),
+                pytest.raises(BadInput, match="does not know these certificates"),
+                connected(lab.address),
+            ):
+                pass
+        plain = lab.address.replace("tls://", "tcp://")
+        with named(tmp_path), pytest.raises(BadInput, match="no scheduler answers"), connected(plain):
+            pass
+    finally:
+        lab.close()
+
+
+# ---- the end -------------------------------------------------------------------------------------------------
 
 
 def test_a_scheduler_that_goes_away_is_one_line_and_what_was_finished_is_there(lab):

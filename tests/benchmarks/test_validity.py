@@ -8,6 +8,7 @@ from scipy.special import expit
 from support import FACES, call, faces, use_own_cache
 
 from benchmarks import validity
+from benchmarks.validity_choices import rows_of_choices, run_choices
 from benchmarks.validity_sessions import BINS, SMALL, Row, rows_of
 from benchmarks.validity_summary import TABLES, Column, missed, summarise
 
@@ -46,6 +47,43 @@ def test_a_few_small_sessions_are_as_they_should_be(tmp_path: Path, monkeypatch:
     kept = (tmp_path / "sessions.jsonl").read_bytes()
     assert call(validity.main, *asked) == done  # nothing is simulated anew
     assert (tmp_path / "sessions.jsonl").read_bytes() == kept
+
+
+def test_choices_alone_tell_of_ceilings(tmp_path: Path) -> None:
+    row = next(row for row in rows_of_choices(SMALL) if row.name == "full-12/t-1.5-bias-1-lapse-0")
+    one = {"row": row.name, "number": 0, "code": validity._code()} | run_choices(row, 0)
+    (tmp_path / "sessions.jsonl").write_text(json.dumps(one))
+    asked = ["--ceilings", "--small", "--sessions", 1, "--rows", row.name, "--out", tmp_path, "--json"]
+    done = call(validity.main, *asked, "--page", tmp_path / "page.md")
+    assert done.code == 0, done
+    found = json.loads(done.out)
+    assert found["ceiling_rms"][0] < 0.15 and 0.6 < found["ceiling_true"][0] < 0.95
+    page = (tmp_path / "page.md").read_text()
+    assert page.count(f"| {row.name} | 1 |") == 2, (
+        "of ceilings, and of lapses and side bias; none of embeddings"
+    )
+
+
+def test_every_spread_meets_every_lapse_rate_and_every_side_bias_once() -> None:
+    observers = [row.observer for row in rows_of_choices(SMALL[:1])]
+    for pairs in (
+        [(one.own, one.lapse) for one in observers],
+        [(one.own, one.side_bias) for one in observers],
+    ):
+        assert len(set(pairs)) == len(observers) == 16
+    assert len({(one.side_bias, one.lapse) for one in observers}) == 16
+
+
+def test_choices_between_images_shown_once_hardly_tell_their_own_appeal_from_a_weaker_taste() -> None:
+    places = np.linspace(-5, 5, 201)
+    weights = np.exp(-np.square(places) / 2) / np.exp(-np.square(places) / 2).sum()
+    differences = np.sqrt(2) * places
+    weaker, own = expit(1.5 * differences), 1.0 * differences
+    stronger = expit(1.31 * 1.5 * differences[:, None] + own) @ weights
+    of_right, of_left = (part * np.log(part / other) for part, other in (
+        (weaker, stronger), (1 - weaker, 1 - stronger)
+    ))  # fmt: skip
+    assert 300 * weights @ (of_right + of_left) < 0.1, "of log likelihood, in 300 trials"
 
 
 def test_sessions_of_other_code_and_cut_lines_do_not_count(tmp_path: Path) -> None:

@@ -7,7 +7,14 @@ import pytest
 from support import all_pairs, cache_home, faces, simulations, true_utilities
 
 from catpref.design.simulated_observers import read_parameters
-from catpref.evaluation.attribution import RELIABLE, _contributions_of, agreement, contributions, shares
+from catpref.evaluation.attribution import (
+    RELIABLE,
+    _contributions_of,
+    _learn,
+    agreement,
+    contributions,
+    shares,
+)
 from catpref.models import utility
 from catpref.models.interface import Data, Images
 from catpref.models.learned import learn
@@ -94,7 +101,7 @@ def session() -> Callable[..., Data]:
 def test_contributions_are_those_of_the_utility(session: Callable[..., Data]) -> None:
     data = session(true_utilities()[:FACES], 0)
     learned = learn(data.kernels, data.choices, np.arange(300))
-    ours = _contributions_of([learned], data)[0]
+    ours = _contributions_of([_learn(data, np.arange(300))], data)[0]
     theirs = contributions(utility.project(learned, data.embeddings), data.embeddings, data.images.layout)
     np.testing.assert_allclose(ours, theirs.reshape(FACES, -1), atol=1e-4)
 

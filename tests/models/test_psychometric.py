@@ -123,3 +123,43 @@ def test_a_side_presser_s_bias_is_in_its_interval() -> None:
     runs = simulations(6, 60)
     seen = [estimated(seed, 1.0, 0.0, all_pairs(20), spread=0.0) for seed in range(runs)]
     assert sum(one.side_bias_ci95[0] <= 1.0 <= one.side_bias_ci95[1] for one in seen) >= runs - most(runs)
+
+
+@pytest.mark.parametrize(("offset", "lapse"), [(-4.0, 0.2), (-1.0, 0.05), (2.0, 0.1), (-4.0, 0.0)])
+def test_an_unlikely_choice_can_make_a_logit_less_certain(offset: float, lapse: float) -> None:
+    """As a lapse may explain it: once no trial could, and what was known seemed to be known better than it was."""
+    one = expectation_propagation.Dense(np.ones((1, 1)))
+    found = expectation_propagation.fit(one, np.ones(1), np.zeros(1), np.array([offset]), lapse)
+    weights = np.linspace(-8, 8, 4001)
+    masses = np.exp(-np.square(weights) / 2) * (lapse / 2 + (1 - lapse) * expit(offset + weights))
+    mean = np.average(weights, weights=masses)
+    variance = np.average(np.square(weights - mean), weights=masses)
+    assert (found.mean[0], found.covariance[0, 0]) == pytest.approx((mean, variance), rel=0.01)
+    assert (variance > 1) == (offset == -4.0 and lapse > 0)
+
+
+def test_where_sites_find_no_rest_none_is_negative() -> None:
+    """Six trials that only lapses explain, beginning where all of them together take away more than is known."""
+    same, wide = expectation_propagation.Dense(np.ones((6, 1))), np.full(1, 100.0)
+    unlikely, start = np.full(6, -30.0), np.array([np.full(6, -1.0), np.zeros(6)])
+    found = expectation_propagation.fit(same, wide, np.zeros(6), unlikely, 0.3, start)
+    assert np.isfinite(found.log_evidence) and (found.sites[0] > 0).all()
+    assert 0 < found.covariance[0, 0] <= 100.0
+
+
+def test_what_lies_between_lapse_rates_is_reckoned_to_the_nearest() -> None:
+    """The rate of 0 once had twice its share."""
+    density = psychometric._density(np.zeros(len(psychometric._LAPSES)))
+    shares = psychometric._SHARES @ density
+    assert shares.sum() == pytest.approx(1) and shares @ psychometric._LAPSES == pytest.approx(
+        psychometric._lapse(density)[0]
+    )
+    assert shares[0] == pytest.approx(0.05, abs=0.005)
+
+
+def test_how_often_the_right_is_chosen_says_nothing_of_how_much_utilities_differ() -> None:
+    """With a prior of the side bias that did not know of utilities, 40 of 50 told 4.6 nats against larger ones."""
+    pairs = np.arange(100).reshape(-1, 2)
+    session = psychometric._session(pairs, (np.arange(50) < 40).astype(int), psychometric._NOTHING_KNOWN)
+    evidence = [session.at(0.0, spread, None).posterior.log_evidence for spread in (-7.0, 0.0, 2.0, 4.0)]
+    assert np.ptp(evidence) < 0.2

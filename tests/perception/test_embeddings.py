@@ -6,6 +6,7 @@ import pytest
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 from efficientnet_lite_pytorch.utils import get_model_params
+from engines_support import Scrambled
 from networks_support import random_trunk, save_trunk
 from PIL import Image
 from support import faces
@@ -217,3 +218,53 @@ def test_an_image_is_loaded_as_the_networks_take_it(tmp_path: Path) -> None:
     tensor = image_tensor(tmp_path / "a.png", 8)
     assert tensor.shape == (3, 8, 8) and tensor.dtype == torch.float32
     torch.testing.assert_close(tensor[:, 4, 4], torch.tensor([1.0, -1.0, 51 / 127.5 - 1]))
+
+
+@pytest.mark.parametrize("sees", ["images and the cache", "images", "nothing"])
+def test_workers_embed_as_this_process_does(
+    backbone: Backbone,
+    images: list[Path],
+    computed: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sees: str,
+) -> None:
+    """To the last bit, whether they see the files and the cache under the same names or, elsewhere, do not."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    cache = Path("cache") if sees == "images" else tmp_path / "cache"
+    paths = [path.relative_to(tmp_path) for path in images] if sees == "nothing" else images
+    if sees == "nothing":
+        cache = Path("cache")
+    engine = Scrambled(folder=tmp_path / ("." if sees == "images and the cache" else "elsewhere"))
+    assert np.array_equal(embed(paths, backbone, cache_folder=cache, engine=engine), computed)
+    assert len(engine.done) == (4 if sees == "nothing" else 2)
+    assert len(entries(tmp_path / "elsewhere")) == 0
+    again = Scrambled()
+    assert np.array_equal(embed(images, backbone, cache_folder=cache, engine=again), computed)
+    assert again.done == [], "what they computed is kept"
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.name.startswith(".")]
+
+
+def test_a_worker_with_other_weights_is_one_line(
+    images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trunk = save_trunk(random_trunk("squeeze"), tmp_path / "own.pth")
+    backbone = load_backbone(str(trunk))
+    trunk.write_bytes(b"other")
+    with pytest.raises(BadInput, match=r"own.pth: is not the file with sha256 \w{8}… that backbone="):
+        embed(images, backbone, "global", engine=Scrambled())
+
+
+def test_workers_send_what_the_cache_does_not_take(
+    backbone: Backbone,
+    images: list[Path],
+    computed: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where it is full, or where a network's folder shows late what is new."""
+    monkeypatch.setattr("catpref._io.cache.Store.write", lambda *_: None)
+    engine = Scrambled()
+    found = embed(images[:2], backbone, cache_folder=tmp_path / "cache", engine=engine)
+    assert np.array_equal(found, computed[:2]) and len(engine.done) == 1

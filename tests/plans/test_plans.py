@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from plans_support import setting, small_world
 from support import call, refusal, small_study, use_own_cache
 
@@ -15,7 +16,7 @@ from catpref._io.engines import Here, alone
 from catpref.design.trial_list import ADAPTIVE
 from catpref.evaluation import sampling
 from catpref.perception.embeddings import Blocks
-from catpref.plans import grid, page, summary
+from catpref.plans import figures, grid, page, summary
 from catpref.plans.grid import Grid, cells_of, time_left
 from catpref.plans.observers import draw_people, usual_habits
 from catpref.plans.page import Plan
@@ -329,6 +330,26 @@ def test_the_page_shows_what_was_asked(tmp_path):
     }  # fmt: skip
     assert len(pd.read_csv(tmp_path / page.TABLE)) == len(cells)
     assert page.text_table(plan).count("\n") == len(cells) + 1 + 1 + 2
+
+
+@pytest.mark.parametrize("people", [(1,), (1, 10, 20)])
+def test_figures_have_room_for_their_legends_and_round_numbers_at_their_ticks(people):
+    cells = [
+        cell._replace(people=count)
+        for count in people
+        for trials in (50, 100, 200, 400)
+        for cell in (Cell(RANDOM, trials, 2 * trials, 1, 1.0), Cell(FULL, trials - 9, 20, 1, 1.0),
+                     Cell(ADAPTIVE, trials, 2 * trials, 1, 1.0))
+    ]  # fmt: skip
+    expected, _ = summary.table(
+        {cell: [a_study(agreement=0.4, agreement_found=0.5)] * 2 for cell in cells}, 0.95
+    )
+    for figure in figures.draw_all(expected, 0.8).values():
+        FigureCanvasAgg(figure).draw()
+        (legend,), place = figure.legends, figure.bbox
+        inside = legend.get_window_extent()
+        assert place.x0 <= inside.x0 and inside.x1 <= place.x1 and inside.y1 <= place.y1
+        assert sorted(figure.axes[0].get_xticks()) == [50, 100, 200, 400]
 
 
 # ---- the command ---------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 
 from catpref._io.files import sha256_of
 from catpref.errors import BadInput
+from catpref.stimuli import photographs
 from catpref.stimuli.catface import draw, sample_parameters
 from catpref.stimuli.duplicates import near_duplicates
 from catpref.stimuli.images import find_images, open_image
@@ -190,6 +191,28 @@ def test_a_turned_photograph_gives_the_crop_of_the_upright_one(imported, faces):
     face = find_face(photograph(faces[1]))
     assert face is not None
     assert np.allclose(box_of(row), square_around(face, 900, 700), atol=8)
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_workers_import_what_this_process_does(imported, tmp_path, monkeypatch, seen):
+    """Whether they see the photographs or are sent them."""
+    pytest.importorskip("torch")
+    from engines_support import Scrambled
+
+    source, folder, _ = imported
+    if not seen:  # each look finds another file of that name
+        looks = itertools.count()
+        monkeypatch.setattr(photographs, "_status", lambda _: (next(looks), 0))
+    engine = Scrambled()
+    kept, left_out = import_photographs(source, tmp_path / "cats", engine=engine)
+    assert (kept, len(left_out)) == (5, 6)
+    assert len(engine.done) == (10 if seen else 20), (
+        "one task a photograph, and one more where it is to be sent"
+    )
+    here, there = ({name: each[name] for name in each if name.endswith((".jpg", ".csv"))} for each in (
+        contents(folder), contents(tmp_path / "cats"),
+    ))  # fmt: skip
+    assert here == there
 
 
 def test_aligned_faces_are_only_made_square(tmp_path):
