@@ -182,7 +182,8 @@ class Cluster:
                 task.add_done_callback(done.put)
             with suppress(queue.Empty):
                 task = done.get(timeout=_LOOK)
-                sent, status, result = running.pop(task), task.status, None
+                sent, status = running.pop(task), task.status
+                result: Any = None
                 if status == "finished":
                     try:
                         result = self._result(task)
