@@ -27,6 +27,7 @@ from catpref.stimuli import sets
 from catpref.stimuli.images import find_images
 
 THOROUGH = os.environ.get("CATPREF_FAULTS") == "all"
+THOROUGH_TOO = pytest.mark.thorough  # written as others are, and slow
 
 COMMANDS = {
     "catpref.demo": [[]],
@@ -289,7 +290,10 @@ def _spoilt_folders(folder: Path, name: str) -> Iterator[str]:
         remove()
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=THOROUGH_TOO) if name in ("render", "study") else name for name in CASES],
+)
 def test_nothing_foreign_is_replaced(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     case = CASES[name]
