@@ -49,6 +49,13 @@ _FILES = (
 )
 _ENDINGS = 2  # rounds of workers that a task may end; each is four, as dask counts
 _ONE_BY_ONE = threading.Lock()  # for workers with several threads, which torch's random draws must not share
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_LEAN = {
+    "distributed.worker.profile.enabled": False,  # which costs, and nobody reads
+    # Without what dask adds to it: with MALLOC_TRIM_THRESHOLD_ each array's memory goes back to the system at once,
+    # and comes from there anew, which took a third of a study's time.
+    "distributed.nanny.pre-spawn-environ": dict.fromkeys((*_THREADS, "MALLOC_ARENA_MAX"), 1),
+}
 _NUMERIC = ("numpy", "scipy", "torch")  # packages in which the last digits may differ between versions
 
 
@@ -82,7 +89,7 @@ def connected(asked: str) -> Iterator["Cluster"]:
     security, own = _security(asked), None
     if local:
         count = int(local[1]) if local[1] else None
-        with dask.config.set({"distributed.worker.profile.enabled": False}):  # which costs, and nobody reads
+        with dask.config.set(_LEAN):
             own = distributed.LocalCluster(
                 n_workers=count, threads_per_worker=1, silence_logs=logging.CRITICAL,
                 protocol="tcp://", security=security,
