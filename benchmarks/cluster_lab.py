@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
@@ -175,7 +175,10 @@ def main(arguments: Sequence[str]) -> None:
     address, workers = arguments
     serve_parent()
     cluster.about()  # read once, not by all of them at the same time
-    with mock.patch.object(cluster, "alone", lambda function, common, item: function(common, item)):
+    with (
+        mock.patch.object(cluster, "alone", lambda function, common, item: function(common, item)),
+        mock.patch.object(cluster, "_ONE_BY_ONE", nullcontext()),  # tasks that sleep do so beside each other
+    ):
         asyncio.run(_work(address, int(workers)))
 
 
