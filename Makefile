@@ -12,6 +12,9 @@ DEBIAN := xvfb xdotool nodejs libjack-jackd2-0 libgl1 libgl1-mesa-dri libglu1-me
 	libxcb-shape0 libxcb-xinerama0 libasound2 libportaudio2 libusb-1.0-0 libsndfile1 \
 	libfontconfig1 fonts-wqy-microhei fonts-lohit-deva fonts-noto-color-emoji
 
+# Where it is set, each of the many processes of a fit or a test would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint docs install clean
 
 demo: $(VENV)/demo-installed

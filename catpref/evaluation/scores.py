@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, log_expit, logit
-from sklearn.metrics import brier_score_loss
 
 from catpref.evaluation.resampling import resampled
 from catpref.evaluation.sampling import Spread
@@ -125,7 +124,7 @@ def score(
         accuracy_with_side_bias=float(hits_of(p_right, choices).mean()),
         log_loss=float(losses.mean()),
         log_loss_ci95=interval(float(losses.mean()), weights @ losses / weights.sum(1)),
-        brier=float(brier_score_loss(choices, p_right)),
+        brier=float(np.square(p_right - choices).mean()),
         ece=float(calibration_error(p_right, choices)),
         ece_if_calibrated=_error_if_calibrated(p_right, trials),
         calibration=_calibration(logit(clipped), choices, weights, interval),

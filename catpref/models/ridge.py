@@ -5,16 +5,19 @@ chosen within the training trials, between images left out in turn.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
+from scipy.special import log_expit
 
 from catpref.design.splits import split
 from catpref.errors import BadInput
 from catpref.models.davidson import where_preferred
 from catpref.models.interface import Data, Model
 from catpref.models.kernels import directions, right_minus_left
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression  # takes half a second, which only a fit needs
 
 _PRIOR_VARIANCES = tuple(10.0**power for power in range(-3, 3))  # of weights on images of unit mean square
 _USUAL = 0.1
@@ -25,7 +28,7 @@ _INNER_FOLDS = 3
 class _Ridge:
     """The regression, and the differences of all the session's trials along its directions."""
 
-    regression: LogisticRegression
+    regression: "LogisticRegression"
     differences: np.ndarray
 
     @property
@@ -64,14 +67,15 @@ def _choose(
         if len(set(choices[train])) < 2:
             continue
         for place, variance in enumerate(_PRIOR_VARIANCES):
-            predicted = (
-                _regression(variance).fit(differences[train], choices[train]).predict_proba(differences[test])
-            )
-            losses[place] += log_loss(choices[test], predicted, labels=[0, 1], normalize=False)
+            fitted = _regression(variance).fit(differences[train], choices[train])
+            logits = fitted.decision_function(differences[test])
+            losses[place] -= log_expit(np.where(choices[test] == 1, logits, -logits)).sum()
     return _PRIOR_VARIANCES[int(losses.argmin())]
 
 
-def _regression(variance: float) -> LogisticRegression:
+def _regression(variance: float) -> "LogisticRegression":
+    from sklearn.linear_model import LogisticRegression
+
     return LogisticRegression(C=variance, solver="newton-cholesky")
 
 

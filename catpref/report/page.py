@@ -9,8 +9,6 @@ import matplotlib as mpl
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -242,6 +240,10 @@ def png(figure: Figure) -> bytes:
 
 def write_vectors(figure: Figure, path: Path) -> None:
     """Write a figure, laid out when it became a PNG, as PDF and SVG beside it, whose text stays text."""
+    # Which take long to import, and most processes draw nothing.
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     figure.set_layout_engine("none")
     dpi = figure.dpi
     # The same session gives the same files: no dates, no random names.
