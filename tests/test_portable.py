@@ -44,9 +44,9 @@ def test_the_whole_way(tmp_path: Path) -> None:
         "simulate trials.csv --stimuli cats --out sessions/p01.csv",
         "simulate trials.csv --stimuli cats --out sessions/p01.csv --seed 2",  # over the first
         "fit sessions/p*1.csv --out fit --model utility --folds 3",
-        "fit sessions/p*1.csv --out fit --model utility --folds 3",
         "predict fit/model crops cats/cat_000?.png --out ranking.csv",
         "sessions export sessions/p*1.csv bids --stimuli cats",
+        "sessions export sessions/p*1.csv bids --stimuli cats",  # a folder over the first
     ]:
         done = python(tmp_path, "-m", "catpref", *step.split())
         assert done.code == 0 and done.err.count("\n") <= ("predict" in step), (step, done)  # a warning there

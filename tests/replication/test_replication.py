@@ -2,12 +2,14 @@
 
 import json
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import portalocker
 import pytest
-from support import call, faces, refusal, small_study, use_own_cache
+from support import call, faces, refusal, shared, small_study, use_own_cache
 
 from catpref.perception.backbones import load_backbone
 from catpref.perception.lpips_maps import distance_maps
@@ -19,6 +21,7 @@ pytestmark = pytest.mark.slow
 FACES = 50 if os.environ.get("CATPREF_STUDY") == "full" else 32
 TRIALS = FACES * (FACES - 1) // 2
 TEST = -(-TRIALS // 5)
+EXAMPLE = "study.example"
 
 
 @pytest.fixture(autouse=True)
@@ -27,20 +30,21 @@ def own_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def studies() -> list[Study]:
-    """What `simulated` found, beside what it wrote."""
-    return []
-
-
-@pytest.fixture(scope="module")
-def simulated(tmp_path_factory: pytest.TempPathFactory, studies: list[Study]) -> Path:
-    out = tmp_path_factory.mktemp("study") / "study"
+def simulated() -> Path:
+    """What the study writes, once for all processes, and beside it the example that it shows."""
+    out = shared() / "study"
 
     def repeat(*arguments: Any) -> Study:
-        studies.append(runs.repeat_study(*arguments))
-        return studies[-1]
+        study = runs.repeat_study(*arguments)
+        (shared() / EXAMPLE).write_bytes(pickle.dumps(study.example))
+        return study
 
-    with pytest.MonkeyPatch.context() as monkeypatch:
+    with (
+        portalocker.Lock(shared() / "study.lock", timeout=400),
+        pytest.MonkeyPatch.context() as monkeypatch,
+    ):
+        if out.exists():
+            return out
         use_own_cache(monkeypatch)
         monkeypatch.setattr(command, "repeat_study", repeat)
         monkeypatch.setattr(command, "_FULL_IMAGES", FACES)
@@ -71,8 +75,8 @@ def test_a_distance_map_does_not_tell_the_sides(simulated: Path) -> None:
     assert controls["made"] == {key: value for key, value in experiment.items() if key != "swap"}
 
 
-def test_the_maps_shown_are_those_of_the_faces_shown(simulated: Path, studies: list[Study]) -> None:
-    left, right, maps = studies[0].example
+def test_the_maps_shown_are_those_of_the_faces_shown(simulated: Path) -> None:
+    left, right, maps = pickle.loads((simulated.parent / EXAMPLE).read_bytes())
     for name, content in maps.items():
         pairs = np.array([(0, 1), (1, 0)])
         own = distance_maps([left, right], pairs, load_backbone(), 32, MAPS[name])
