@@ -12,7 +12,7 @@ DEBIAN := xvfb xdotool nodejs libjack-jackd2-0 libgl1 libgl1-mesa-dri libglu1-me
 	libxcb-shape0 libxcb-xinerama0 libasound2 libportaudio2 libusb-1.0-0 libsndfile1 \
 	libfontconfig1 fonts-wqy-microhei fonts-lohit-deva fonts-noto-color-emoji
 
-# Where it is set, each of the many processes of a fit or a test would compile all that it imports.
+# Where it is set, each process that a test starts would compile all that it imports, which takes most of its time.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint docs install clean
@@ -41,6 +41,7 @@ clean:
 
 $(VENV)/created:
 	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install -q --upgrade pip # Python's own may take twice as long to find what goes together
 	touch $@
 
 $(VENV)/demo-installed: pyproject.toml | $(VENV)/created
