@@ -25,14 +25,15 @@ children. Frontiers in Psychology 5, 411.
 import math
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
-from scipy.special import ndtr
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = NDArray[Any]
 Face = dict[str, float]
@@ -103,7 +104,7 @@ SKIN = np.array([0.80, 0.58, 0.54])
 INK = (0.11, 0.085, 0.08)
 
 
-def sample_parameters(n: int, seed: int) -> pd.DataFrame:
+def sample_parameters(n: int, seed: int) -> "pd.DataFrame":
     """Draw the parameters of `n` faces, each uniformly within its range.
 
     Features of the baby schema go together, as they do from kitten to adult cat: any two of them correlate
@@ -121,6 +122,9 @@ def sample_parameters(n: int, seed: int) -> pd.DataFrame:
     pandas.DataFrame
         A row for each face, a column for each of `PARAMETERS`.
     """
+    import pandas as pd  # which the processes that draw do without: they begin in a third of the time
+    from scipy.special import ndtr
+
     low, high = np.array(list(PARAMETERS.values())).T
     infantile = np.array([INFANTILE.get(name, 0) for name in PARAMETERS])
     normal = np.random.default_rng(seed).standard_normal((n, len(PARAMETERS) + 1))
