@@ -142,8 +142,7 @@ def test_a_folder_that_goes_away_in_mid_session(start, homes, tmp_path):
     assert not list(session.out.iterdir()) and not in_colour(session)
     session.out.rmdir()
     away.rename(session.out)
-    session.press("space")
-    session.until(lambda: len(session.rows()) == 2)
+    session.until(lambda: session.press("space", after=0.2) > 0 and len(session.rows()) == 2)
 
     session.until(lambda: in_colour(session))
     session.out.rename(away)

@@ -12,6 +12,7 @@ from plans_support import setting, small_world
 from support import call, refusal, small_study, use_own_cache
 
 from catpref import BadInput, plan, read_session
+from catpref._io.cache import default_folder
 from catpref._io.engines import Here, alone
 from catpref.design.trial_list import ADAPTIVE
 from catpref.evaluation import sampling
@@ -102,10 +103,10 @@ def test_a_pilot_tells_how_noisy_people_are(tmp_path, monkeypatch):
     use_own_cache(monkeypatch)
     file = small_study(tmp_path)
     table = pd.read_csv(file)
-    consistent = habits_like(read_session(file), cache=None)
+    consistent = habits_like(read_session(file), cache=default_folder())
     table["choice"] = np.random.default_rng(0).permutation(table["choice"])
     table.to_csv(file, index=False)
-    by_chance = habits_like(read_session(file), cache=None)
+    by_chance = habits_like(read_session(file), cache=default_folder())
 
     def total(habits: Any) -> float:
         given = habits.variances
@@ -124,8 +125,8 @@ def test_a_pilot_of_several_people_tells_what_they_share(tmp_path, monkeypatch):
     tables = [table.assign(participant=f"p{one}") for one in range(4)]
     for one in tables[2:]:
         one["choice"] = 1 - one["choice"]  # whom the first two disagree with in everything
-    alike = habits_like(read_session(tables[:2], tmp_path / "cats"), cache=None).variances
-    opposed = habits_like(read_session(tables, tmp_path / "cats"), cache=None).variances
+    alike = habits_like(read_session(tables[:2], tmp_path / "cats"), cache=default_folder()).variances
+    opposed = habits_like(read_session(tables, tmp_path / "cats"), cache=default_folder()).variances
     assert alike.shared_fraction > 0.5 > opposed.shared_fraction
 
 
