@@ -65,11 +65,12 @@ def lpips_network(net: str, state: Mapping[str, Tensor], path: Path) -> LpipsNet
         If the weights are those of another trunk.
     """
     network = LpipsNetwork(net)
-    trunk = {
-        "squeeze": models.squeezenet1_1,
-        "alex": models.alexnet,
-        "vgg": models.vgg16,
-    }[net](weights=None).features
+    with torch.device("meta"):  # no memory and no random numbers for what is replaced or not used
+        trunk = {
+            "squeeze": models.squeezenet1_1,
+            "alex": models.alexnet,
+            "vgg": models.vgg16,
+        }[net](weights=None).features
     _fill(trunk, state, path, net)
     # LPIPS cuts the trunk into slices but keeps its numbering, so that slices find their weights by number.
     numbered = trunk.state_dict()
@@ -81,7 +82,7 @@ def lpips_network(net: str, state: Mapping[str, Tensor], path: Path) -> LpipsNet
 def _fill(trunk: nn.Module, state: Mapping[str, Tensor], path: Path, net: str) -> None:
     features = {key.removeprefix("features."): value for key, value in state.items() if "features." in key}
     try:
-        trunk.load_state_dict(features)
+        trunk.load_state_dict(features, assign=True)
     except RuntimeError as problem:
         raise BadInput(f"{path}: not the weights of torchvision's {net} network") from problem
 
