@@ -149,6 +149,22 @@ def test_a_killed_worker_and_one_that_joins_late_change_nothing(lab):
     assert [found[number] for number in range(60)] == expected(60)
 
 
+def test_one_task_that_ends_every_worker_ends_the_run_and_many_that_end_one_do_not(
+    lab, tmp_path, monkeypatch
+):
+    """The worker that ends has what is common alone, so that whatever it had is cancelled with it."""
+    monkeypatch.setattr(cluster, "_ENDINGS", 5)  # each costs a worker
+    lab.work_again_and_again()
+    once = list(range(6))
+    found = []
+    with connected(lab.address) as workers:
+        assert in_order(workers, cluster_tasks.end_worker, tmp_path, once) == once
+        with pytest.raises(BadInput, match="one task ended several workers"):
+            for _, result in workers.as_done(cluster_tasks.end_worker, tmp_path, [0, -1, 1, 2, 3]):
+                found.append(result)
+    assert {1, 2} <= set(found), "only what waited at the same worker may be missing"
+
+
 def test_a_plan_on_a_cluster_is_the_plan(lab):
     """To the last bit, for one person and for several."""
     lab.work("--no-nanny")
