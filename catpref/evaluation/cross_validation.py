@@ -13,6 +13,7 @@ from scipy.special import expit, logit
 
 from catpref._io.engines import Engine, Here, Threads
 from catpref._io.progress import progress
+from catpref._io.tasks import by_number
 from catpref._io.workers import threads
 from catpref.design.splits import Fold
 from catpref.evaluation import learning_curve
@@ -171,8 +172,7 @@ def fit(
 
 def _done(engine: Engine, data: Data, tasks: Sequence[_Task]) -> list[list[Any]]:
     done = engine.as_done(_fit, data, tasks)
-    found = dict(progress(done, "fitting", total=len(tasks), unit="fit"))
-    return [found[number] for number in range(len(tasks))]
+    return by_number(progress(done, "fitting", total=len(tasks), unit="fit"))
 
 
 def _fit(data: Data, task: _Task) -> list[Any]:

@@ -10,6 +10,7 @@ import torch
 from catpref._io.devices import choose_device
 from catpref._io.engines import Engine, Here
 from catpref._io.progress import progress
+from catpref._io.tasks import by_number
 from catpref._io.workers import threads
 from catpref.design.splits import Fold, split
 from catpref.models import study_cnn
@@ -76,12 +77,12 @@ def repeat_study(
                 todo += _controls(answers, maps, fold, shuffled) if name == _MEAN else []
                 todo += [_leak(name, each) for each in arranged]
             given = _Given(maps, seed, device, torch.get_num_threads())
-            trained: dict[int, _Trained] = {}
-            for number, one in (engine or Here()).as_done(_train, given, todo):
-                trained[number] = one
+            done = []
+            for one in (engine or Here()).as_done(_train, given, todo):
+                done.append(one)
                 bar.update()
             both = np.stack([maps[fold[1][0]], swapped[0]])
-            found.append((name, [trained[number] for number in range(len(todo))], both))
+            found.append((name, by_number(done), both))
     of_last = found[-len(MAPS) :]
     left, right = (
         last.paths[image] for image in last.pairs[split(last.pairs, "trials", _FOLDS, seed)[0][1][0]]
