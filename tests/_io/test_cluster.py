@@ -13,6 +13,7 @@ from typing import Any
 
 import cluster_tasks
 import dask.config
+import distributed  # noqa: F401  # whose settings would else be taken back with those of the first test
 import psutil
 import pytest
 from plans_support import setting
