@@ -226,7 +226,8 @@ class Cluster:
     def _share(self, common: Any) -> Any:
         """Hand what tasks have in common to a worker, from whom each of the others takes it once.
 
-        dask can send it to all of them at once (`broadcast`), but does not stop trying if one of them ends meanwhile.
+        dask can send it to all of them at once (`broadcast`, `replicate`), but does not stop trying if one of them
+        ends meanwhile.
         """
         from distributed.comm.core import CommClosedError
 
