@@ -263,7 +263,8 @@ class Cluster:
         """Return how many workers ended with a task; raise what it raised where it was not that."""
         import distributed
 
-        if status != "error":  # cancelled with the worker that had what is common, or with the scheduler
+        # Cancelled, with the worker that had what is common or with the scheduler, or lost with its result's worker.
+        if status != "error":
             self._check_scheduler()
             return 1
         problem = task.exception()
