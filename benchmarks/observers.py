@@ -4,7 +4,8 @@ The folder has ``sessions/CODE.csv``, what each person chose, and ``new_images/C
 people between images that are in nobody's session. Every third person is a newcomer: the others are learned from
 first, then the newcomer's own trials, 1, 10 and more of them. Beside catpref stand ridge-penalised logistic
 regression on the same embedding, of each person alone and of all pooled, and two sketches on late stages alone with
-fixed variances: of each alone (B), and a shared and a personal taste together (C).
+fixed variances: of each alone (B), and a shared and a personal taste together (C). All people answer for the same few
+hundred new images, so that intervals, also those of differences, are of other people and other images.
 """
 
 import json
@@ -45,6 +46,7 @@ _SKETCH_ALONE = Variances(
     shared=1e-9, personal=0.1, shared_effect=1e-9, personal_effect=1e-9, side_bias=1.0, late=1.0
 )
 _GAIN_FOLDS = 3
+_DRAWS = 1000  # of people and images
 
 
 @dataclass(frozen=True)
@@ -91,24 +93,33 @@ def main(arguments: Sequence[str]) -> None:
     study = load(options.folder, options.people)
     people = range(len(study.data.participants))
     newcomers = people[::_NEWCOMER]
+    drawn = {of: _Drawn(study, of) for of in (people, newcomers)}
+    before: dict[str, np.ndarray] = {}  # accuracies of each draw
 
-    def report(name: str, of: Sequence[int], p_right: dict[int, np.ndarray], started: float) -> None:
+    def report(name: str, of: range, p_right: dict[int, np.ndarray], started: float, rival: str) -> None:
+        of_draws = before[name] = drawn[of].accuracies(p_right)
         row = {
             "model": name,
             **_scores(study, of, p_right),
+            "accuracy_ci95": _ci95(of_draws),
+            **(
+                {"minus": rival, "difference_ci95": _ci95(of_draws - before[rival])}
+                if rival in before
+                else {}
+            ),
             "seconds": round(time.perf_counter() - started, 1),
         }
         print(json.dumps(row) if options.json else row, flush=True)
 
     with threadpool_limits(1, "blas"):
-        for name, learn in _LEARNERS.items():
+        for name, (learn, rival) in _LEARNERS.items():
             started = time.perf_counter()
             predicted = learn(study)
-            report(name, people, predicted, started)
-            report(f"{name}, every third", newcomers, predicted, started)
+            report(name, people, predicted, started, rival)
+            report(f"{name}{_THIRD}", newcomers, predicted, started, f"{rival}{_THIRD}")
         started = time.perf_counter()
         for trials, predicted in _newcomers(study, newcomers).items():
-            report(f"newcomers with {trials} trials", newcomers, predicted, started)
+            report(_NEWCOMERS.format(trials), newcomers, predicted, started, _NEWCOMERS.format(_TRIALS[0]))
 
 
 def load(folder: Path, people: int | None) -> Study:
@@ -129,6 +140,32 @@ def load(folder: Path, people: int | None) -> Study:
     )  # fmt: skip
     sessions = sum(len(each) for each in trials[: len(files)])
     return Study(data, blocks(backbone, EMBEDDING), np.arange(sessions), np.arange(sessions, len(table)))
+
+
+class _Drawn:
+    """Test trials of some people, with people and images drawn with replacement."""
+
+    def __init__(self, study: Study, people: Sequence[int]) -> None:
+        of_people = [study.of(study.test, one) for one in people]
+        trials = np.concatenate(of_people)
+        self.choices, self.people = study.data.choices[trials], people
+        self.person = np.eye(len(people))[np.repeat(range(len(people)), [len(each) for each in of_people])]
+        images, places = np.unique(study.data.pairs[trials], return_inverse=True)
+        left, right = places.reshape(-1, 2).T
+        random = np.random.default_rng(0)
+        times = random.multinomial(len(images), np.full(len(images), 1 / len(images)), _DRAWS)
+        self.times = times[:, left] * times[:, right]  # a trial counts as often as both its images do
+        self.drawn = random.multinomial(len(people), np.full(len(people), 1 / len(people)), _DRAWS)
+
+    def accuracies(self, p_right: dict[int, np.ndarray]) -> np.ndarray:
+        """Return the accuracy of each draw, averaged over people, shape (draws,)."""
+        hits = hits_of(np.concatenate([p_right[one] for one in self.people]), self.choices)
+        of_people = (self.times * hits) @ self.person / np.maximum(self.times @ self.person, 1)
+        return np.average(of_people, axis=1, weights=self.drawn)
+
+
+def _ci95(of_draws: np.ndarray) -> list[float]:
+    return np.quantile(of_draws, [0.025, 0.975]).round(4).tolist()
 
 
 def _scores(study: Study, people: Sequence[int], p_right: dict[int, np.ndarray]) -> dict[str, Any]:
@@ -244,13 +281,17 @@ def _split(study: Study, p_right: np.ndarray) -> dict[int, np.ndarray]:
     return {one: p_right[who == one] for one in range(len(study.data.participants))}
 
 
-_LEARNERS: dict[str, Callable[[Study], dict[int, np.ndarray]]] = {
-    "catpref, all together": _together,
-    "sketch C, all together": _sketch(SKETCH),
-    "ridge, all pooled": _ridge_shared,
-    "catpref, each alone": _utility_alone,
-    "sketch B, each alone": _sketch(_SKETCH_ALONE),
-    "ridge, each alone": _ridge_alone,
+_TOGETHER, _ALONE, _THIRD, _NEWCOMERS = (
+    "catpref, all together", "catpref, each alone", ", every third", "newcomers with {} trials",
+)  # fmt: skip
+# What learns, and what its accuracy is compared with.
+_LEARNERS: dict[str, tuple[Callable[[Study], dict[int, np.ndarray]], str]] = {
+    _TOGETHER: (_together, ""),
+    "sketch C, all together": (_sketch(SKETCH), _TOGETHER),
+    "ridge, all pooled": (_ridge_shared, _TOGETHER),
+    _ALONE: (_utility_alone, _TOGETHER),
+    "sketch B, each alone": (_sketch(_SKETCH_ALONE), _ALONE),
+    "ridge, each alone": (_ridge_alone, _ALONE),
 }
 
 
