@@ -14,6 +14,7 @@ import concurrent.futures
 import hashlib
 import importlib.metadata
 import logging
+import math
 import platform
 import queue
 import re
@@ -150,15 +151,13 @@ class Cluster:
         except TimeoutError:
             raise self._no_workers() from None
         of_workers = client.scheduler_info(n_workers=-1)["workers"].values()
-        limits = sorted({worker["memory_limit"] for worker in of_workers})
         self.workers = sum(worker["nthreads"] for worker in of_workers)
-        least = (
-            f", at most {limits[0] / 2**30:.1f} GiB of memory each"
-            if limits[0]
-            else ", without a limit of memory"
-        )
+        limits = sorted(worker["memory_limit"] or math.inf for worker in of_workers)  # 0 is none
+        least, most = (f"{limit / 2**30:.1f}" for limit in (limits[0], limits[-1]))
+        each = f"at most {most}" if least == most else f"{least} to {most}"
+        memory = "without a limit of memory" if most == "inf" else f"{each} GiB of memory each"
         plural = "" if len(of_workers) == 1 else "s"
-        _LOG.info("cluster %s: %d worker%s%s", address, len(of_workers), plural, least)
+        _LOG.info("cluster %s: %d worker%s, %s", address, len(of_workers), plural, memory)
 
     def as_done(
         self, function: Callable[[Common, Item], Result], common: Common, items: Sequence[Item]
