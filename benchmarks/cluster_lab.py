@@ -79,80 +79,83 @@ class Used(NamedTuple):
 
 
 class Lab:
-    """A scheduler and workers; this process is to be the client."""
+    """A scheduler on this computer, and processes of workers that are started for it."""
 
-    def __init__(self, folder: Path, workers: int) -> None:
-        self._folder = folder
-        self._processes: list[subprocess.Popen[bytes]] = []
+    def __init__(self, folder: Path, *certificates: str) -> None:
+        self.folder = folder
+        self.processes: list[subprocess.Popen[bytes]] = []
+        here = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0", "--host", "127.0.0.1", "--port", "0")
         try:
-            here = (
-                "--host",
-                "127.0.0.1",
-                "--port",
-                "0",
-                "--dashboard-address",
-                "127.0.0.1:0",
-                "--no-dashboard",
-            )
-            self._start("dask", "scheduler", *here)
-            self.address = self._wait(r"Scheduler at: +(tcp:\S+)")
-            hosts = workers if workers <= FEW else -(-workers // A_PROCESS)
-            for host in range(hosts):
-                share = workers // hosts + (host < workers % hosts)
-                self._start("benchmarks.cluster_lab", self.address, str(share))
-                self._wait(f"({_READY})")
+            self.scheduler = self.start("dask", "scheduler", *here, *certificates)
+            self.address = self.wait(self.scheduler, r"Scheduler at:\s+(\w+://\S+)")
         except BaseException:
             self.close()
             raise
 
+    def start(self, module: str, *arguments: str, code: Path = _ROOT) -> subprocess.Popen[bytes]:
+        """Start a process that has catpref from `code`, and the tasks of benchmarks and tests."""
+        path = os.pathsep.join(map(str, (code, _ROOT, _ROOT / "tests")))
+        with self._log(len(self.processes)).open("w") as log:
+            self.processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", module, *arguments],
+                    cwd=self.folder,
+                    env=os.environ | {"PYTHONPATH": path, "DASK_TEMPORARY_DIRECTORY": str(self.folder)},
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+            )
+        return self.processes[-1]
+
+    def wait(self, process: subprocess.Popen[bytes], pattern: str) -> str:
+        """Wait until a process says something, and return that."""
+        log = self._log(self.processes.index(process))
+        while process.poll() is None:
+            if found := re.search(pattern, log.read_text()):
+                return found[1]
+            time.sleep(0.05)
+        raise RuntimeError(log.read_text())
+
+    def close(self) -> None:
+        """End all processes."""
+        self.end(self.processes)
+
+    @staticmethod
+    def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+        """End processes, and workers that one of them would start again."""
+        for process in reversed(processes):
+            children = psutil.Process(process.pid).children() if process.poll() is None else []
+            process.kill()
+            for child in children:
+                child.kill()
+        for process in processes:
+            process.wait()
+
     def used(self) -> Used:
-        """Return what was used so far."""
-        scheduler, *hosts = (sum(psutil.Process(one.pid).cpu_times()[:2]) for one in self._processes)
+        """Return what was used so far; this process is to be the client."""
+        scheduler, *hosts = (sum(psutil.Process(one.pid).cpu_times()[:2]) for one in self.processes)
         counters = psutil.net_io_counters(pernic=True)
         sent = next(counters[name].bytes_sent for name in _LOOPBACK if name in counters)
         return Used(time.process_time(), scheduler, sum(hosts), sent)
 
     def scheduler_memory(self) -> int:
         """Return the bytes of memory that the scheduler has."""
-        return psutil.Process(self._processes[0].pid).memory_info().rss
+        return psutil.Process(self.scheduler.pid).memory_info().rss
 
-    def close(self) -> None:
-        """End all processes."""
-        for process in reversed(self._processes):
-            process.kill()
-            process.wait()
-
-    def _start(self, module: str, *arguments: str) -> None:
-        with self._log().open("w") as log:
-            self._processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", module, *arguments],
-                    cwd=self._folder,
-                    env=os.environ | {"PYTHONPATH": str(_ROOT)},
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
-            )
-
-    def _wait(self, pattern: str) -> str:
-        """Wait until the process that was started last says something, and return that."""
-        log = self._log(of=len(self._processes) - 1)
-        while self._processes[-1].poll() is None:
-            if found := re.search(pattern, log.read_text()):
-                return found[1]
-            time.sleep(0.05)
-        raise RuntimeError(log.read_text())
-
-    def _log(self, of: int | None = None) -> Path:
-        return self._folder / f"{len(self._processes) if of is None else of}.log"
+    def _log(self, number: int) -> Path:
+        return self.folder / f"{number}.log"
 
 
 @contextmanager
 def lab(workers: int) -> Iterator[Lab]:
     """Start a scheduler and workers, and end them."""
     with tempfile.TemporaryDirectory() as folder:
-        made = Lab(Path(folder), workers)
+        made = Lab(Path(folder))
         try:
+            hosts = workers if workers <= FEW else -(-workers // A_PROCESS)
+            for host in range(hosts):
+                share = workers // hosts + (host < workers % hosts)
+                made.wait(made.start("benchmarks.cluster_lab", made.address, str(share)), f"({_READY})")
             yield made
         finally:
             made.close()

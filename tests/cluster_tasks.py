@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -32,6 +33,15 @@ def take_memory(common: int, item: int) -> int:
     return item
 
 
+def end_worker(ended: Path, item: int) -> int:
+    """End the worker when a task is done for the first time, and with a negative item always."""
+    mark = ended / str(item)
+    if item < 0 or not mark.exists():
+        mark.touch()
+        os._exit(1)
+    return item
+
+
 async def _work(address: str) -> None:
     from distributed import Worker
 
@@ -40,8 +50,14 @@ async def _work(address: str) -> None:
 
 
 def _work_again_and_again(address: str) -> None:
-    import catpref.plans.studies  # noqa: F401  # before the fork: each new worker would take seconds for it
+    # Before the fork: each new worker would take seconds for it.
+    from distributed.versions import get_versions
 
+    import catpref.plans.studies  # noqa: F401
+    from catpref._io import cluster
+
+    get_versions()
+    cluster.about()
     while True:
         child = os.fork()
         if not child:

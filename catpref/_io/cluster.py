@@ -14,6 +14,7 @@ import concurrent.futures
 import hashlib
 import importlib.metadata
 import logging
+import math
 import platform
 import queue
 import re
@@ -47,7 +48,7 @@ _FILES = (
     "tls_ca_file",
     *(f"tls_{who}_{what}" for who in ("client", "scheduler", "worker") for what in ("cert", "key")),
 )
-_ENDINGS = 2  # rounds of workers that a task may end; each is four, as dask counts
+_ENDINGS = 8  # workers that may end with a task while no other one is finished
 _ONE_BY_ONE = threading.Lock()  # for workers with several threads, which torch's random draws must not share
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _LEAN = {
@@ -137,14 +138,6 @@ def _security(asked: str) -> Any:
     return Security(require_encryption=False, **dict.fromkeys(_FILES))
 
 
-@dataclass(frozen=True)
-class _Sent:
-    """A task that a worker has: its number, and which copy of what is common it was sent with."""
-
-    number: int
-    copy: int
-
-
 class Cluster:
     """Workers of dask.distributed; an `Engine`."""
 
@@ -158,38 +151,42 @@ class Cluster:
         except TimeoutError:
             raise self._no_workers() from None
         of_workers = client.scheduler_info(n_workers=-1)["workers"].values()
-        limits = sorted({worker["memory_limit"] for worker in of_workers})
         self.workers = sum(worker["nthreads"] for worker in of_workers)
-        least = (
-            f", at most {limits[0] / 2**30:.1f} GiB of memory each"
-            if limits[0]
-            else ", without a limit of memory"
-        )
+        limits = sorted(worker["memory_limit"] or math.inf for worker in of_workers)  # 0 is none
+        least, most = (f"{limit / 2**30:.1f}" for limit in (limits[0], limits[-1]))
+        each = f"at most {most}" if least == most else f"{least} to {most}"
+        memory = "without a limit of memory" if most == "inf" else f"{each} GiB of memory each"
         plural = "" if len(of_workers) == 1 else "s"
-        _LOG.info("cluster %s: %d worker%s%s", address, len(of_workers), plural, least)
+        _LOG.info("cluster %s: %d worker%s, %s", address, len(of_workers), plural, memory)
 
     def as_done(
         self, function: Callable[[Common, Item], Result], common: Common, items: Sequence[Item]
     ) -> Iterator[tuple[int, Result]]:
-        """Do the tasks; see `catpref._io.engines.Engine.as_done`."""
-        waiting, running = deque(range(len(items))), {}
+        """Do the tasks; see `catpref._io.engines.Engine.as_done`.
+
+        dask gives a task up with the fourth worker that ends with it. Where a worker that ends was the only one to
+        have what is common, all tasks are cancelled, wherever they were. In neither case can a task that ends its
+        worker be told from one that happened to be there. So both wait until the others have begun, and a task is
+        blamed when workers end with it again and again while no other is finished: then it is among the last ones
+        left, whereas workers that are killed at random let something be finished in between.
+        """
+        waiting, again = deque(range(len(items))), list[int]()
+        running: dict[Any, tuple[int, Any]] = {}  # the number, and what is common as it was sent with
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        endings: Counter[int] = Counter()
-        if self._sent is None or self._sent[0] is not common:  # what it was sent before it still has
-            self._sent = common, self._share(common)
-        copy, shared = 0, self._sent[1]
+        endings: Counter[int] = Counter()  # of workers, by task
+        shared = self._shared(common)
         looked = seen = time.monotonic()
-        while waiting or running:
-            while waiting and len(running) < AHEAD * max(self.workers, 1):
-                number = waiting.popleft()
+        while waiting or again or running:
+            while (waiting or again) and len(running) < AHEAD * max(self.workers, 1):
+                number = waiting.popleft() if waiting else again.pop()
                 task = self._client.submit(
                     _do, about(), function, shared, items[number], pure=False, key=None
                 )
-                running[task] = _Sent(number, copy)
+                running[task] = number, shared
                 task.add_done_callback(done.put)
             with suppress(queue.Empty):
                 task = done.get(timeout=_LOOK)
-                sent, status = running.pop(task), task.status
+                (number, sent_with), status = running.pop(task), task.status
                 result: Any = None
                 if status == "finished":
                     try:
@@ -197,16 +194,18 @@ class Cluster:
                     except _CANCELLED:  # its worker ended before it had sent the result
                         status = "cancelled"
                 if status == "finished":
-                    yield sent.number, result
-                elif status == "cancelled":  # with the worker that had what is common, or with the scheduler
-                    self._check_scheduler()
-                    if sent.copy == copy:
-                        copy, shared = copy + 1, self._share(common)
-                        self._sent = common, shared
-                    waiting.appendleft(sent.number)
+                    endings.clear()
+                    yield number, result
                 else:
-                    self._give_up_or_wait(task, endings, sent.number)
-                    waiting.appendleft(sent.number)
+                    endings[number] += self._ended(task, status)
+                    if endings[number] >= _ENDINGS:
+                        raise BadInput(
+                            f"cluster={self._address}: one task ended several workers; perhaps their memory is too "
+                            "small for it: start them with a higher --memory-limit"
+                        )
+                    if status != "error" and sent_with is shared:
+                        shared = self._share(common)
+                    again.append(number)
                 task.release()
             now = time.monotonic()
             if now - looked > _LOOK:
@@ -217,10 +216,17 @@ class Cluster:
                 if now - seen > _PATIENCE:
                     raise self._no_workers()
 
+    def _shared(self, common: Any) -> Any:
+        """Return what tasks have in common as workers have it: what they were sent before they still have."""
+        if self._sent is not None and self._sent[0] is common:
+            return self._sent[1]
+        return self._share(common)
+
     def _share(self, common: Any) -> Any:
         """Hand what tasks have in common to a worker, from whom each of the others takes it once.
 
-        dask can send it to all of them at once (`broadcast`), but does not stop trying if one of them ends meanwhile.
+        dask can send it to all of them at once (`broadcast`, `replicate`), but does not stop trying if one of them
+        ends meanwhile.
         """
         from distributed.comm.core import CommClosedError
 
@@ -228,7 +234,9 @@ class Cluster:
         while time.monotonic() < ends:
             try:
                 self._client.wait_for_workers(1, timeout=_PATIENCE)
-                return self._client.scatter(_Common(common), hash=False, timeout=_PATIENCE)
+                shared = self._client.scatter(_Common(common), hash=False, timeout=_PATIENCE)
+                self._sent = common, shared
+                return shared
             except TimeoutError:
                 break
             except (
@@ -250,10 +258,14 @@ class Cluster:
             )
         return result
 
-    def _give_up_or_wait(self, task: Any, endings: Counter[int], number: int) -> None:
-        """Raise what a task raised, unless it was its worker that ended."""
+    def _ended(self, task: Any, status: str) -> int:
+        """Return how many workers ended with a task; raise what it raised where it was not that."""
         import distributed
 
+        # Cancelled, with the worker that had what is common or with the scheduler, or lost with its result's worker.
+        if status != "error":
+            self._check_scheduler()
+            return 1
         problem = task.exception()
         if not isinstance(problem, distributed.KilledWorker):
             if isinstance(problem, ModuleNotFoundError):
@@ -262,12 +274,7 @@ class Cluster:
                     "there as it is here"
                 ) from problem
             raise problem
-        endings[number] += 1
-        if endings[number] == _ENDINGS:
-            raise BadInput(
-                f"cluster={self._address}: one task ended several workers; perhaps their memory is too small "
-                "for it: start them with a higher --memory-limit"
-            )
+        return problem.allowed_failures + 1
 
     def _count(self) -> int:
         """Return how many tasks the workers do at once; those short of memory take none."""

@@ -16,6 +16,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from catpref._io.parallel import serve_parent
+from catpref._io.tasks import by_number
 from catpref._io.workers import threads, workers
 
 Common = TypeVar("Common")
@@ -47,8 +48,7 @@ def in_order(
     engine: Engine, function: Callable[[Common, Item], Result], common: Common, items: Sequence[Item]
 ) -> list[Result]:
     """Do a task for each item, and return the results in the items' order."""
-    found = dict(engine.as_done(function, common, items))
-    return [found[number] for number in range(len(items))]
+    return by_number(engine.as_done(function, common, items))
 
 
 def alone(function: Callable[[Common, Item], Result], common: Common, item: Item) -> Result:

@@ -13,6 +13,7 @@ from scipy.special import expit, logit
 
 from catpref._io.engines import Engine, Here, Threads
 from catpref._io.progress import progress
+from catpref._io.tasks import by_number
 from catpref._io.workers import threads
 from catpref.design.splits import Fold
 from catpref.evaluation import learning_curve
@@ -111,8 +112,13 @@ class HeldOut:
         if self.mean_and_variance is None:
             return self.given
         mean, variance = self.mean_and_variance
-        bias = self.side_bias if np.ndim(self.side_bias) == 0 else np.asarray(self.side_bias)[self.trials]
-        return expit(moderated(self.gain * mean, variance, bias))
+        return expit(moderated(self.gain * mean, variance, of_trials(self.side_bias, self.trials)))
+
+    @property
+    def p_right_by_taste(self) -> np.ndarray:
+        """P(right) of each trial by taste alone; a logit that is the side bias is none."""
+        logits = logit(np.clip(self.p_right, 1e-15, 1 - 1e-15)) - of_trials(self.side_bias, self.trials)
+        return expit(np.where(np.abs(logits) < _ROUNDING, 0.0, logits))
 
 
 class Fits(NamedTuple):
@@ -171,8 +177,7 @@ def fit(
 
 def _done(engine: Engine, data: Data, tasks: Sequence[_Task]) -> list[list[Any]]:
     done = engine.as_done(_fit, data, tasks)
-    found = dict(progress(done, "fitting", total=len(tasks), unit="fit"))
-    return [found[number] for number in range(len(tasks))]
+    return by_number(progress(done, "fitting", total=len(tasks), unit="fit"))
 
 
 def _fit(data: Data, task: _Task) -> list[Any]:
@@ -219,16 +224,13 @@ def cross_validate(
     folds = [fold for each in splits for fold in each]
     fitted = fit([model], data, splits).held_out[model.name] if fitted is None else fitted
     gains, gain = _gains(model, data, fitted, folds, len(splits[0]))
-    predicted = [calibrated(each, own).p_right for each, own in zip(fitted, gains, strict=True)]
+    predicted = [calibrated(each, own) for each, own in zip(fitted, gains, strict=True)]
     rows = np.concatenate([test for _, test in folds])
     number = np.repeat(np.arange(len(folds)), [len(test) for _, test in folds])
     held_out = pd.DataFrame({
         "model": model.name, "fold": number % len(splits[0]), "repeat": number // len(splits[0]),
-        "row_index": rows, "p_right": np.concatenate(predicted),
-        "p_right_by_taste": np.concatenate([
-            _without_side_bias(p_right, each, test, len(data.choices))
-            for p_right, each, (_, test) in zip(predicted, fitted, folds, strict=True)
-        ]),
+        "row_index": rows, "p_right": np.concatenate([each.p_right for each in predicted]),
+        "p_right_by_taste": np.concatenate([each.p_right_by_taste for each in predicted]),
         "choice": data.choices[rows],
     })  # fmt: skip
     p_right, taste = held_out["p_right"].to_numpy(), held_out["p_right_by_taste"].to_numpy()
@@ -299,10 +301,7 @@ def learn_from_fewer(
     ]
     fitted = iter(fit([model], data, smaller, engine).held_out[model.name])
     for each in smaller:
-        predicted = [
-            _without_side_bias(found.p_right, found, test, len(data.choices))
-            for found, (_, test) in zip(islice(fitted, len(each)), each, strict=True)
-        ]
+        predicted = [found.p_right_by_taste for found in islice(fitted, len(each))]
         sizes = [len(train) for train, _ in each]
         hits[float(np.mean(sizes))] = hits_of(np.concatenate(predicted), choices)
     return learning_curve.fit(hits, data.pairs[rows], data.seed)
@@ -346,13 +345,6 @@ def corrected(results: Sequence[Result]) -> list[Result]:
         )
         for result in results
     ]
-
-
-def _without_side_bias(p_right: np.ndarray, fitted: HeldOut, trials: np.ndarray, count: int) -> np.ndarray:
-    """Return P(right) by taste alone of some of the session's trials; a logit that is the side bias is none."""
-    bias = of_trials(fitted.side_bias, trials, count)
-    logits = logit(np.clip(p_right, 1e-15, 1 - 1e-15)) - bias
-    return expit(np.where(np.abs(logits) < _ROUNDING, 0.0, logits))
 
 
 def calibrated(fitted: Any, gain: float) -> Any:

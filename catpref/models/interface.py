@@ -244,9 +244,9 @@ class Model:
         return data.images.embedding if "embeddings" in self.needs else None
 
 
-def of_trials(side_bias: float | np.ndarray, trials: np.ndarray, count: int) -> np.ndarray:
-    """Return the side bias in some of a session's trials, given one for all, or one for each of them."""
-    return np.broadcast_to(side_bias, count)[trials]
+def of_trials(side_bias: float | np.ndarray, trials: np.ndarray) -> np.ndarray:
+    """Return the side bias in some of a session's trials, by their indices, given one for all, or one for each."""
+    return np.full(len(trials), side_bias) if np.ndim(side_bias) == 0 else np.asarray(side_bias)[trials]
 
 
 def map_name(layer: int | None) -> str:

@@ -155,7 +155,7 @@ def gain_of(held_out: Sequence[tuple[Moments, np.ndarray]], choices: np.ndarray)
         return 1.0
     moments = [learned.moments(test) for learned, test in held_out]
     mean, variance = (np.concatenate(part) for part in zip(*moments, strict=True))
-    bias = np.concatenate([of_trials(learned.side_bias, test, len(choices)) for learned, test in held_out])
+    bias = np.concatenate([of_trials(learned.side_bias, test) for learned, test in held_out])
     chosen = choices[np.concatenate([test for _, test in held_out])]
     return fit_gain(lambda gain: moderated(gain * mean, variance, bias), chosen)[0]
 

@@ -27,6 +27,7 @@ from catpref._io.devices import choose_device
 from catpref._io.engines import Engine
 from catpref._io.files import sha256_of
 from catpref._io.progress import progress
+from catpref._io.tasks import where_seen
 from catpref._io.workers import workers
 from catpref.errors import BadInput
 from catpref.perception import late_stages
@@ -289,19 +290,6 @@ class _Work:
         return _parts(self.backbone.on(choose_device(self.device)), self.embedding)
 
 
-class _Sent(Sequence[Sequence[_Wanted]]):
-    """Tasks with their images' files, read when a task is handed out."""
-
-    def __init__(self, tasks: Sequence[Sequence[_Wanted]]) -> None:
-        self._tasks = tasks
-
-    def __len__(self) -> int:
-        return len(self._tasks)
-
-    def __getitem__(self, number: Any) -> Any:
-        return [replace(one, content=read_image(one.path)) for one in self._tasks[number]]
-
-
 def _by_engine(
     engine: Engine,
     work: _Work,
@@ -319,25 +307,15 @@ def _by_engine(
     )  # the batches are those that this process would make
     in_cache: list[int] = []
 
-    def do(numbers: Sequence[int], wanted: Sequence[Sequence[_Wanted]]) -> list[int]:
-        """Do some of the tasks; return those whose images were not seen."""
-        unseen = []
-        for place, found in engine.as_done(_embed_task, work, wanted):
-            task = tasks[numbers[place]]
-            if found is None:
-                unseen.append(numbers[place])
-                continue
-            for index, rows in zip(task, found, strict=True):
-                if rows is None:
-                    in_cache.append(index)
-                else:
-                    take(index, rows)
-            count(len(task))
-        return unseen
-
     wanted = [[todo[index] for index in task] for task in tasks]
-    if unseen := do(range(len(tasks)), wanted):
-        do(unseen, _Sent([wanted[number] for number in unseen]))
+    for number, found in where_seen(engine, _embed_task, work, wanted, _with_content):
+        assert found is not None, "what is sent is seen"
+        for index, rows in zip(tasks[number], found, strict=True):
+            if rows is None:
+                in_cache.append(index)
+            else:
+                take(index, rows)
+        count(len(tasks[number]))
     return in_cache
 
 
@@ -358,6 +336,10 @@ def _embed_task(work: _Work, wanted: Sequence[_Wanted]) -> Sequence[dict[int, np
     with cache.opened(work.cache_folder) as kept:  # where it is full, nothing was written
         are_there = [all(kept.read(key, np.float16) is not None for key in own.values()) for own in keys]
     return [None if is_there else rows for is_there, rows in zip(are_there, found, strict=True)]
+
+
+def _with_content(wanted: Sequence[_Wanted]) -> Sequence[_Wanted]:
+    return [replace(one, content=read_image(one.path)) for one in wanted]
 
 
 def _content_of(wanted: _Wanted) -> bytes | None:

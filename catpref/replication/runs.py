@@ -10,6 +10,7 @@ import torch
 from catpref._io.devices import choose_device
 from catpref._io.engines import Engine, Here
 from catpref._io.progress import progress
+from catpref._io.tasks import by_number
 from catpref._io.workers import threads
 from catpref.design.splits import Fold, split
 from catpref.models import study_cnn
@@ -61,12 +62,13 @@ def repeat_study(
     random = np.random.default_rng(seed)
     arranged = arrange(last, random, seed)
     shuffled = random.permutation(last.choices)
+    folds = [split(answers.pairs, "trials", _FOLDS, seed)[0] for answers in answered]
+    asked = [(*each, _MEAN) for each in zip(answered, folds, strict=True)] + [(last, folds[-1], _FIRST)]
     found: list[tuple[str, list[_Trained], np.ndarray]] = []
     with progress(
         [], "experiments", total=len(answered) + 4 + len(arranged) * len(MAPS), unit="training"
     ) as bar:
-        for answers, name in [*((each, _MEAN) for each in answered), (last, _FIRST)]:
-            fold = split(answers.pairs, "trials", _FOLDS, seed)[0]
+        for answers, fold, name in asked:
             maps, swapped = (
                 distance_maps(answers.paths, pairs, backbone, map_size, MAPS[name], cache_folder)
                 for pairs in (answers.pairs, answers.pairs[fold[1][:_SWAPPED], ::-1])
@@ -76,16 +78,14 @@ def repeat_study(
                 todo += _controls(answers, maps, fold, shuffled) if name == _MEAN else []
                 todo += [_leak(name, each) for each in arranged]
             given = _Given(maps, seed, device, torch.get_num_threads())
-            trained: dict[int, _Trained] = {}
-            for number, one in (engine or Here()).as_done(_train, given, todo):
-                trained[number] = one
+            done = []
+            for one in (engine or Here()).as_done(_train, given, todo):
+                done.append(one)
                 bar.update()
             both = np.stack([maps[fold[1][0]], swapped[0]])
-            found.append((name, [trained[number] for number in range(len(todo))], both))
+            found.append((name, by_number(done), both))
     of_last = found[-len(MAPS) :]
-    left, right = (
-        last.paths[image] for image in last.pairs[split(last.pairs, "trials", _FOLDS, seed)[0][1][0]]
-    )
+    left, right = (last.paths[image] for image in last.pairs[folds[-1][1][0]])
     return Study(
         answers=answered,
         experiments=[(first.run, first.swap) for _, (first, *_), _ in found if first.swap is not None],

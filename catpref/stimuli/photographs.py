@@ -15,6 +15,7 @@ from catpref._io.files import portable_name, sha256_of
 from catpref._io.outputs import output_folder
 from catpref._io.parallel import parallel, threads
 from catpref._io.progress import progress
+from catpref._io.tasks import by_number, where_seen
 from catpref.errors import BadInput
 from catpref.stimuli import contact_sheet
 from catpref.stimuli.duplicates import Look, look, look_at, same_pictures
@@ -140,8 +141,7 @@ def import_photographs(
             )
         else:
             done = progress(_by_engine(engine, crop, todo), "importing photographs", len(todo))
-            found = {number: write(one) for number, one in done}
-            made = [found[number] for number in range(len(todo))]
+            made = by_number((number, write(one)) for number, one in done)
         made += [job for job in jobs if isinstance(job, LeftOut)]
         kept, copies = _part_copies([one for one in made if isinstance(one, Stimulus)])
         for copy, _ in copies:
@@ -306,32 +306,15 @@ def _by_engine(
     engine: "Engine", crop: bool, jobs: Sequence[_Photograph]
 ) -> Iterator[tuple[int, tuple[Stimulus, bytes] | LeftOut]]:
     """Let an engine make stimuli; workers that do not see a photograph's file are sent what is in it."""
-    unseen = []
-    for number, made in engine.as_done(_make_if_seen, crop, jobs):
-        if made is None:
-            unseen.append(number)
-        else:
-            yield number, made
-    for place, made in engine.as_done(_make_if_seen, crop, _Sent([jobs[number] for number in unseen])):
-        number = unseen[place]
+    for number, made in where_seen(engine, _make_if_seen, crop, jobs, _with_content):
         yield number, made or _make(crop, jobs[number])  # one that could not be read is left out here
 
 
-class _Sent(Sequence[_Photograph]):
-    """Photographs with what is in their files, read when a task is handed out."""
-
-    def __init__(self, jobs: Sequence[_Photograph]) -> None:
-        self._jobs = jobs
-
-    def __len__(self) -> int:
-        return len(self._jobs)
-
-    def __getitem__(self, number: Any) -> Any:
-        job = self._jobs[number]
-        try:
-            return job._replace(content=read_image(job.path))
-        except BadInput:
-            return job
+def _with_content(job: _Photograph) -> _Photograph:
+    try:
+        return job._replace(content=read_image(job.path))
+    except BadInput:
+        return job
 
 
 def _make_if_seen(crop: bool, job: _Photograph) -> tuple[Stimulus, bytes] | LeftOut | None:

@@ -2,11 +2,9 @@
 
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,10 +13,12 @@ from typing import Any
 
 import cluster_tasks
 import dask.config
+import distributed  # noqa: F401  # whose settings would else be taken back with those of the first test
 import psutil
 import pytest
 from plans_support import setting
 
+from benchmarks import cluster_lab
 from catpref import BadInput
 from catpref._io import cluster
 from catpref._io.cluster import connected
@@ -33,68 +33,30 @@ with_faults = pytest.mark.skipif(
 )
 
 
-class Lab:
+class Lab(cluster_lab.Lab):
     """A scheduler on this computer, and the workers that are started for it."""
 
     def __init__(self, folder: Path, *certificates: str) -> None:
-        self.folder = folder
+        super().__init__(folder, *certificates)
         self.certificates = certificates
-        self.processes: list[subprocess.Popen[str]] = []
-        log = self._start(
-            "dask", "scheduler", "--no-dashboard", "--host", "127.0.0.1", "--port", "0", *certificates
-        )
-        self.scheduler = self.processes[0]
-        self.address = self._wait(log, r"Scheduler at:\s+(\w+://\S+)")
 
-    def work(self, *more: str, wait: bool = True, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        log = self._start("dask", "worker", self.address, *WORKER, *self.certificates, *more, env=env)
+    def work(self, *more: str, wait: bool = True, code: Path = ROOT) -> subprocess.Popen[bytes]:
+        worker = self.start("dask", "worker", self.address, *WORKER, *self.certificates, *more, code=code)
         if wait:
-            self._wait(log, "(Registered to)")
-        return self.processes[-1]
+            self.wait(worker, "(Registered to)")
+        return worker
 
-    def work_again_and_again(self) -> subprocess.Popen[str]:
+    def work_again_and_again(self) -> subprocess.Popen[bytes]:
         """Start a process whose worker is there again when it is killed; they end together."""
-        self._start("cluster_tasks", self.address)
-        return self.processes[-1]
+        return self.start("cluster_tasks", self.address)
 
-    def place(self, worker: subprocess.Popen[str]) -> str:
+    def place(self, worker: subprocess.Popen[bytes]) -> str:
         """Return a worker's address."""
-        return self._wait(self.folder / f"{self.processes.index(worker)}.log", r"Start worker at:\s+(\S+)")
+        return self.wait(worker, r"Start worker at:\s+(\S+)")
 
     def send_home(self) -> None:
         """End the workers."""
-        self._end(self.processes[1:])
-
-    def close(self) -> None:
-        self._end(self.processes)
-
-    @staticmethod
-    def _end(processes: list[subprocess.Popen[str]]) -> None:
-        for process in processes:
-            children = psutil.Process(process.pid).children() if process.poll() is None else []
-            process.kill()
-            for child in children:
-                child.kill()
-        for process in processes:
-            process.wait()
-
-    def _start(self, *arguments: str, env: dict[str, str] | None = None) -> Path:
-        log = self.folder / f"{len(self.processes)}.log"
-        path = os.pathsep.join([(env or {}).get("CODE", str(ROOT)), str(ROOT / "tests")])
-        environment = os.environ | {"PYTHONPATH": path, "DASK_TEMPORARY_DIRECTORY": str(self.folder)}
-        with log.open("w") as out:
-            self.processes.append(subprocess.Popen(
-                [sys.executable, "-m", *arguments], cwd=self.folder, env=environment | (env or {}),
-                stdout=out, stderr=subprocess.STDOUT, text=True,
-            ))  # fmt: skip
-        return log
-
-    def _wait(self, log: Path, pattern: str) -> str:
-        for _ in range(600):
-            if found := re.search(pattern, log.read_text()):
-                return found[1]
-            time.sleep(0.1)
-        raise AssertionError(log.read_text())
+        self.end(self.processes[1:])
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +92,14 @@ def test_what_is_no_cluster_is_refused(asked):
         pass
 
 
+def test_workers_of_this_computer_have_a_limit_of_memory_and_the_first_line_says_which(caplog):
+    with caplog.at_level("INFO"), connected("local:1") as workers:
+        (of_worker,) = workers._client.scheduler_info()["workers"].values()
+    limit = of_worker["memory_limit"]
+    assert 0 < limit <= psutil.virtual_memory().total
+    assert f"cluster local:1: 1 worker, at most {limit / 2**30:.1f} GiB of memory each" in caplog.text
+
+
 def test_no_scheduler_is_one_line(monkeypatch):
     monkeypatch.setattr(cluster, "_CONNECT", "0.5s")
     with pytest.raises(BadInput, match="no scheduler answers there"), connected("tcp://127.0.0.1:9"):
@@ -149,6 +119,22 @@ def test_a_killed_worker_and_one_that_joins_late_change_nothing(lab):
     assert [found[number] for number in range(60)] == expected(60)
 
 
+def test_one_task_that_ends_every_worker_ends_the_run_and_many_that_end_one_do_not(
+    lab, tmp_path, monkeypatch
+):
+    """The worker that ends has what is common alone, so that whatever it had is cancelled with it."""
+    monkeypatch.setattr(cluster, "_ENDINGS", 5)  # each costs a worker
+    lab.work_again_and_again()
+    once = list(range(6))
+    found = []
+    with connected(lab.address) as workers:
+        assert in_order(workers, cluster_tasks.end_worker, tmp_path, once) == once
+        with pytest.raises(BadInput, match="one task ended several workers"):
+            for _, result in workers.as_done(cluster_tasks.end_worker, tmp_path, [0, -1, 1, 2, 3]):
+                found.append(result)
+    assert {1, 2} <= set(found), "only what waited at the same worker may be missing"
+
+
 def test_a_plan_on_a_cluster_is_the_plan(lab):
     """To the last bit, for one person and for several."""
     lab.work("--no-nanny")
@@ -165,7 +151,7 @@ def test_other_code_on_a_worker_is_one_line(lab, tmp_path):
     code = tmp_path / "code"
     copy(ROOT / "catpref", code / "catpref")
     (code / "catpref" / "errors.py").write_text((ROOT / "catpref" / "errors.py").read_text() + "\n# other\n")
-    lab.work("--no-nanny", env={"CODE": str(code)})
+    lab.work("--no-nanny", code=code)
     with (
         pytest.raises(BadInput, match=r"has catpref's code \w+, and this computer \w+"),
         connected(lab.address) as workers,
@@ -218,7 +204,7 @@ def test_a_worker_that_ends_while_it_is_sent_the_common_things_changes_nothing(t
 class Killing:
     """Does tasks elsewhere, and kills a worker at random moments."""
 
-    def __init__(self, engine: Engine, parents: Sequence[subprocess.Popen[str]], kills: int) -> None:
+    def __init__(self, engine: Engine, parents: Sequence[subprocess.Popen[bytes]], kills: int) -> None:
         self.engine, self.parents, self.left = engine, parents, kills
         self.workers = engine.workers
 
