@@ -1,7 +1,13 @@
 """What simulated studies say of each design, and which one is enough.
 
-A plan promises what one new study will find, not only what studies find on average: its intervals are prediction
-intervals (Student's t), which allow for how few studies were simulated.
+A plan promises what one new study will find, not only what studies find on average. The studies that were simulated
+are few, and may have come out well by chance; its intervals are tolerance intervals, which hold 95 of 100 new studies
+in 90 of 100 plans.
+
+References
+----------
+Hahn & Meeker (1991). Statistical intervals: a guide for practitioners. Wiley.
+Howe (1969). Two-sided tolerance limits for normal populations: some improvements. JASA 64(326).
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,12 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, t
+from scipy.stats import binomtest, chi2, nct, norm
 
 from catpref.design.trial_list import ADAPTIVE, FULL, INCOMPLETE, RANDOM
 from catpref.plans.studies import Cell, Study
 
-_LEVEL = 0.95
+_LEVEL = 0.95  # the part of new studies that an interval holds
+_ASSURANCE = 0.9  # that it does
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class Expected:
     studies
         How many were simulated.
     accuracy, accuracy_ci95
-        What its report will say: the mean, and the interval in which a new study's will be.
+        What its report will say: the mean, and the interval in which at least 95% of new studies' will be.
     width
         Mean width of the report's own 95% interval.
     power, power_ci95
@@ -36,8 +43,8 @@ class Expected:
     new, best, ceiling
         Mean accuracies on new images; see `Study`.
     gain, gain_low
-        The part of what can be gained on new images, and what a new study reaches at least, with the confidence asked
-        for.
+        The part of what can be gained on new images, and what new studies reach, as large a part of them as the
+        confidence asked for.
     agreement, agreement_found, agreement_error
         Mean correlation of two people's utilities, what the model says of it, and the root of the mean squared error
         of that; None for one person.
@@ -70,15 +77,17 @@ def expect(cell: Cell, studies: Sequence[Study], confidence: float) -> Expected:
     studies
         At least two.
     confidence
-        Of `Expected.gain_low`, one-sided.
+        Of `Expected.gain_low`: the part of new studies that is to reach it.
     """
     values = {name: np.array([getattr(study, name) for study in studies]) for name in Study._fields}
-    accuracy, reach = _of_a_new(values["accuracy"], (1 + _LEVEL) / 2)
+    accuracy = float(values["accuracy"].mean())
+    reach = _two_sided(len(studies)) * float(values["accuracy"].std(ddof=1))
     above = int(values["above"].sum())
     power = binomtest(above, len(studies)).proportion_ci(method="wilson")
     # Of means, since what there is to gain may be little in one study.
     to_gain = float(values["best"].mean()) - 0.5
-    gain, gain_reach = _of_a_new((values["new"] - 0.5) / to_gain, confidence)
+    gains = (values["new"] - 0.5) / to_gain
+    gain = float(gains.mean())
     several = cell.people > 1
     error = values["agreement_found"] - values["agreement"]
     return Expected(
@@ -93,18 +102,22 @@ def expect(cell: Cell, studies: Sequence[Study], confidence: float) -> Expected:
         best=float(values["best"].mean()),
         ceiling=float(values["ceiling"].mean()),
         gain=gain,
-        gain_low=gain - gain_reach,
+        gain_low=gain - _one_sided(len(studies), confidence) * float(gains.std(ddof=1)),
         agreement=float(values["agreement"].mean()) if several else None,
         agreement_found=float(values["agreement_found"].mean()) if several else None,
         agreement_error=float(np.sqrt(np.square(error).mean())) if several else None,
     )
 
 
-def _of_a_new(values: np.ndarray, quantile: float) -> tuple[float, float]:
-    """Return the mean of some values, and how far from it a new one is at most, with a probability."""
-    count = len(values)
-    sd = float(values.std(ddof=1) * np.sqrt(1 + 1 / count))
-    return float(values.mean()), float(t.ppf(quantile, count - 1)) * sd
+def _one_sided(count: int, part: float) -> float:
+    """Return how many standard deviations below the mean of so many values a part of all lies above (Gaussian)."""
+    return float(nct.ppf(_ASSURANCE, count - 1, norm.ppf(part) * np.sqrt(count)) / np.sqrt(count))
+
+
+def _two_sided(count: int) -> float:
+    """Return within how many standard deviations of the mean of so many values 95% of all lie (Howe 1969)."""
+    widened = (count - 1) * (1 + 1 / count) / chi2.ppf(1 - _ASSURANCE, count - 1)
+    return float(norm.ppf((1 + _LEVEL) / 2) * np.sqrt(widened))
 
 
 def enough(expected: Sequence[Expected], gain: float) -> Expected | None:

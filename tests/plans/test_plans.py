@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from plans_support import setting, small_world
+from scipy.stats import norm
 from support import call, refusal, small_study, use_own_cache
 
 from catpref import BadInput, plan, read_session
@@ -258,17 +259,18 @@ def test_the_time_left_is_that_of_measured_cells():
 
 
 def test_a_new_study_is_where_the_plan_says():
-    """In 95 of 100 plans of eight studies each, whose accuracies are Gaussian."""
+    """95% of them are, in 90 of 100 plans of eight studies each, whose accuracies are Gaussian."""
     random = np.random.default_rng(0)
+    of_new = norm(0.65, 0.04)
     inside = reached = 0
     for _ in range(1000):
-        accuracies = random.normal(0.65, 0.04, 9)
-        expected = summary.expect(FEW, [a_study(accuracy=one, new=one) for one in accuracies[:8]], 0.95)
+        accuracies = random.normal(0.65, 0.04, 8)
+        expected = summary.expect(FEW, [a_study(accuracy=one, new=one) for one in accuracies], 0.95)
         low, high = expected.accuracy_ci95
-        inside += low <= accuracies[8] <= high
-        reached += (accuracies[8] - 0.5) / 0.2 >= expected.gain_low
-    assert 930 <= inside <= 970
-    assert 930 <= reached <= 970
+        inside += of_new.cdf(high) - of_new.cdf(low) >= 0.95
+        reached += of_new.sf(0.5 + 0.2 * expected.gain_low) >= 0.95
+    assert 870 <= inside <= 930
+    assert 870 <= reached <= 930
 
 
 def test_studies_simulated_anew_are_where_the_plan_says():
