@@ -76,7 +76,8 @@ def learn(prior: Prior, pairs: np.ndarray, choices: np.ndarray) -> Posterior:
         first *= 2
     enough = len(given) >= FIRST_TRIALS
     log_scale = _log_scale(prior, sides[:first].tobytes(), given[:first].tobytes()) if enough else 0.0
-    weights, factor, _, sds = _given(prior, sides, given, log_scale)
+    design, offsets, sds = _scaled(prior, sides, log_scale)
+    weights, factor, _ = _mode(design, offsets, given)
     covariance = cho_solve((factor, True), np.eye(len(sds))) * np.outer(sds, sds)
     return Posterior(weights[:-1] * sds[:-1], float(weights[-1] * sds[-1]), covariance, float(sds[0]))
 
@@ -87,20 +88,21 @@ def _log_scale(prior: Prior, pairs: bytes, choices: bytes) -> float:
     sides, given = np.frombuffer(pairs, np.int64).reshape(-1, 2), np.frombuffer(choices)
 
     def log_probability(log_scale: float) -> float:
-        return _given(prior, sides, given, log_scale)[2] - (log_scale / LOG_SCALE_SD) ** 2 / 2
+        design, offsets, _ = _scaled(prior, sides, log_scale)
+        # Weights that change no trial's logit change no evidence: as many are enough as there are trials.
+        few = np.linalg.qr(design.T, mode="r").T
+        return _mode(few, offsets, given)[2] - (log_scale / LOG_SCALE_SD) ** 2 / 2
 
     return max(LOG_SCALES, key=log_probability)
 
 
-def _given(
-    prior: Prior, pairs: np.ndarray, choices: np.ndarray, log_scale: float
-) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
-    """Return what `_mode` does at a scale of the taste, and the prior's standard deviations."""
+def _scaled(prior: Prior, pairs: np.ndarray, log_scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what weights of unit variance are multiplied by in each trial, logits beside, and the weights' sds."""
     left, right = pairs.T
     sds = np.full(prior.features.shape[1] + 1, np.exp(log_scale))
     sds[-1] = np.sqrt(prior.side_bias_variance)
     design = np.column_stack([prior.features[right] - prior.features[left], np.ones(len(left))]) * sds
-    return *_mode(design, prior.mean[right] - prior.mean[left], choices), sds
+    return design, prior.mean[right] - prior.mean[left], sds
 
 
 def _mode(

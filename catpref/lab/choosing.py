@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from threading import Condition
 from time import perf_counter
 
+from threadpoolctl import ThreadpoolController
+
 from catpref.adaptive.chooser import Answer, choose
 from catpref.design.trial_list import Trial
 from catpref.lab.adaptive import UNTIL, Adaptive
@@ -44,6 +46,7 @@ class Chooser:
         self._answers = list(given)
         self._changed = Condition()
         self._closed = False
+        self._pools = ThreadpoolController()
         self.seconds: list[float] = []
         self.gained: float | None = None
 
@@ -77,12 +80,14 @@ class Chooser:
                 raise Closed
             answers = self._answers[: trial.trial]
         started = perf_counter()
-        posterior = self._adaptive.learn(answers)
-        self.gained = self._adaptive.gained(posterior)
-        if self._adaptive.is_enough(self.gained):
-            raise Enough(UNTIL)
-        chosen = choose(
-            self._adaptive.prior, posterior, self._adaptive.schedule, answers, self._adaptive.seed
-        )
+        # Several threads would wait for each other, and keep the one that draws from its core.
+        with self._pools.limit(limits=1, user_api="blas"):
+            posterior = self._adaptive.learn(answers)
+            self.gained = self._adaptive.gained(posterior)
+            if self._adaptive.is_enough(self.gained):
+                raise Enough(UNTIL)
+            chosen = choose(
+                self._adaptive.prior, posterior, self._adaptive.schedule, answers, self._adaptive.seed
+            )
         self.seconds.append(perf_counter() - started)
         return chosen
