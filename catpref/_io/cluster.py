@@ -97,6 +97,8 @@ def connected(asked: str) -> Iterator["Cluster"]:
                 # no page on the web, and for what dask serves all the same, a port that is free
                 scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
             )  # fmt: skip
+    if own is None:
+        _LOG.info("connecting to %s", asked)
     try:
         client = distributed.Client(own or asked, set_as_default=False, timeout=_CONNECT, security=security)
     except (OSError, ValueError, RuntimeError) as problem:
@@ -146,6 +148,8 @@ class Cluster:
         self._address = address
         # What the last tasks had in common, and where workers have it.
         self._sent: tuple[Any, Any] | None = None
+        if not client.scheduler_info(n_workers=-1)["workers"]:
+            _LOG.info("cluster %s: no worker yet; waiting for one, at most %.0f seconds", address, _PATIENCE)
         try:
             client.wait_for_workers(1, timeout=_PATIENCE)
         except TimeoutError:
