@@ -1,6 +1,8 @@
 """``python -m catpref.plan``: how many trials, images and people a study needs, by simulating studies."""
 
+import logging
 import os
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,10 +24,12 @@ from catpref.plans.observers import usual_habits
 from catpref.plans.page import Plan
 from catpref.plans.pilot import habits_like
 from catpref.plans.studies import Setting
-from catpref.plans.world import drawn_cats, world_of
+from catpref.plans.world import FEWEST_IMAGES, World, drawn_cats, world_of
 from catpref.sessions.columns import asked
-from catpref.sessions.session import read_sessions
+from catpref.sessions.session import Session, read_sessions
+from catpref.stimuli.images import find_images
 
+_LOG = logging.getLogger(__name__)
 _TRIALS, _PEOPLE, _STUDIES = (50, 100, 200, 400), (1, 10, 20), 40
 _QUICK_PEOPLE, _QUICK_STUDIES = (1,), 12
 
@@ -42,8 +46,7 @@ def main(arguments: Sequence[str]) -> None:
     log_to_terminal()
     with output_folder(options.out, "plan", reads=options.like or []) as folder:
         pilot = read_sessions(options.like, options.stimuli, said) if options.like else None
-        stimuli = options.stimuli if pilot is None else pilot.stimuli
-        world = drawn_cats() if stimuli is None else world_of(stimuli, options.device, options.cache)
+        world = _world(options, pilot)
         habits = usual_habits(world.blocks)
         if pilot is not None:
             habits = habits_like(pilot, options.device, options.cache)
@@ -67,6 +70,20 @@ def main(arguments: Sequence[str]) -> None:
         page.write(plan, folder)
     print(page.text_table(plan))
     print(f"page: {options.out / page.PAGE}")
+
+
+def _world(options: Namespace, pilot: Session | None) -> World:
+    """Return the images that simulated people see: those asked for, the pilot's, or drawn cats."""
+    stimuli = options.stimuli
+    if stimuli is None and pilot is not None:
+        if (few := len(find_images(pilot.stimuli))) >= FEWEST_IMAGES:
+            stimuli = pilot.stimuli
+        else:
+            _LOG.info(
+                "%s: holds %d images, and a plan takes at least %d; drawn cats are taken in their place",
+                pilot.stimuli, few, FEWEST_IMAGES,
+            )  # fmt: skip
+    return drawn_cats() if stimuli is None else world_of(stimuli, options.device, options.cache)
 
 
 def _parser() -> Parser:

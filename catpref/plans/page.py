@@ -66,7 +66,7 @@ def text_table(plan: Plan) -> str:
         rows.append((
             one.cell.design, str(one.cell.trials), str(one.cell.images), str(one.cell.people), f"{one.cell.noise:g}",
             f"{one.accuracy:.3f}", f"{low:.2f} to {high:.2f}", f"{one.width:.2f}", f"{one.power:.2f}",
-            f"{one.gain:.2f}", f"{max(one.gain_low, 0):.2f}",
+            f"{one.gain:.2f}", f"{one.gain_low:.2f}",
         ))  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = [

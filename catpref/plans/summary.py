@@ -102,7 +102,7 @@ def expect(cell: Cell, studies: Sequence[Study], confidence: float) -> Expected:
         best=float(values["best"].mean()),
         ceiling=float(values["ceiling"].mean()),
         gain=gain,
-        gain_low=gain - _one_sided(len(studies), confidence) * float(gains.std(ddof=1)),
+        gain_low=max(0.0, gain - _one_sided(len(studies), confidence) * float(gains.std(ddof=1))),
         agreement=float(values["agreement"].mean()) if several else None,
         agreement_found=float(values["agreement_found"].mean()) if several else None,
         agreement_error=float(np.sqrt(np.square(error).mean())) if several else None,
@@ -146,12 +146,11 @@ def sentence(expected: Sequence[Expected], gain: float, confidence: float) -> st
     found = enough(expected, gain)
     if found is not None:
         return f"For {wanted} {_asked(found.cell)}."
-    most = max(expected, key=lambda one: one.gain_low)
-    if most.gain_low <= 0:
-        return f"No study of this plan reaches {wanted}; none of them can be relied on to gain anything."
+    most = max(expected, key=lambda one: one.gain)
+    least = f"at least {100 * most.gain_low:.0f}%" if most.gain_low > 0 else "perhaps nothing"
     return (
-        f"No study of this plan reaches {wanted}; the one that comes closest reaches {100 * most.gain_low:.0f}%: "
-        f"{_asked(most.cell)}."
+        f"No study of this plan reaches {wanted}. Most is gained if you {_asked(most.cell)}: on average "
+        f"{100 * max(0.0, most.gain):.0f}%, with that confidence {least}."
     )
 
 

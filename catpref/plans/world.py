@@ -120,8 +120,8 @@ def world_of(folder: Path, device: str = "auto", cache: Path | None = None) -> W
     names = find_images(folder)
     if len(names) < FEWEST_IMAGES:
         raise BadInput(
-            f"{folder}: holds {len(names)} images, and a plan takes at least {FEWEST_IMAGES}; leave stimuli= out "
-            "for drawn cats"
+            f"{folder}: holds {len(names)} images, and a plan takes at least {FEWEST_IMAGES}; name a larger set, "
+            "or none for drawn cats"
         )
     if len(names) > MOST_IMAGES:
         drawn = np.random.default_rng(0).permutation(len(names))[:MOST_IMAGES]

@@ -1,7 +1,9 @@
 import dataclasses
 import re
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -249,6 +251,19 @@ def test_what_cannot_be_simulated_is_refused(asked, message):
         cells_of(asked, small_world())
 
 
+def test_a_pilot_of_few_images_has_drawn_cats_in_their_place(tmp_path, caplog):
+    """The pilot says how people choose, all the same; a set that is asked for is not replaced."""
+    for number in range(50):
+        (tmp_path / f"{number}.png").touch()
+    pilot: Any = SimpleNamespace(stimuli=tmp_path)
+    with caplog.at_level("INFO"):
+        world = plan._world(Namespace(stimuli=None), pilot)
+    assert world.name == drawn_cats().name
+    assert "holds 50 images, and a plan takes at least 60; drawn cats are taken" in caplog.text
+    with pytest.raises(BadInput, match="holds 50 images, and a plan takes at least 60; name a larger set"):
+        plan._world(Namespace(stimuli=tmp_path, device="cpu", cache=None), pilot)
+
+
 def test_the_time_left_is_that_of_measured_cells():
     other = FEW._replace(people=10)
     assert time_left([FEW, FEW], {FEW: [2.0, 4.0]}) == pytest.approx(6)
@@ -296,11 +311,15 @@ def test_the_sentence_names_the_least_study_that_is_enough():
     assert summary.sentence(cells, 0.8, 0.95) == (
         "For 80% of the gain with 95% confidence show each of 20 people 250 random pairs of at least 500 images."
     )
-    assert summary.sentence(cells, 0.99, 0.95).startswith(
-        "No study of this plan reaches 99% of the gain with 95% confidence; the one that comes closest reaches 9"
+    most = summary.sentence(cells, 0.99, 0.95)
+    assert most.startswith(
+        "No study of this plan reaches 99% of the gain with 95% confidence. Most is gained if you show each of 20 "
+        "people 400 random pairs of at least 800 images: on average 98%, with that confidence at least 9"
     )
-    nothing = [of_gain(FEW, 0.5, spread=0.1)]
-    assert summary.sentence(nothing, 0.8, 0.95).endswith("none of them can be relied on to gain anything.")
+    nothing = [of_gain(FEW, 0.52, spread=0.1)]
+    assert summary.sentence(nothing, 0.8, 0.95).endswith(
+        "on average 10%, with that confidence perhaps nothing."
+    )
     alone = [of_gain(Cell(FULL, 190, 20, 1, 1.0), 0.69)]
     assert "show one person all 190 pairs of 20 images" in summary.sentence(alone, 0.8, 0.95)
 
