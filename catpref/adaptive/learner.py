@@ -90,7 +90,7 @@ def _log_scale(prior: Prior, pairs: bytes, choices: bytes) -> float:
     def log_probability(log_scale: float) -> float:
         design, offsets, _ = _scaled(prior, sides, log_scale)
         # Weights that change no trial's logit change no evidence: as many are enough as there are trials.
-        few = np.linalg.qr(design.T, mode="r").T
+        few = np.asarray(np.linalg.qr(design.T, mode="r")).T
         return _mode(few, offsets, given)[2] - (log_scale / LOG_SCALE_SD) ** 2 / 2
 
     return max(LOG_SCALES, key=log_probability)
