@@ -29,7 +29,7 @@ from catpref.sessions.columns import asked
 from catpref.sessions.session import Session, read_sessions
 from catpref.stimuli.images import find_images
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("catpref.plan")  # not __main__, which nobody listens to
 _TRIALS, _PEOPLE, _STUDIES = (50, 100, 200, 400), (1, 10, 20), 40
 _QUICK_PEOPLE, _QUICK_STUDIES = (1,), 12
 
