@@ -50,12 +50,14 @@ from catpref.sessions.pictures import Pictures, pictures_of
 from catpref.sessions.session import Session, check_both_sides_chosen
 from catpref.stimuli.images import image_path
 
+CURVE_REPEATS = 3
+"""Cross-validations that the learning curve is of, at most."""
+
 _MOST_REPEATS = 5
 _ENOUGH_IMAGES = 250  # that a cross-validation holds out, with all its repeats
 _LEVEL = 0.05  # of significance
 _LEAST_FAIR = 10  # random trials of an adaptive session, from which on its accuracy is estimated
 _RANDOM_FEATURES = 32
-_CURVE_REPEATS = 3  # of the learning curve
 
 _MAP_SIZES = (512, 256, 128, 96, 64, 48, 40, 32)
 _TRAINING_BUDGET = 1.5e12  # multiplications and additions: about a quarter of a minute on two cores
@@ -237,7 +239,7 @@ def analyse(session: Session, backbone: Backbone, options: Options, engine: Engi
     if UTILITY.name in predictors:
         of_utility = next(result for result in results if result.model == UTILITY.name)
         if splits:
-            curve = learn_from_fewer(UTILITY, data, splits[:_CURVE_REPEATS], of_utility, engine)
+            curve = learn_from_fewer(UTILITY, data, splits[:CURVE_REPEATS], of_utility, engine)
             agreement = attribution.agreement(data, engine)
         contributions = attribution.contributions(predictors[UTILITY.name], data.embeddings, images.layout)
         predictors[UTILITY.name] = _with_known(predictors[UTILITY.name], data, observer.lapse)

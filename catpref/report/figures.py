@@ -65,7 +65,7 @@ def draw_all(analysis: Analysis, faces: Faces) -> dict[str, Figure]:
         if analysis.learning_curve is not None:
             drawn["learning_curve"] = learning_curve(analysis.learning_curve, ceiling_of_taste(analysis))
         for result in analysis.results:
-            if result.histories:
+            if any(len(history) > 1 for history in result.histories):
                 first = MODELS[result.model].first_epoch
                 colour = COLOURS.get(result.model, GREY)
                 drawn[f"training_{result.model}"] = training(result.histories, colour, first)
@@ -269,7 +269,7 @@ def training(histories: Sequence[Sequence[Epoch]], colour: str = ORANGE, first_e
     low, high = panels[0].get_ylim()
     panels[0].set_ylim(min(low, np.log(2) - _LEAST_LOSS), max(high, np.log(2) + _LEAST_LOSS))
     panels[1].set_ylim(min(0.3, np.nanmin(values[:, :, 2:]) - 0.02), 1.02)
-    panels[0].legend(frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 

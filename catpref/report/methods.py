@@ -10,7 +10,7 @@ from catpref.evaluation.cross_validation import scores_of, tests_of
 from catpref.evaluation.people import Observers
 from catpref.evaluation.sampling import PERMUTATIONS
 from catpref.models.registry import MODELS
-from catpref.perception.embeddings import SIZE, has_late_stages
+from catpref.perception.embeddings import GRIDS, SIZE, has_late_stages
 from catpref.perception.late_stages import NETWORKS
 from catpref.report.sentences import ceiling_caveat, failed, is_evaluated, no_preference, of_adaptive
 from catpref.version import __version__
@@ -80,16 +80,27 @@ def _modelled(analysis: Analysis) -> list[str]:
     found = []
     if first.embedding is not None:
         found.append(
-            f"The model read {first.embedding} of the network {analysis.backbone} (weights: sha256 "
+            f"The model read {_what(first.embedding)} of the network {analysis.backbone} (weights: sha256 "
             f"{analysis.weights_sha256[:12]}), computed from images of {SIZE} × {SIZE} pixels."
         )
         if has_late_stages(first.embedding):
             networks = " and ".join(f"{each.name} ({each.size} × {each.size} pixels)" for each in NETWORKS)
             found.append(
-                f"In it are the last three stages and the head of {networks}, averaged over the image."
+                f"With them it read the last three stages and the head of {networks}, averaged over the image."
             )
     found.append(f"Model: {MODELS[first.model].title}{'' if explained is None else ', ' + explained}.")
     return found
+
+
+def _what(embedding: str) -> str:
+    """Return what an embedding is of a network, for readers who do not know its name."""
+    if embedding not in GRIDS:
+        return embedding
+    cells = GRIDS[embedding]
+    where = (
+        "averaged over the image" if cells == 1 else f"averaged over the cells of a grid of {cells} × {cells}"
+    )
+    return f"the features of every layer, {where} (embedding {embedding}),"
 
 
 def _evaluated(analysis: Analysis) -> list[str]:

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from catpref.evaluation.analysis import Analysis
+from catpref.evaluation.analysis import CURVE_REPEATS, Analysis
 from catpref.evaluation.attribution import HALVINGS
 from catpref.evaluation.cross_validation import Result, scores_of
 from catpref.evaluation.noise_ceiling import VAGUE
@@ -156,6 +156,7 @@ def write(analysis: Analysis, folder: Path) -> None:
             of_check=sentences.of_check,
             of_map=None if analysis.contributions is None or several else sentences.of_map(analysis),
             halvings=HALVINGS,
+            curve_repeats=CURVE_REPEATS,
             collapsed=sentences.collapsed(analysis),
             reaction_times=None
             if analysis.reaction_times is None

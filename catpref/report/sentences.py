@@ -181,6 +181,11 @@ def of_map(analysis: Analysis) -> str:
 
 def of_training(result: Result) -> str:
     """Return what the training histories of a network come to, from the first epoch to the last."""
+    if max(map(len, result.histories)) == 1:
+        return (
+            "No pass of training helped it to predict choices between training images that were left out, so that it "
+            "stays as it begins."
+        )
     ends = np.array([
         [(each.loss, np.nan if each.test_loss is None else each.test_loss) for each in (history[0], history[-1])]
         for history in result.histories

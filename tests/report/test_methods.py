@@ -47,7 +47,7 @@ def test_the_paragraph_has_the_numbers_of_the_metrics(fit: tuple[Analysis, Path]
     parts = [
         f"by {data['participants']} participant:",
         f"{data['trials']} answered trials of {data['images']} images (fully-sampled design)",
-        f"read {first['embedding']} of the network {metrics['embedding']['backbone']}",
+        f"(embedding {first['embedding']}), of the network {metrics['embedding']['backbone']}",
         metrics["embedding"]["weights_sha256"][:12],
         "head of efficientnet-lite0 (224 × 224 pixels) and efficientnet-lite2 (260 × 260 pixels), averaged over",
         f"{metrics['embedding']['size']} × {metrics['embedding']['size']} pixels",
