@@ -15,7 +15,7 @@ import numpy as np
 from catpref._io.cluster import connected
 from catpref._io.devices import choose_device
 from catpref._io.outputs import output_folder
-from catpref.command_line import Parser, add_cluster_option, add_network_options, positive
+from catpref.command_line import Parser, add_cluster_option, add_network_options, log_to_terminal, positive
 from catpref.design.designs import make_trials
 from catpref.design.simulated_observers import SimulatedObserver, draw_weights, read_parameters, utilities
 from catpref.design.trial_list import FULL, RANDOM
@@ -63,7 +63,10 @@ def main(arguments: Sequence[str]) -> None:
         parser.error("give either a session or --simulate DIR")
     if options.map_size not in study_cnn.SIZES:
         raise study_cnn.bad_size(options.map_size)
-    logging.getLogger("catpref").setLevel(logging.WARNING)
+    if options.cluster is None:
+        logging.getLogger("catpref").setLevel(logging.WARNING)
+    else:
+        log_to_terminal()  # which workers there are
     with output_folder(options.out, "study", reads=options.sessions) as folder:
         started = time.perf_counter()
         if options.simulate is None:
