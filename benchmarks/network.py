@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, gelu
 
-from benchmarks.observers import SKETCH, late_alone, load
+from benchmarks.observers import SKETCH, crossed, late_alone, load
 from catpref.command_line import Parser, run
 from catpref.design.splits import split
 from catpref.models import relevance
@@ -40,7 +40,6 @@ _SPREAD = 1.5  # of the hidden units' inputs: how far from a line they begin
 _LINEAR_STEPS, _STEPS, _EVERY = 60, 60, 2
 _INNER_FOLDS = 3  # of which one is left out, to tell when to stop
 _TRIALS = (1000, 2000, 4000, 8000, 16000)
-_RESAMPLES = 1000
 _LEADING = 20  # coordinates that simulated tastes are made of
 _SD = 1.2  # of simulated utilities, in logits
 _OWN = 0.5  # of simulated people's departures, beside the shared taste
@@ -221,17 +220,7 @@ def _differences(utilities: np.ndarray, trials: _Trials) -> np.ndarray:
 
 def _interval(differences: np.ndarray, trials: _Trials) -> tuple[float, float]:
     """Return the 95% interval of the mean over trials, people and images both resampled."""
-    random = np.random.default_rng(0)
-    people = int(trials.who.max()) + 1
-    shown, places = np.unique(trials.pairs, return_inverse=True)
-    left, right = places.reshape(-1, 2).T
-    means = []
-    for _ in range(_RESAMPLES):
-        persons, images = (
-            np.bincount(random.integers(0, count, count), minlength=count) for count in (people, len(shown))
-        )
-        weights = persons[trials.who] * images[left] * images[right]
-        means.append(float(weights @ differences / weights.sum()))
+    means = [float(weights @ differences / weights.sum()) for weights in crossed(trials.who, trials.pairs)]
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 

@@ -10,7 +10,7 @@ hundred new images, so that intervals, also those of differences, are of other p
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,11 +93,12 @@ def main(arguments: Sequence[str]) -> None:
     study = load(options.folder, options.people)
     people = range(len(study.data.participants))
     newcomers = people[::_NEWCOMER]
-    drawn = {of: _Drawn(study, of) for of in (people, newcomers)}
+    drawn = {of: _drawn(study, of) for of in (people, newcomers)}
     before: dict[str, np.ndarray] = {}  # accuracies of each draw
 
     def report(name: str, of: range, p_right: dict[int, np.ndarray], started: float, rival: str) -> None:
-        of_draws = before[name] = drawn[of].accuracies(p_right)
+        choices = np.concatenate([study.data.choices[study.of(study.test, one)] for one in of])
+        of_draws = before[name] = drawn[of] @ hits_of(np.concatenate([p_right[one] for one in of]), choices)
         row = {
             "model": name,
             **_scores(study, of, p_right),
@@ -142,26 +143,27 @@ def load(folder: Path, people: int | None) -> Study:
     return Study(data, blocks(backbone, EMBEDDING), np.arange(sessions), np.arange(sessions, len(table)))
 
 
-class _Drawn:
-    """Test trials of some people, with people and images drawn with replacement."""
+def crossed(who: np.ndarray, pairs: np.ndarray) -> Iterator[np.ndarray]:
+    """Draw people and images with replacement; yield how often each trial counts, given its person and its images."""
+    random = np.random.default_rng(0)
+    people, person = np.unique(who, return_inverse=True)
+    shown, places = np.unique(pairs, return_inverse=True)
+    left, right = places.reshape(-1, 2).T
+    for _ in range(_DRAWS):
+        persons, images = (
+            np.bincount(random.integers(0, count, count), minlength=count)
+            for count in (len(people), len(shown))
+        )
+        yield persons[person] * images[left] * images[right]
 
-    def __init__(self, study: Study, people: Sequence[int]) -> None:
-        of_people = [study.of(study.test, one) for one in people]
-        trials = np.concatenate(of_people)
-        self.choices, self.people = study.data.choices[trials], people
-        self.person = np.eye(len(people))[np.repeat(range(len(people)), [len(each) for each in of_people])]
-        images, places = np.unique(study.data.pairs[trials], return_inverse=True)
-        left, right = places.reshape(-1, 2).T
-        random = np.random.default_rng(0)
-        times = random.multinomial(len(images), np.full(len(images), 1 / len(images)), _DRAWS)
-        self.times = times[:, left] * times[:, right]  # a trial counts as often as both its images do
-        self.drawn = random.multinomial(len(people), np.full(len(people), 1 / len(people)), _DRAWS)
 
-    def accuracies(self, p_right: dict[int, np.ndarray]) -> np.ndarray:
-        """Return the accuracy of each draw, averaged over people, shape (draws,)."""
-        hits = hits_of(np.concatenate([p_right[one] for one in self.people]), self.choices)
-        of_people = (self.times * hits) @ self.person / np.maximum(self.times @ self.person, 1)
-        return np.average(of_people, axis=1, weights=self.drawn)
+def _drawn(study: Study, people: Sequence[int]) -> np.ndarray:
+    """Return the weight of each test trial of some people in each draw, where people count alike."""
+    assert study.data.who is not None
+    trials = np.concatenate([study.of(study.test, one) for one in people])
+    who = study.data.who[trials]
+    weights = np.stack(list(crossed(who, study.data.pairs[trials]))) / np.bincount(who)[who]
+    return weights / weights.sum(1, keepdims=True)
 
 
 def _ci95(of_draws: np.ndarray) -> list[float]:
