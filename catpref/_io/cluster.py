@@ -97,7 +97,7 @@ def connected(asked: str) -> Iterator["Cluster"]:
                 # no page on the web, and for what dask serves all the same, a port that is free
                 scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
             )  # fmt: skip
-    if own is None:
+    else:
         _LOG.info("connecting to %s", asked)
     try:
         client = distributed.Client(own or asked, set_as_default=False, timeout=_CONNECT, security=security)
