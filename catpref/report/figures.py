@@ -21,7 +21,7 @@ from catpref.evaluation.scores import reliability
 from catpref.models.interface import Epoch
 from catpref.models.registry import MODELS
 from catpref.report.faces import SIDE, Faces
-from catpref.report.sentences import ceiling_of_taste, is_evaluated, ranked_by
+from catpref.report.sentences import ceiling_of_taste, has_curve, is_evaluated, ranked_by
 
 BLUE, GREEN, ORANGE, GREY, INK = "#2f6db5", "#2f8f6b", "#d9742b", "#8b9098", "#24272c"
 COLOURS = {"utility": BLUE, "siamese_cnn": GREEN, "study_cnn": ORANGE}
@@ -65,7 +65,7 @@ def draw_all(analysis: Analysis, faces: Faces) -> dict[str, Figure]:
         if analysis.learning_curve is not None:
             drawn["learning_curve"] = learning_curve(analysis.learning_curve, ceiling_of_taste(analysis))
         for result in analysis.results:
-            if any(len(history) > 1 for history in result.histories):
+            if has_curve(result):
                 first = MODELS[result.model].first_epoch
                 colour = COLOURS.get(result.model, GREY)
                 drawn[f"training_{result.model}"] = training(result.histories, colour, first)

@@ -179,9 +179,14 @@ def of_map(analysis: Analysis) -> str:
     )
 
 
+def has_curve(result: Result) -> bool:
+    """Return whether a network's training went beyond its first recorded epoch in any fold."""
+    return any(len(history) > 1 for history in result.histories)
+
+
 def of_training(result: Result) -> str:
     """Return what the training histories of a network come to, from the first epoch to the last."""
-    if max(map(len, result.histories)) == 1:
+    if not has_curve(result):
         return (
             "No pass of training helped it to predict choices between training images that were left out, so that it "
             "stays as it begins."

@@ -140,6 +140,7 @@ def test_training_histories_are_put_in_words(ends: list[tuple[float, float | Non
     result: Any = SimpleNamespace(histories=[history, history])
     sentence = sentences.of_training(result)
     assert said in sentence and "nan" not in sentence
+    assert sentences.has_curve(result) == (len(ends) > 1), "one point is no curve"
 
 
 def test_what_collapsed_is_named_unless_it_reads_nothing() -> None:
