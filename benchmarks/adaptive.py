@@ -283,18 +283,25 @@ def _curve(session: Mapping[str, Any]) -> dict[int, float]:
 def _against_random(
     own: Sequence[dict[int, float]], randoms: Sequence[dict[int, float]], last: int, target: float
 ) -> dict[str, Any]:
-    """Return mean accuracies, and the trials needed for random's last as a share, with a bootstrapped interval."""
+    """Return mean accuracies, how far they are above random's, and the trials needed for random's last as a share.
+
+    Intervals are bootstrapped.
+    """
 
     def ratio(which: np.ndarray) -> float:
         reached = rising([randoms[one] for one in which])[last]
         return trials_needed(rising([own[one] for one in which]), reached) / last
 
+    pairs = list(zip(own, randoms, strict=True))
     everyone, random = np.arange(len(own)), np.random.default_rng(0)
     drawn = [ratio(random.choice(everyone, len(own))) for _ in range(_RESAMPLES)]
     low, high = np.quantile(drawn, [0.025, 0.975], method="nearest")
     return {
         "sessions": len(own),
         "accuracy": {after: round(float(np.mean([one[after] for one in own])), 4) for after in own[0]},
+        "above_random": {
+            after: _mean_and_interval([one[after] - other[after] for one, other in pairs]) for after in own[0]
+        },
         "random_reaches": round(float(np.mean([one[last] for one in randoms])), 4),
         "share_of_trials": _finite(ratio(everyone)),
         "ci95": [_finite(low), _finite(high)],
@@ -397,6 +404,10 @@ def _ranked(out: Path, size: _Size, sessions: int, kept: _Kept) -> list[dict[str
                 "target": TARGETS["tau"],
             })  # fmt: skip
     return rows
+
+
+def _mean_and_interval(values: Sequence[float]) -> list[float]:
+    return [round(float(np.mean(values)), 4), *_interval_of_mean(values)]
 
 
 def _interval_of_mean(values: Sequence[float]) -> list[float]:
