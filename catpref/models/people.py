@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, get_lapack_funcs
 from scipy.special import expit
 
 from catpref.models import davidson
@@ -14,6 +14,7 @@ from catpref.models.kernels import Kernels, incidence_of, right_minus_left, squa
 from catpref.models.learned import moderated
 
 _LEAST_INFORMATION = 1e-6
+(_potri,) = get_lapack_funcs(("potri",), dtype=float)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ class Person:
         """Find the precision of the choices about the shared utilities, the person's own departure integrated out."""
         factor = factor_of(self._prior(variances), self.root)
         self.log_determinant = 2 * float(np.log(np.diag(factor[0])).sum())
-        self.precision = self.root[:, None] * cho_solve(factor, np.diag(self.root))
+        lower = _potri(factor[0], lower=1)[0] if len(self.root) else factor[0]
+        self.precision = self.root[:, None] * (np.tril(lower) + np.tril(lower, -1).T) * self.root
 
     def depart(self, shared: np.ndarray, variances: Variances) -> None:
         """Move the logits to their mode, given the shared utilities of all items."""

@@ -1,6 +1,7 @@
 """Several people's tastes, written for any images: a utility that they share, and each one's departure from it."""
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -264,12 +265,17 @@ def _pull(covariance: np.ndarray, mean: np.ndarray, choices: np.ndarray) -> np.n
 
 
 def _learn(data: Data, train: np.ndarray) -> People:
-    """Learn from trials of a session, or return what was learned from the same trials before."""
+    """Learn from trials of a session, or return what this thread has just learned from the same trials.
+
+    Others are not kept: those of hundreds of people are large.
+    """
     assert data.who is not None
-    key = b"people" + train.tobytes()
-    if key not in data.found:
-        data.found[key] = learn(data.kernels, data.who, data.choices, train, how_sure=False)
-    return data.found[key]
+    own = b"people %d" % threading.get_ident()
+    trials, people = data.found.get(own, (b"", None))
+    if trials != train.tobytes():
+        people = learn(data.kernels, data.who, data.choices, train, how_sure=False)
+        data.found[own] = train.tobytes(), people
+    return people
 
 
 def _predictor(people: Any, data: Data) -> Population:
