@@ -25,6 +25,8 @@ _DIRECTIONS = 64  # of the shared posterior that are kept
 _NEWTON_STEPS = 30
 _ENOUGH = 1e-4  # logits that the mode still moves
 _MOST_CODES = 1 << 20  # bytes
+MOST_PEOPLE = 1000
+"""Whose departures one model holds: each is a weight of every dimension of the embedding."""
 
 
 @dataclass(frozen=True)

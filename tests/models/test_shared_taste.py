@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from catpref.models import population, shared_taste
+from catpref.models import population, shared_taste, store
 from catpref.models.kernels import kernels_of, right_minus_left
 from catpref.models.people import People, Variances, mixed, person_of
 from catpref.models.population import Population
@@ -207,6 +207,13 @@ def test_what_is_saved_is_restored() -> None:
             written.of(code).p_right(embeddings(), pairs),
             atol=1e-3,
         )
+
+
+def test_the_model_of_as_many_people_as_are_fitted_may_be_read() -> None:
+    personal = np.zeros((population.MOST_PEOPLE, DIMENSIONS), np.float32)
+    tensors = replace(projected()[1], personal=personal).tensors()
+    allowed = store._most_bytes(population.POPULATION, DIMENSIONS, None) - store._MOST_ARRAYS
+    assert tensors["personal"].nbytes + tensors["shared.weight_directions"].nbytes <= allowed
 
 
 @pytest.mark.parametrize(
