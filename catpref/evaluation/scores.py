@@ -1,15 +1,15 @@
 """How good predictions are, how sure one can be of that, and how good they could be.
 
-Each fold has its own estimate of the side bias, and what is held out is not in it: where more right choices than usual
-are held out, fewer are left to learn from, and P(right) is too low. Over all folds, P(right) would thus go against the
-choices wherever taste says little. AUC and calibration slope are therefore of taste, and AUC compares choices of the
-same fold alone, since folds differ in the strength of their predictions, too.
+Each fold has its own estimate of the side bias, and what is held out is not in it: where more right choices than
+usual are held out, fewer are left to learn from, and P(right) is too low. Over all folds, P(right) would thus go
+against the choices wherever taste says little. AUC and calibration slope are therefore of taste, and AUC compares
+choices of the same fold alone, since folds differ in the strength of their predictions, too.
 
 References
 ----------
 Parker, Günter & Bedo (2007). Stratification bias in low signal microarray studies. BMC Bioinformatics 8.
-Airola, Pahikkala, Waegeman, De Baets & Salakoski (2011). An experimental comparison of cross-validation techniques for
-estimating the area under the ROC curve. Computational Statistics & Data Analysis 55(4).
+Airola, Pahikkala, Waegeman, De Baets & Salakoski (2011). An experimental comparison of cross-validation techniques
+for estimating the area under the ROC curve. Computational Statistics & Data Analysis 55(4).
 """
 
 from collections.abc import Callable, Sequence
@@ -234,7 +234,8 @@ def lines(
     penalty = np.array([_WEAK_PENALTY, 0.0])
 
     def loss(found: np.ndarray) -> float:
-        return float((penalty * found**2).sum() / 2 - (weights * log_expit(signs * (found @ inputs + side_bias))).sum())
+        likely = log_expit(signs * (found @ inputs + side_bias))
+        return float((penalty * found**2).sum() / 2 - (weights * likely).sum())
 
     def step_at(found: np.ndarray) -> tuple[np.ndarray, float, None]:
         p_right = expit(found @ inputs + side_bias)

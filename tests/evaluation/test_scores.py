@@ -144,7 +144,9 @@ def test_areas_compare_choices_of_the_same_fold_alone() -> None:
     p_right, choices = np.array([0.2, 0.1, 0.9, 0.8, 0.7]), np.array([1, 0, 1, 0, 0])
     weights = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
     assert areas(p_right, choices, np.array([0, 0, 1, 1, 1]), weights) == pytest.approx([1, 1])
-    assert np.isnan(areas(p_right, choices, np.array([0, 1, 0, 1, 1]), weights)).all(), "no fold has both sides"
+    assert np.isnan(areas(p_right, choices, np.array([0, 1, 0, 1, 1]), weights)).all(), (
+        "no fold has both sides"
+    )
 
 
 def test_lines_of_all_weightings_are_those_of_scikit_learn() -> None:
