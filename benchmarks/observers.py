@@ -5,7 +5,8 @@ people between images that are in nobody's session. Every third person is a newc
 first, then the newcomer's own trials, 1, 10 and more of them. Beside catpref stand ridge-penalised logistic
 regression on the same embedding, of each person alone and of all pooled, and two sketches on late stages alone with
 fixed variances: of each alone (B), and a shared and a personal taste together (C). All people answer for the same few
-hundred new images, so that intervals, also those of differences, are of other people and other images.
+hundred new images, so that intervals, also those of differences, are of other people and other images. As in a
+report, accuracy is of taste alone, with the side bias set aside; log loss and ECE are of P(right).
 """
 
 import json
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
 from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
@@ -47,6 +49,9 @@ _SKETCH_ALONE = Variances(
 )
 _GAIN_FOLDS = 3
 _DRAWS = 1000  # of people and images
+
+Predicted = dict[int, np.ndarray]
+"""Of each person's trials between new images P(right), and the same without the side bias, shape (2, trials)."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +101,13 @@ def main(arguments: Sequence[str]) -> None:
     drawn = {of: _drawn(study, of) for of in (people, newcomers)}
     before: dict[str, np.ndarray] = {}  # accuracies of each draw
 
-    def report(name: str, of: range, p_right: dict[int, np.ndarray], started: float, rival: str) -> None:
+    def report(name: str, of: range, predicted: Predicted, started: float, rival: str) -> None:
         choices = np.concatenate([study.data.choices[study.of(study.test, one)] for one in of])
-        of_draws = before[name] = drawn[of] @ hits_of(np.concatenate([p_right[one] for one in of]), choices)
+        taste = np.concatenate([predicted[one][1] for one in of])
+        of_draws = before[name] = drawn[of] @ hits_of(taste, choices)
         row = {
             "model": name,
-            **_scores(study, of, p_right),
+            **_scores(study, of, predicted),
             "accuracy_ci95": _ci95(of_draws),
             **(
                 {"minus": rival, "difference_ci95": _ci95(of_draws - before[rival])}
@@ -170,41 +176,45 @@ def _ci95(of_draws: np.ndarray) -> list[float]:
     return np.quantile(of_draws, [0.025, 0.975]).round(4).tolist()
 
 
-def _scores(study: Study, people: Sequence[int], p_right: dict[int, np.ndarray]) -> dict[str, Any]:
+def _scores(study: Study, people: Sequence[int], predicted: Predicted) -> dict[str, Any]:
     """Return accuracy averaged over people, and its standard error; log loss and ECE of all trials."""
     choices = {one: study.data.choices[study.of(study.test, one)] for one in people}
-    accuracies = [float(hits_of(p_right[one], choices[one]).mean()) for one in people]
-    predicted = np.concatenate([p_right[one] for one in people])
+    accuracies = [float(hits_of(predicted[one][1], choices[one]).mean()) for one in people]
+    p_right = np.concatenate([predicted[one][0] for one in people])
     chosen = np.concatenate([choices[one] for one in people])
     return {
         "people": len(people),
         "accuracy": round(float(np.mean(accuracies)), 4),
         "standard_error": round(float(np.std(accuracies, ddof=1) / np.sqrt(len(people))), 4),
-        "log_loss": round(float(log_loss(chosen, predicted, labels=[0, 1])), 4),
-        "ece": round(float(calibration_error(predicted, chosen)), 4),
+        "log_loss": round(float(log_loss(chosen, p_right, labels=[0, 1])), 4),
+        "ece": round(float(calibration_error(p_right, chosen)), 4),
     }
 
 
-def _each(study: Study, predict: Callable[[int], np.ndarray]) -> dict[int, np.ndarray]:
+def _each(study: Study, predict: Callable[[int], np.ndarray]) -> Predicted:
     people = range(len(study.data.participants))
     with workers() as pool:
         return dict(zip(people, pool.map(predict, people), strict=True))
 
 
-def _utility_alone(study: Study) -> dict[int, np.ndarray]:
+def _utility_alone(study: Study) -> Predicted:
     def predict(person: int) -> np.ndarray:
         model = utility.fit(*study.own(study.of(study.train, person)), study.parts)
-        return model.p_right(*study.own(study.of(study.test, person))[:2])
+        return _of_new_images(study, model, person)
 
     return _each(study, predict)
 
 
-def _together(study: Study) -> dict[int, np.ndarray]:
+def _of_new_images(study: Study, model: utility.Utility, person: int) -> np.ndarray:
+    embeddings, pairs, _ = study.own(study.of(study.test, person))
+    return np.stack([model.p_right(embeddings, pairs, side_bias) for side_bias in (True, False)])
+
+
+def _together(study: Study) -> Predicted:
     learned = _population(study, study.train)
 
     def predict(person: int) -> np.ndarray:
-        of_person = learned.of(study.data.participants[person])
-        return of_person.p_right(*study.own(study.of(study.test, person))[:2])
+        return _of_new_images(study, learned.of(study.data.participants[person]), person)
 
     return _each(study, predict)
 
@@ -226,41 +236,41 @@ def _population(study: Study, train: np.ndarray) -> population.Population:
     return population.project(replace(people, gain=gain), embeddings, names)
 
 
-def _newcomers(study: Study, newcomers: Sequence[int]) -> dict[int, dict[int, np.ndarray]]:
+def _newcomers(study: Study, newcomers: Sequence[int]) -> dict[int, Predicted]:
     """Predict newcomers from ever more trials of their own, beside what was learned from the others."""
     assert study.data.who is not None
     others = _population(study, study.train[~np.isin(study.data.who[study.train], newcomers)])
-    predicted: dict[int, dict[int, np.ndarray]] = {}
+    predicted: dict[int, Predicted] = {}
     for trials in _TRIALS:
         predicted[trials] = {}
         for one in newcomers:
             own = study.of(study.train, one)[:trials]
             of_person = others.with_participant("new", *study.own(own)).of("new")
-            predicted[trials][one] = of_person.p_right(*study.own(study.of(study.test, one))[:2])
+            predicted[trials][one] = _of_new_images(study, of_person, one)
     return predicted
 
 
-def _ridge_alone(study: Study) -> dict[int, np.ndarray]:
+def _ridge_alone(study: Study) -> Predicted:
     _ = study.data.kernels
-    return _each(
-        study,
-        lambda one: RIDGE.fit(study.data, study.of(study.train, one), None).p_right(
-            study.of(study.test, one)
-        ),
-    )
+
+    def predict(person: int) -> np.ndarray:
+        fitted = RIDGE.fit(study.data, study.of(study.train, person), None)
+        return _with_and_without(fitted.p_right(study.of(study.test, person)), fitted.side_bias)
+
+    return _each(study, predict)
 
 
-def _ridge_shared(study: Study) -> dict[int, np.ndarray]:
-    p_right = RIDGE.fit(study.data, study.train, None).p_right(study.test)
-    return _split(study, p_right)
+def _ridge_shared(study: Study) -> Predicted:
+    fitted = RIDGE.fit(study.data, study.train, None)
+    return _split(study, _with_and_without(fitted.p_right(study.test), fitted.side_bias))
 
 
-def _sketch(variances: Variances) -> Callable[[Study], dict[int, np.ndarray]]:
-    def learn(study: Study) -> dict[int, np.ndarray]:
+def _sketch(variances: Variances) -> Callable[[Study], Predicted]:
+    def learn(study: Study) -> Predicted:
         data, late = study.data, late_alone(study)
         assert data.who is not None
         people = shared_taste.learn(late, data.who, data.choices, study.train, variances)
-        return _split(study, people.p_right(study.test))
+        return _split(study, _with_and_without(people.p_right(study.test), people.side_bias[study.test]))
 
     return learn
 
@@ -277,17 +287,22 @@ def late_alone(study: Study) -> Kernels:
     )
 
 
-def _split(study: Study, p_right: np.ndarray) -> dict[int, np.ndarray]:
+def _with_and_without(p_right: np.ndarray, side_bias: float | np.ndarray) -> np.ndarray:
+    """Return P(right), and the same with the side bias, in logits, set aside, shape (2, trials)."""
+    return np.stack([p_right, expit(logit(p_right) - side_bias)])
+
+
+def _split(study: Study, predicted: np.ndarray) -> Predicted:
     assert study.data.who is not None
     who = study.data.who[study.test]
-    return {one: p_right[who == one] for one in range(len(study.data.participants))}
+    return {one: predicted[:, who == one] for one in range(len(study.data.participants))}
 
 
 _TOGETHER, _ALONE, _THIRD, _NEWCOMERS = (
     "catpref, all together", "catpref, each alone", ", every third", "newcomers with {} trials",
 )  # fmt: skip
 # What learns, and what its accuracy is compared with.
-_LEARNERS: dict[str, tuple[Callable[[Study], dict[int, np.ndarray]], str]] = {
+_LEARNERS: dict[str, tuple[Callable[[Study], Predicted], str]] = {
     _TOGETHER: (_together, ""),
     "sketch C, all together": (_sketch(SKETCH), _TOGETHER),
     "ridge, all pooled": (_ridge_shared, _TOGETHER),
