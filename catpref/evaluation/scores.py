@@ -133,7 +133,13 @@ def score(
     logits = logit(np.clip(taste, 1e-12, 1 - 1e-12))
     side_bias = logit(clipped) - logits
     auc = float(areas(taste, choices, folds, np.ones((1, len(choices))))[0])
-    drawn = areas(taste, choices, folds, weights)
+
+    def interval_of_auc() -> tuple[float, float]:
+        if sampling.of_auc is not None:
+            return sampling.of_auc.interval(auc)
+        drawn = areas(taste, choices, folds, weights)
+        return interval(auc, np.where(np.isnan(drawn), auc, drawn))
+
     return Scores(
         accuracy=accuracy,
         accuracy_ci95=sampling.interval(accuracy, hits),
@@ -145,7 +151,7 @@ def score(
         ece_if_calibrated=_error_if_calibrated(p_right, trials),
         calibration=_calibration(logits, side_bias, choices, weights, interval),
         auc=None if np.isnan(auc) else auc,
-        auc_ci95=None if np.isnan(auc) else interval(auc, np.where(np.isnan(drawn), auc, drawn)),
+        auc_ci95=None if np.isnan(auc) else interval_of_auc(),
         collapsed=_collapsed(taste, folds),
     )
 
