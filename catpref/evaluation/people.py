@@ -312,10 +312,13 @@ class CrossedSampling:
     ----------
     who, pairs
         The person and the images of each held-out trial.
+    of_auc
+        Of the AUC, nothing is known apart.
     """
 
     who: np.ndarray
     pairs: np.ndarray
+    of_auc: None = None
 
     def interval(self, accuracy: float, hits: np.ndarray) -> tuple[float, float]:
         """Return the 95% interval of an accuracy, given which of the trials were predicted."""

@@ -5,7 +5,7 @@ of a fold share one trained model, trials share images, and what fold A teaches 
 that trials cannot be counted as if they were independent. Instead observers are simulated who answer the same trials
 as consistently as this one, but whose taste the embedding carries to a known degree, from not at all to wholly; each
 is cross-validated with the same folds, by ridge regression in closed form. The 95% interval holds the expected
-accuracies at which the observed one would not be unusual.
+accuracies at which the observed one would not be unusual; that of the AUC likewise.
 
 References
 ----------
@@ -14,11 +14,12 @@ Snijders & Borgatti (1999). Non-parametric standard errors and tests for network
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from scipy.special import expit
+from scipy.stats import rankdata
 
 from catpref.design.splits import Fold
 from catpref.evaluation.resampling import resampled
@@ -37,6 +38,11 @@ _PRIOR_VARIANCE = 1.0  # of a typical trial's logit, under the ridge penalty
 class Spread(Protocol):
     """How far a cross-validated accuracy can be from the truth."""
 
+    @property
+    def of_auc(self) -> "Sampling | None":
+        """The same of the AUC; None where resampled images tell its interval."""
+        ...
+
     def interval(self, accuracy: float, hits: np.ndarray) -> tuple[float, float]:
         """Return the 95% interval of an accuracy, given which of the held-out trials were predicted."""
         ...
@@ -48,7 +54,7 @@ class Spread(Protocol):
 
 @dataclass(frozen=True)
 class Sampling:
-    """The sampling distribution of a cross-validated accuracy.
+    """The sampling distribution of a cross-validated accuracy, or AUC.
 
     Attributes
     ----------
@@ -56,11 +62,14 @@ class Sampling:
         Of simulated observers whose taste the embedding carries ever more of, shape (shares,), rising.
     low, high
         By how much 2.5% of their accuracies are below, and 2.5% above, shape (shares,).
+    of_auc
+        Beside that of the accuracy: that of the area under the ROC curve within folds.
     """
 
     expected: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    of_auc: "Sampling | None" = None
 
     def interval(self, accuracy: float, hits: np.ndarray | None = None) -> tuple[float, float]:
         """Return the expected accuracies at which this one would not be unusual."""
@@ -118,17 +127,29 @@ def simulate(
     logits = observer.spread * (np.sqrt(carried) * taste + np.sqrt(1 - carried) * own) + observer.side_bias
     p_right = observer.lapse / 2 + (1 - observer.lapse) * expit(logits)
     answers = np.where(random.random(p_right.shape) < p_right, 1.0, -1.0)
-    hits = np.zeros(count)
+    hits, greater, possible = np.zeros((3, count))
     for train, test in folds:
         seen, centred = differences[train], answers[train] - answers[train].mean(0)
         predicted = differences[test] @ _ridge(seen.T @ seen, seen.T @ centred)
-        hits += ((predicted > 0) == (answers[test] > 0)).sum(0)
-    accuracies = (hits / sum(len(test) for _, test in folds)).reshape(len(_CARRIED), _OBSERVERS)
-    expected = np.maximum.accumulate(accuracies.mean(1))
+        is_right = answers[test] > 0
+        rights = is_right.sum(0)
+        hits += ((predicted > 0) == is_right).sum(0)
+        greater += (rankdata(predicted, axis=0) * is_right).sum(0) - rights * (rights + 1) / 2
+        possible += rights * (len(test) - rights)
+    areas = np.divide(greater, possible, out=np.full(count, 0.5), where=possible > 0)
+    are_new = not any(np.isin(pairs[test], pairs[train]).any() for train, test in folds)
+    of_accuracy = _sampling_of(hits / sum(len(test) for _, test in folds), are_new)
+    return replace(of_accuracy, of_auc=_sampling_of(areas, are_new))
+
+
+def _sampling_of(scores: np.ndarray, are_new: bool) -> Sampling:
+    """Summarise a score of the simulated observers, of images that were in no training trial or of others."""
+    by_share = scores.reshape(len(_CARRIED), _OBSERVERS)
+    expected = np.maximum.accumulate(by_share.mean(1))
     # The spread hardly depends on the share: neighbours are averaged, to need fewer observers.
-    low, high = np.abs(np.quantile(accuracies - accuracies.mean(1, keepdims=True), [0.025, 0.975], axis=1))
+    low, high = np.abs(np.quantile(by_share - by_share.mean(1, keepdims=True), [0.025, 0.975], axis=1))
     smooth = [np.convolve(np.pad(side, 1, mode="edge"), [0.25, 0.5, 0.25], "valid") for side in (low, high)]
-    if not any(np.isin(pairs[test], pairs[train]).any() for train, test in folds):
+    if are_new:
         expected += 0.5 - expected[0]  # what is known of new images whose appeal the features do not carry
     return Sampling(expected + 1e-9 * np.arange(len(expected)), smooth[1], smooth[0])
 

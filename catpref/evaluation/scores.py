@@ -1,4 +1,16 @@
-"""How good predictions are, how sure one can be of that, and how good they could be."""
+"""How good predictions are, how sure one can be of that, and how good they could be.
+
+Each fold has its own estimate of the side bias, and what is held out is not in it: where more right choices than
+usual are held out, fewer are left to learn from, and P(right) is too low. Over all folds, P(right) would thus go
+against the choices wherever taste says little. AUC and calibration slope are therefore of taste, and AUC compares
+choices of the same fold alone, since folds differ in the strength of their predictions, too.
+
+References
+----------
+Parker, Günter & Bedo (2007). Stratification bias in low signal microarray studies. BMC Bioinformatics 8.
+Airola, Pahikkala, Waegeman, De Baets & Salakoski (2011). An experimental comparison of cross-validation techniques
+for estimating the area under the ROC curve. Computational Statistics & Data Analysis 55(4).
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,9 +51,10 @@ class Scores:
         Expected calibration error over ten bins of P(right), and what it would be on average if each P(right) were
         true: with few trials, well above 0.
     calibration
-        Logistic regression of the choices on the predicted logits.
+        Logistic regression of the choices on the predicted logits of taste.
     auc, auc_ci95
-        Area under the ROC curve, and its 95% interval; None if only one side was chosen.
+        Area under the ROC curve of taste, within folds, and its 95% interval; None if in no fold both sides were
+        chosen.
     collapsed
         Whether in most folds the model gave all trials the same answer; folds of few trials do not count, unless
         all are.
@@ -68,9 +81,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The line of observed against predicted logits: slope 1 and intercept 0 if calibrated; with 95% intervals.
+    """The line of observed against predicted logits of taste, with 95% intervals.
 
-    All are None where the predictions do not vary.
+    The predicted side bias is added as it is. The slope is 1 if taste is calibrated, the intercept 0 if the side bias
+    is. All are None where the predictions of taste do not vary.
     """
 
     slope: float | None
@@ -116,8 +130,16 @@ def score(
 
     clipped = np.clip(p_right, 1e-12, 1 - 1e-12)
     losses = -np.log(np.where(choices == 1, clipped, 1 - clipped))
-    auc = float(areas(p_right, choices, np.ones((1, len(choices))))[0])
-    drawn = areas(p_right, choices, weights)
+    logits = logit(np.clip(taste, 1e-12, 1 - 1e-12))
+    side_bias = logit(clipped) - logits
+    auc = float(areas(taste, choices, folds, np.ones((1, len(choices))))[0])
+
+    def interval_of_auc() -> tuple[float, float]:
+        if sampling.of_auc is not None:
+            return sampling.of_auc.interval(auc)
+        drawn = areas(taste, choices, folds, weights)
+        return interval(auc, np.where(np.isnan(drawn), auc, drawn))
+
     return Scores(
         accuracy=accuracy,
         accuracy_ci95=sampling.interval(accuracy, hits),
@@ -127,40 +149,47 @@ def score(
         brier=float(np.square(p_right - choices).mean()),
         ece=float(calibration_error(p_right, choices)),
         ece_if_calibrated=_error_if_calibrated(p_right, trials),
-        calibration=_calibration(logit(clipped), choices, weights, interval),
+        calibration=_calibration(logits, side_bias, choices, weights, interval),
         auc=None if np.isnan(auc) else auc,
-        auc_ci95=None if np.isnan(auc) else interval(auc, np.where(np.isnan(drawn), auc, drawn)),
+        auc_ci95=None if np.isnan(auc) else interval_of_auc(),
         collapsed=_collapsed(taste, folds),
     )
 
 
-def areas(p_right: np.ndarray, choices: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the area under the ROC curve for each of several weightings of the trials.
+def areas(taste: np.ndarray, choices: np.ndarray, folds: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the area under the ROC curve within folds for each of several weightings of the trials.
 
-    It is the share of pairs of a right and a left choice in which the right one has the greater P(right); equal ones
-    count one half (Hanley & McNeil 1982, Radiology 143).
+    It is the share of pairs of a right and a left choice held out in the same fold in which the right one has the
+    greater P(right); equal ones count one half (Hanley & McNeil 1982, Radiology 143).
 
     Parameters
     ----------
-    p_right, choices
-        Predicted P(right), and 0 = left or 1 = right, shape (predictions,).
+    taste, choices, folds
+        Predicted P(right), 0 = left or 1 = right, and the fold, shape (predictions,).
     weights
         How often each prediction counts, shape (weightings, predictions).
 
     Returns
     -------
     ndarray
-        Shape (weightings,); NaN where only one side was chosen.
+        Shape (weightings,); NaN where in no fold both sides were chosen.
     """
-    order = np.argsort(p_right)
-    values = np.flatnonzero(np.diff(p_right[order], prepend=-1))
+    greater, possible = np.sum(
+        [_greater(taste[own], choices[own], weights[:, own]) for own in (folds == np.unique(folds)[:, None])],
+        axis=0,
+    )
+    return np.divide(greater, possible, out=np.full(len(weights), np.nan), where=possible > 0)
+
+
+def _greater(taste: np.ndarray, choices: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many pairs of a right and a left choice are ordered rightly, and how many there are."""
+    order = np.argsort(taste)
+    values = np.flatnonzero(np.diff(taste[order], prepend=-1))
     right, left = (
         np.add.reduceat((weights * (choices == side))[:, order], values, axis=1, dtype=float)
         for side in (1, 0)
     )
-    greater = (right * (left.cumsum(1) - left / 2)).sum(1)
-    possible = right.sum(1) * left.sum(1)
-    return np.divide(greater, possible, out=np.full(len(weights), np.nan), where=possible > 0)
+    return (right * (left.cumsum(1) - left / 2)).sum(1), right.sum(1) * left.sum(1)
 
 
 def _collapsed(taste: np.ndarray, folds: np.ndarray) -> bool:
@@ -172,6 +201,7 @@ def _collapsed(taste: np.ndarray, folds: np.ndarray) -> bool:
 
 def _calibration(
     logits: np.ndarray,
+    side_bias: np.ndarray,
     choices: np.ndarray,
     weights: np.ndarray,
     interval: Callable[[float, np.ndarray], tuple[float, float]],
@@ -179,20 +209,22 @@ def _calibration(
     """Fit the line to all trials, and to each of some weightings of them."""
     if np.ptp(logits) < _LEAST_RANGE or np.ptp(choices) == 0:
         return Calibration(None, None, None, None)
-    whole = lines(logits, choices, np.ones((1, len(choices))), np.zeros((1, 2)))
+    whole = lines(logits, side_bias, choices, np.ones((1, len(choices))), np.zeros((1, 2)))
     both = (weights @ (choices == 1) > 0) & (weights @ (choices == 0) > 0)
-    slopes, intercepts = lines(logits, choices, weights[both], whole).T
+    slopes, intercepts = lines(logits, side_bias, choices, weights[both], whole).T
     slope, intercept = whole[0].tolist()
     return Calibration(slope, interval(slope, slopes), intercept, interval(intercept, intercepts))
 
 
-def lines(logits: np.ndarray, choices: np.ndarray, weights: np.ndarray, start: np.ndarray) -> np.ndarray:
+def lines(
+    logits: np.ndarray, side_bias: np.ndarray, choices: np.ndarray, weights: np.ndarray, start: np.ndarray
+) -> np.ndarray:
     """Fit logistic regressions of choices on predicted logits to several weightings of the trials at once.
 
     Parameters
     ----------
-    logits, choices
-        Predicted, and 0 = left or 1 = right, shape (predictions,).
+    logits, side_bias, choices
+        Of taste and what is added to them, as predicted, and 0 = left or 1 = right, shape (predictions,).
     weights
         How often each prediction counts, shape (weightings, predictions); both sides are chosen in each.
     start
@@ -208,10 +240,11 @@ def lines(logits: np.ndarray, choices: np.ndarray, weights: np.ndarray, start: n
     penalty = np.array([_WEAK_PENALTY, 0.0])
 
     def loss(found: np.ndarray) -> float:
-        return float((penalty * found**2).sum() / 2 - (weights * log_expit(signs * (found @ inputs))).sum())
+        likely = log_expit(signs * (found @ inputs + side_bias))
+        return float((penalty * found**2).sum() / 2 - (weights * likely).sum())
 
     def step_at(found: np.ndarray) -> tuple[np.ndarray, float, None]:
-        p_right = expit(found @ inputs)
+        p_right = expit(found @ inputs + side_bias)
         gradient = penalty * found - (weights * (choices - p_right)) @ inputs.T
         information = np.einsum(
             "wt,it,jt->wij", weights * p_right * (1 - p_right), inputs, inputs, optimize=True

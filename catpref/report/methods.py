@@ -146,7 +146,7 @@ def _found(analysis: Analysis) -> list[str]:
     line = scores.calibration
     if line.slope is not None and line.intercept is not None:
         found.append(
-            f"Calibration: slope {_number(line.slope, line.slope_ci95)}, "
+            f"Calibration of taste, beside the side bias: slope {_number(line.slope, line.slope_ci95)}, "
             f"intercept {_number(line.intercept, line.intercept_ci95)}."
         )
     if analysis.has_map:

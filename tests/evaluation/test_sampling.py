@@ -6,6 +6,7 @@ from support import all_pairs, most, simulations
 from catpref.design.splits import split
 from catpref.evaluation import sampling
 from catpref.evaluation.sampling import p_value, simulate
+from catpref.evaluation.scores import areas
 from catpref.models import psychometric
 
 FULL = all_pairs(30)
@@ -61,6 +62,33 @@ def test_the_interval_covers_one_half_without_taste(pairs: np.ndarray, own: floa
         low, high = found.interval(float(hits) / sum(len(test) for _, test in folds))
         inside += low <= 0.5 <= high
     assert inside >= runs - most(runs)
+
+
+@pytest.mark.parametrize(("pairs", "own"), [(FULL, 2.0), (ONCE, 0.0)])
+def test_the_reach_of_an_auc_is_that_of_observers_without_taste(pairs: np.ndarray, own: float) -> None:
+    features, choices = session(pairs, 0, 0.0, own, 1.0)
+    folds = split(pairs, "images", 5, 0)
+    found = simulate(features, pairs, folds, psychometric.fit(pairs, choices)).of_auc
+    rows = np.concatenate([test for _, test in folds])
+    fold = np.repeat(np.arange(5), [len(test) for _, test in folds])
+    differences = (features[pairs[:, 1]] - features[pairs[:, 0]]) / sampling._scale(features, pairs)
+    inside = []
+    for seed in range(200):
+        random = np.random.default_rng((seed, 3))
+        worth = own * random.normal(size=len(features))  # of other observers, who saw the same images
+        p_right = expit(worth[pairs[:, 1]] - worth[pairs[:, 0]] + 1.0)
+        answers = np.where(random.random(len(pairs)) < p_right, 1.0, -1.0)
+        predicted = []
+        for train, test in folds:
+            seen, centred = differences[train], answers[train] - answers[train].mean()
+            predicted.append(
+                differences[test] @ sampling._ridge(seen.T @ seen, seen.T @ centred[:, None])[:, 0]
+            )
+        auc = areas(np.concatenate(predicted), answers[rows] > 0, fold, np.ones((1, len(rows))))[0]
+        assert found is not None
+        low, high = found.interval(float(auc))
+        inside.append(low <= 0.5 <= high)
+    assert 0.9 <= np.mean(inside) <= 0.99
 
 
 def test_an_interval_holds_its_accuracy() -> None:

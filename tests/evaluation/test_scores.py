@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.special import expit
+from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
@@ -87,7 +87,27 @@ def test_accuracy_is_of_taste_with_the_side_biased_figure_beside_it() -> None:
     scores = score_with(np.full(1000, 0.73), taste, choices, pairs, everything % 5, everything, SAMPLING)
     assert scores.accuracy == pytest.approx(0.5, abs=0.05)
     assert scores.accuracy_with_side_bias == pytest.approx(0.73, abs=0.04)
-    assert scores.calibration.slope is None, "no line through one point"
+    flat = score_with(taste, np.full(1000, 0.5), choices, pairs, everything % 5, everything, SAMPLING)
+    assert flat.calibration.slope is None and flat.auc == 0.5, "no line through one point"
+
+
+def test_a_side_bias_that_each_fold_estimates_for_itself_is_neither_in_auc_nor_in_slope() -> None:
+    """Where more right choices are held out, fewer are left to learn from: P(right) goes against the choices."""
+    random = np.random.default_rng(0)
+    folds, pairs = np.arange(1000) % 5, np.arange(2000).reshape(-1, 2)
+    rate = np.linspace(0.65, 0.8, 5)[folds]
+    learned_bias = logit(rate[::-1])
+    for carried in (False, True):
+        taste = random.normal(0, 2.0 if carried else 0.1, 1000)
+        choices = (random.random(1000) < expit(carried * taste + logit(rate))).astype(int)
+        p_right = expit(taste + learned_bias)
+        found = score_with(p_right, expit(taste), choices, pairs, folds, np.arange(1000), SAMPLING)
+        pooled, auc = roc_auc_score(choices, p_right), found.auc_ci95
+        line = found.calibration
+        assert auc is not None and line.slope is not None and line.slope_ci95 is not None
+        assert auc[0] < 0.5 < auc[1] if not carried else (auc[0] + auc[1]) / 2 > pooled + 0.01
+        assert line.slope_ci95[0] < carried < line.slope_ci95[1]
+        assert carried or pooled < 0.45
 
 
 def test_calibration_is_that_of_the_observer_who_answered() -> None:
@@ -114,10 +134,19 @@ def test_areas_of_all_weightings_are_those_of_scikit_learn(decimals: int) -> Non
     random = np.random.default_rng(0)
     p_right, choices = random.random(80).round(decimals), random.integers(0, 2, 80)
     weights = random.integers(0, 4, (12, 80))
-    ours = areas(p_right, choices, weights)
+    ours = areas(p_right, choices, np.zeros(80), weights)
     for one, area in zip(weights, ours, strict=True):
         assert area == pytest.approx(roc_auc_score(choices, p_right, sample_weight=one), abs=1e-12)
-    assert np.isnan(areas(p_right, np.ones(80, int), weights)).all()
+    assert np.isnan(areas(p_right, np.ones(80, int), np.zeros(80), weights)).all()
+
+
+def test_areas_compare_choices_of_the_same_fold_alone() -> None:
+    p_right, choices = np.array([0.2, 0.1, 0.9, 0.8, 0.7]), np.array([1, 0, 1, 0, 0])
+    weights = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    assert areas(p_right, choices, np.array([0, 0, 1, 1, 1]), weights) == pytest.approx([1, 1])
+    assert np.isnan(areas(p_right, choices, np.array([0, 1, 0, 1, 1]), weights)).all(), (
+        "no fold has both sides"
+    )
 
 
 def test_lines_of_all_weightings_are_those_of_scikit_learn() -> None:
@@ -125,7 +154,9 @@ def test_lines_of_all_weightings_are_those_of_scikit_learn() -> None:
     logits = random.normal(size=200)
     choices = (random.random(200) < expit(0.7 * logits + 0.3)).astype(int)
     weights = random.integers(0, 4, (12, 200)).astype(float)
-    ours = lines(logits, choices, weights, np.zeros((1, 2)))
-    for one, (slope, intercept) in zip(weights, ours, strict=True):
-        known = LogisticRegression(C=1e4, tol=1e-10).fit(logits[:, None], choices, one)
-        assert (slope, intercept) == pytest.approx((known.coef_[0, 0], known.intercept_[0]), abs=1e-4)
+    for side_bias in (0.0, 0.5):
+        ours = lines(logits, np.full(200, side_bias), choices, weights, np.zeros((1, 2)))
+        for one, (slope, intercept) in zip(weights, ours, strict=True):
+            known = LogisticRegression(C=1e4, tol=1e-10).fit(logits[:, None], choices, one)
+            expected = (known.coef_[0, 0], known.intercept_[0] - side_bias)
+            assert (slope, intercept) == pytest.approx(expected, abs=1e-4)
