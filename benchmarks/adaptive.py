@@ -3,8 +3,9 @@
 Drawn cats and observers whose taste is known: after how many trials the accuracy on new images is what random pairs
 reach after 400. Beside catpref's choice stand uncertainty sampling, and EUBO and BALD on 20 principal components, if
 BoTorch is there. With ``--observers`` real people by replay: among the pairs whose answer is known. With ``--rank``
-50 cats that are to be put in order. Sessions are kept as soon as they are done, so that a run that was ended goes on,
-and ``--sessions`` can be raised later.
+50 cats that are to be put in order. With ``--ideal`` the learner is told what an observer's taste may depend on, and
+no more is asked than how much choosing pairs can save at best. Sessions are kept as soon as they are done, so that a
+run that was ended goes on, and ``--sessions`` can be raised later.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
@@ -34,8 +35,10 @@ from benchmarks.adaptive_sessions import (
     World,
     by_gain,
     by_uncertainty,
+    predict,
     replay,
     simulate,
+    told,
     trials_needed,
 )
 from benchmarks.validity_sessions import draw_cats
@@ -54,6 +57,7 @@ from catpref.stimuli.images import image_path
 
 RANDOM, OURS, UNCERTAIN, EUBO, BALD = "random", "ours", "uncertainty", "EUBO", "BALD"
 METHODS = (RANDOM, OURS, UNCERTAIN, EUBO, BALD)
+ALWAYS = "ours, no random trials"
 TARGETS = {"simulated": 0.5, "replay": 0.7, "never over": 1.0, "tau": 0.02}
 _RESAMPLES = 2000
 _COMPONENTS = 20
@@ -62,18 +66,23 @@ _SDS = (1.5, 3.0)
 
 @dataclass(frozen=True)
 class _Size:
-    """How large a run is: images that may be shown, new ones, trials at which sessions are judged, and so on."""
+    """How large a run is: images that may be shown, new ones, trials at which sessions are judged, and so on.
+
+    BoTorch's sessions end after `of_peers` trials: its Gaussian process needs minutes of a processor for 200, and a
+    quarter of an hour for 400.
+    """
 
     shown: int
     new: int
     after: tuple[int, ...]
+    of_peers: int
     replayed: tuple[int, ...]
     ranked: int
     rank_after: tuple[int, ...]
 
 
-FULL = _Size(2000, 400, (50, 100, 150, 200, 300, 400), (25, 50, 100, 150, 200), 50, (100, 200, 300))
-SMALL = _Size(50, 20, (10, 20), (5, 10), 8, (10, 20))
+FULL = _Size(2000, 400, (50, 100, 150, 200, 300, 400), 100, (25, 50, 100, 150, 200), 50, (100, 200, 300))
+SMALL = _Size(50, 20, (10, 20), 20, (5, 10), 8, (10, 20))
 """For a test of the benchmark itself."""
 
 
@@ -93,6 +102,9 @@ def main(arguments: Sequence[str]) -> None:
     )  # fmt: skip
     parser.add_argument("--rank", action="store_true", help="put 50 cats in order instead")
     parser.add_argument(
+        "--ideal", action="store_true", help="tell the learner what the taste depends on instead"
+    )
+    parser.add_argument(
         "--methods", nargs="+", default=list(METHODS), choices=METHODS, metavar="NAME",
         help=f"of choosing pairs (default: {' '.join(METHODS)})",
     )  # fmt: skip
@@ -109,6 +121,8 @@ def main(arguments: Sequence[str]) -> None:
     torch.set_num_threads(1)
     if options.observers:
         rows = _replayed(options.observers, options.out, size, options.sessions, kept)
+    elif options.ideal:
+        rows = _ideal(options.out, size, options.sessions, kept)
     elif options.rank:
         rows = _ranked(options.out, size, options.sessions, kept)
     else:
@@ -152,7 +166,7 @@ def _world(out: Path, size: _Size, with_components: bool) -> World:
     cats = draw_cats(out, size.shown + size.new)
     prior, kernels, embeddings = _seen([cats.folder / name for name in cats.names], size.shown, out, "cats")
     components = leading_components(embeddings, kernels)[:, -_COMPONENTS:] if with_components else None
-    return World(cats, prior, kernels, components)
+    return World(cats, prior, partial(predict, kernels), components)
 
 
 def _seen(files: Sequence[Path], shown: int, out: Path, name: str) -> tuple[Prior, Kernels, np.ndarray]:
@@ -175,37 +189,66 @@ def _simulated(
     if find_spec("botorch") is None:
         methods = [method for method in methods if method not in (EUBO, BALD)]
     world = cache(lambda: _world(out, size, EUBO in methods or BALD in methods))
+    few = tuple(after for after in size.after if after <= size.of_peers)
+    judged_after = {method: few if method in (EUBO, BALD) else size.after for method in methods}
 
     def session(kind: int, method: str, number: int) -> dict[str, Any]:
         choose, seconds = _timed(_chooser(world(), method))
         every = EVERY if method == OURS else None
-        found = simulate(world(), OBSERVERS[kind], choose, number, size.after, every)
+        found = simulate(world(), OBSERVERS[kind], choose, number, judged_after[method], every)
         return {"accuracy": found, "seconds_a_choice": float(np.mean(seconds or [0]))}
 
     rows, last = [], size.after[-1]
     found = {
         (kind, method, number): kept.get(
-            ["simulated", last, OBSERVERS[kind].name, method, number],
+            ["simulated", judged_after[method][-1], OBSERVERS[kind].name, method, number],
             lambda kind=kind, method=method, number=number: session(kind, method, number),
         )
         for number in range(sessions)
         for kind in range(len(OBSERVERS))
         for method in methods
     }
-    for kind, observer in enumerate(OBSERVERS):
+    kinds = {observer.name: [kind] for kind, observer in enumerate(OBSERVERS)}
+    for name, of_name in [*kinds.items(), ("all", range(len(OBSERVERS)))]:
         of_method = {
-            method: [found[kind, method, number] for number in range(sessions)] for method in methods
+            method: [found[kind, method, number] for kind in of_name for number in range(sessions)]
+            for method in methods
         }
         curves = {method: [_curve(one) for one in each] for method, each in of_method.items()}
         for method in methods:
             seconds = np.median([one["seconds_a_choice"] for one in of_method[method]])
             rows.append({
-                "observer": observer.name,
+                "observer": name,
                 "method": method,
                 "seconds_a_choice": round(float(seconds), 4),
                 **_against_random(curves[method], curves[RANDOM], last, TARGETS["simulated"]),
             })  # fmt: skip
     return rows
+
+
+def _ideal(out: Path, size: _Size, sessions: int, kept: _Kept) -> list[dict[str, Any]]:
+    """Compare orders where the prior is true, so that nothing has to be learned but the weights."""
+    cats = draw_cats(out, size.shown + size.new)
+    world, linear, last = told(cats, size.shown), OBSERVERS[0], size.after[-1]
+    ways = {RANDOM: (None, None), OURS: (by_gain(world.prior), EVERY), ALWAYS: (by_gain(world.prior), None)}
+    found = {
+        (method, number): kept.get(
+            ["ideal", last, method, number],
+            lambda way=way, number=number: {
+                "accuracy": simulate(world, linear, way[0], number, size.after, way[1])
+            },
+        )
+        for number in range(sessions)
+        for method, way in ways.items()
+    }
+    curves = {method: [_curve(found[method, number]) for number in range(sessions)] for method in ways}
+    return [
+        {
+            "observer": "linear, told its parameters", "method": method,
+            **_against_random(curves[method], curves[RANDOM], last, TARGETS["simulated"]),
+        }
+        for method in ways
+    ]  # fmt: skip
 
 
 def _chooser(world: World, method: str) -> Chooser | None:
@@ -240,18 +283,25 @@ def _curve(session: Mapping[str, Any]) -> dict[int, float]:
 def _against_random(
     own: Sequence[dict[int, float]], randoms: Sequence[dict[int, float]], last: int, target: float
 ) -> dict[str, Any]:
-    """Return mean accuracies, and the trials needed for random's last as a share, with a bootstrapped interval."""
+    """Return mean accuracies, how far they are above random's, and the trials needed for random's last as a share.
+
+    Intervals are bootstrapped.
+    """
 
     def ratio(which: np.ndarray) -> float:
         reached = rising([randoms[one] for one in which])[last]
         return trials_needed(rising([own[one] for one in which]), reached) / last
 
+    pairs = list(zip(own, randoms, strict=True))
     everyone, random = np.arange(len(own)), np.random.default_rng(0)
     drawn = [ratio(random.choice(everyone, len(own))) for _ in range(_RESAMPLES)]
     low, high = np.quantile(drawn, [0.025, 0.975], method="nearest")
     return {
         "sessions": len(own),
         "accuracy": {after: round(float(np.mean([one[after] for one in own])), 4) for after in own[0]},
+        "above_random": {
+            after: _mean_and_interval([one[after] - other[after] for one, other in pairs]) for after in own[0]
+        },
         "random_reaches": round(float(np.mean([one[last] for one in randoms])), 4),
         "share_of_trials": _finite(ratio(everyone)),
         "ci95": [_finite(low), _finite(high)],
@@ -354,6 +404,10 @@ def _ranked(out: Path, size: _Size, sessions: int, kept: _Kept) -> list[dict[str
                 "target": TARGETS["tau"],
             })  # fmt: skip
     return rows
+
+
+def _mean_and_interval(values: Sequence[float]) -> list[float]:
+    return [round(float(np.mean(values)), 4), *_interval_of_mean(values)]
 
 
 def _interval_of_mean(values: Sequence[float]) -> list[float]:

@@ -76,6 +76,9 @@ OBSERVERS = (
 )
 
 
+Judge = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
 @dataclass(frozen=True)
 class World:
     """What a session happens in.
@@ -86,21 +89,32 @@ class World:
         All drawn cats.
     prior
         Of those that may be shown, which come first; the others are new.
-    kernels
-        Of the whole embedding, over all cats.
+    judge
+        Predicts utility differences of new pairs, right minus left, given pairs, choices and the new pairs.
     components
         Leading principal components of the embedding, shape (images, components); for peers only.
     """
 
     cats: Cats
     prior: Prior
-    kernels: Kernels
-    components: np.ndarray | None
+    judge: Judge
+    components: np.ndarray | None = None
 
     @property
     def shown(self) -> int:
         """How many cats may be shown."""
         return len(self.prior.images)
+
+
+def told(cats: Cats, shown: int) -> World:
+    """Return a world whose prior is that of a linear observer's tastes, and whose judge is the engine itself."""
+    features = UTILITY_SD * cats.parameters / np.sqrt(cats.parameters.shape[1])
+    prior = Prior(tuple(cats.names[:shown]), features[:shown], np.zeros(shown), side_bias_variance=0.25)
+
+    def judge(pairs: np.ndarray, choices: np.ndarray, new: np.ndarray) -> np.ndarray:
+        return right_minus_left(features @ learn(prior, pairs, choices).weights, new)
+
+    return World(cats, prior, judge)
 
 
 Chooser = Callable[[np.ndarray, np.ndarray, np.ndarray, int, int], tuple[int, int]]
@@ -181,7 +195,7 @@ def simulate(
         pairs, choices = np.vstack([pairs, pair]), np.append(choices, float(random.random() < p_right))
         if trial + 1 in judged_after:
             truth = expit(right_minus_left(tastes[-1], judge))
-            predicted = predict(world.kernels, pairs, choices, judge)
+            predicted = world.judge(pairs, choices, judge)
             found[trial + 1] = float((0.5 + np.sign(predicted) * (truth - 0.5)).mean())
     return found
 

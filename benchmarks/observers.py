@@ -28,7 +28,7 @@ from catpref.command_line import Parser, run
 from catpref.design.splits import split
 from catpref.evaluation.scores import calibration_error, hits_of
 from catpref.models import population, shared_taste, utility
-from catpref.models.interface import Data, Images
+from catpref.models.interface import Data, Fitted, Images, of_trials
 from catpref.models.kernels import Kernels, kernels_of
 from catpref.models.learned import gain_of
 from catpref.models.people import Variances
@@ -255,14 +255,14 @@ def _ridge_alone(study: Study) -> Predicted:
 
     def predict(person: int) -> np.ndarray:
         fitted = RIDGE.fit(study.data, study.of(study.train, person), None)
-        return _with_and_without(fitted.p_right(study.of(study.test, person)), fitted.side_bias)
+        return _with_and_without(fitted, study.of(study.test, person))
 
     return _each(study, predict)
 
 
 def _ridge_shared(study: Study) -> Predicted:
     fitted = RIDGE.fit(study.data, study.train, None)
-    return _split(study, _with_and_without(fitted.p_right(study.test), fitted.side_bias))
+    return _split(study, _with_and_without(fitted, study.test))
 
 
 def _sketch(variances: Variances) -> Callable[[Study], Predicted]:
@@ -270,7 +270,7 @@ def _sketch(variances: Variances) -> Callable[[Study], Predicted]:
         data, late = study.data, late_alone(study)
         assert data.who is not None
         people = shared_taste.learn(late, data.who, data.choices, study.train, variances)
-        return _split(study, _with_and_without(people.p_right(study.test), people.side_bias[study.test]))
+        return _split(study, _with_and_without(people, study.test))
 
     return learn
 
@@ -287,9 +287,10 @@ def late_alone(study: Study) -> Kernels:
     )
 
 
-def _with_and_without(p_right: np.ndarray, side_bias: float | np.ndarray) -> np.ndarray:
-    """Return P(right), and the same with the side bias, in logits, set aside, shape (2, trials)."""
-    return np.stack([p_right, expit(logit(p_right) - side_bias)])
+def _with_and_without(fitted: Fitted, trials: np.ndarray) -> np.ndarray:
+    """Return P(right) of some trials, and the same with the side bias set aside, shape (2, trials)."""
+    p_right, side_bias = fitted.p_right(trials), getattr(fitted, "side_bias", 0.0)
+    return np.stack([p_right, expit(logit(p_right) - of_trials(side_bias, trials))])
 
 
 def _split(study: Study, predicted: np.ndarray) -> Predicted:

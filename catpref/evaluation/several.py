@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from catpref._io.engines import Engine
 from catpref.design.splits import Fold
+from catpref.errors import BadInput
 from catpref.evaluation import attribution
 from catpref.evaluation.analysis import (
     Analysis,
@@ -32,7 +33,7 @@ from catpref.evaluation.people import CrossedSampling, describe
 from catpref.evaluation.utilities_of_wins import image_table, with_wins
 from catpref.models.baselines import CONTRAST, LUMINANCE, MAJORITY_SIDE
 from catpref.models.interface import Data
-from catpref.models.population import ALONE, POPULATION, SHARED, project
+from catpref.models.population import ALONE, MOST_PEOPLE, POPULATION, SHARED, project
 from catpref.models.shared_taste import learn
 from catpref.perception.backbones import Backbone
 from catpref.sessions.pictures import pictures_of
@@ -57,6 +58,10 @@ def analyse_several(
     check_both_sides_chosen(session)
     pairs = session.pairs
     codes, who = np.unique(session.trials["participant"].to_numpy(str), return_inverse=True)
+    if len(codes) > MOST_PEOPLE:
+        raise BadInput(
+            f"{len(codes)} participants, more than the {MOST_PEOPLE} that are fitted together; fit some of them"
+        )
     is_fair, splits = folds_of(session, options)
     images = images_of(session, backbone, replace(options, models=(POPULATION.name,)), [])
     data = Data(
@@ -71,6 +76,7 @@ def analyse_several(
     _ = data.kernels  # once, before several folds ask for them
 
     results, differences = _evaluated(data, who, splits, engine)
+    data.found.clear()  # of folds, and large
     people = calibrated(learn(data.kernels, who, data.choices, np.arange(len(pairs))), results[0].gain)
     population = project(people, data.embeddings, data.participants)
     tables = {result.model: result.held_out for result in results}

@@ -71,6 +71,10 @@ def add_adaptive_options(trials: _ArgumentGroup, repeats: str = "0", catch: str 
         "--until", type=_share, metavar="X",
         help="end it earlier, at this share of the accuracy that can be gained, such as 0.9",
     )  # fmt: skip
+    trials.add_argument(
+        "--minutes", type=_above_zero, metavar="M",
+        help="end it earlier, after so many minutes, without the pauses between sittings",
+    )  # fmt: skip
     add_list_options(
         trials, repeats=repeats, catch=catch, images="all, or with --rank 50",
         trials=f"{TRIALS}, or with --rank all pairs if they are fewer",
@@ -79,10 +83,6 @@ def add_adaptive_options(trials: _ArgumentGroup, repeats: str = "0", catch: str 
 
 def _add_adaptive(trials: _ArgumentGroup) -> None:
     add_adaptive_options(trials, repeats=_REPEATS, catch=_CATCH)
-    trials.add_argument(
-        "--minutes", type=_above_zero, metavar="M",
-        help="end it earlier, after so many minutes, without the pauses between sittings",
-    )  # fmt: skip
     trials.set_defaults(trials_file=None)
 
 

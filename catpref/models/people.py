@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, get_lapack_funcs
 from scipy.special import expit
 
 from catpref.models import davidson
@@ -14,6 +14,7 @@ from catpref.models.kernels import Kernels, incidence_of, right_minus_left, squa
 from catpref.models.learned import moderated
 
 _LEAST_INFORMATION = 1e-6
+(_potri,) = get_lapack_funcs(("potri",), dtype=float)
 
 
 @dataclass(frozen=True)
@@ -84,19 +85,21 @@ class Person:
 
     def integrate_out(self, variances: Variances) -> None:
         """Find the precision of the choices about the shared utilities, the person's own departure integrated out."""
-        self.own = (
-            variances.of_personal(mixed(self.tastes, variances.late), self.effects) + variances.side_bias
-        )
-        factor = factor_of(self.own, self.root)
+        factor = factor_of(self._prior(variances), self.root)
         self.log_determinant = 2 * float(np.log(np.diag(factor[0])).sum())
-        self.precision = self.root[:, None] * cho_solve(factor, np.diag(self.root))
-        self.seen = self.incidence.T @ self.precision
+        lower = _potri(factor[0], lower=1)[0] if len(self.root) else factor[0]
+        self.precision = self.root[:, None] * (np.tril(lower) + np.tril(lower, -1).T) * self.root
 
-    def depart(self, shared: np.ndarray) -> None:
+    def depart(self, shared: np.ndarray, variances: Variances) -> None:
         """Move the logits to their mode, given the shared utilities of all items."""
         common = self.incidence @ shared[self.items]
         self.pull = self.precision @ (self.target - common)
-        self.logits = common + self.own @ self.pull
+        self.logits = common + self._prior(variances) @ self.pull
+
+    def _prior(self, variances: Variances) -> np.ndarray:
+        """Return prior covariances of what the person's own departure and side bias add to the trials' logits."""
+        taste = mixed(self.tastes, variances.late)
+        return variances.of_personal(taste, self.effects).astype(float) + variances.side_bias
 
 
 @dataclass(frozen=True)
@@ -220,5 +223,9 @@ def person_of(grams: np.ndarray, effects: np.ndarray, pairs: np.ndarray, choices
     """Return a person's trials: the items of each pair, shape (trials, 2), and the choices, shape (trials,)."""
     items, whole = incidence_of(pairs)
     incidence = sparse.csr_array(whole)  # two items a trial: products with it cost next to nothing
-    *tastes, own = (incidence @ each[np.ix_(items, items)] @ incidence.T for each in (*grams, effects))
+    *tastes, own = (
+        # Half as large: hundreds of people's are kept.
+        (incidence @ each[np.ix_(items, items)] @ incidence.T).astype(np.float32)
+        for each in (*grams, effects)
+    )
     return Person(items, incidence, np.stack(tastes), own, choices, np.zeros(len(choices)))

@@ -1,6 +1,7 @@
 """Several people's tastes, written for any images: a utility that they share, and each one's departure from it."""
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,8 @@ _DIRECTIONS = 64  # of the shared posterior that are kept
 _NEWTON_STEPS = 30
 _ENOUGH = 1e-4  # logits that the mode still moves
 _MOST_CODES = 1 << 20  # bytes
+MOST_PEOPLE = 1000
+"""Whose departures one model holds: each is a weight of every dimension of the embedding."""
 
 
 @dataclass(frozen=True)
@@ -264,12 +267,17 @@ def _pull(covariance: np.ndarray, mean: np.ndarray, choices: np.ndarray) -> np.n
 
 
 def _learn(data: Data, train: np.ndarray) -> People:
-    """Learn from trials of a session, or return what was learned from the same trials before."""
+    """Learn from trials of a session, or return what this thread has just learned from the same trials.
+
+    Others are not kept: those of hundreds of people are large.
+    """
     assert data.who is not None
-    key = b"people" + train.tobytes()
-    if key not in data.found:
-        data.found[key] = learn(data.kernels, data.who, data.choices, train, how_sure=False)
-    return data.found[key]
+    own = b"people %d" % threading.get_ident()
+    trials, people = data.found.get(own, (b"", None))
+    if trials != train.tobytes():
+        people = learn(data.kernels, data.who, data.choices, train, how_sure=False)
+        data.found[own] = train.tobytes(), people
+    return people
 
 
 def _predictor(people: Any, data: Data) -> Population:

@@ -33,7 +33,7 @@ from catpref.models.people import People, Person, Variances, mixed, person_of
 USUAL = np.log([0.5, 0.3, 0.2, 0.5, 0.1])
 _SD = 1.5
 _ODDS_SD = 2.0
-_MOST_PEOPLE = 20  # enough to tell the variances
+_MOST_PEOPLE, _MOST_IMAGES = 20, 1000  # enough to tell the variances
 _ROUNDS = 3
 _STEPS = 6
 _NEWTON_STEPS = 12
@@ -70,21 +70,50 @@ def learn(
     of_late = kernels.blocks.of_late
     sources = np.array([own / (own.sum() or 1.0) for own in (typical * of_late, typical * ~of_late)])
     grams, effects = np.stack([kernels.gram(own) for own in sources]), kernels.effects()
-    people = [
-        person_of(grams, effects, kernels.pairs[some], choices[some])
-        for one in range(int(who.max()) + 1)
-        for some in [train[who[train] == one]]
-    ]
     log_covariance = None
     if variances is None:
-        some = people if len(people) <= _MOST_PEOPLE else people[:: -(-len(people) // _MOST_PEOPLE)]
+        telling = _telling(kernels.pairs, who, train)
+        images, pairs = np.unique(kernels.pairs[telling], return_inverse=True)
+        within = np.ix_(images, images)
+        parts, own_effects = np.stack([gram[within] for gram in grams]), effects[within]
+        some = _people(parts, own_effects, pairs.reshape(-1, 2), who[telling], choices[telling])
         late = float(typical[of_late].sum())
         variances, log_covariance = _most_likely(
-            grams, effects, [one for one in some if len(one.choices)], late, how_sure
+            parts, own_effects, [one for one in some if len(one.choices)], late, how_sure
         )
+    people = _people(
+        grams, effects, kernels.pairs[train], who[train], choices[train], count=int(who.max()) + 1
+    )
     gram, blocks = mixed(grams, variances.late), mixed(sources, variances.late)
     learned = _given(gram, effects, people, variances)
     return People(kernels, blocks, variances, log_covariance, who, gram, *learned, people)
+
+
+def _telling(pairs: np.ndarray, who: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Return the trials that tell the variances: of some people, or, where images are many, of all between some.
+
+    Time grows with the third power of a person's trials, and of the images.
+    """
+    images, people = np.unique(pairs[train]), np.unique(who[train])
+    if len(images) > _MOST_IMAGES:
+        some = np.random.default_rng(0).choice(images, _MOST_IMAGES, replace=False)
+        return train[np.isin(pairs[train], some).all(1)]
+    return train[np.isin(who[train], people[:: -(-len(people) // _MOST_PEOPLE)])]
+
+
+def _people(
+    grams: np.ndarray,
+    effects: np.ndarray,
+    pairs: np.ndarray,
+    who: np.ndarray,
+    choices: np.ndarray,
+    count: int | None = None,
+) -> list[Person]:
+    """Return everybody's trials, in the order of `who`, who are from 0 to `count` (None: to the last one)."""
+    return [
+        person_of(grams, effects, pairs[who == one], choices[who == one])
+        for one in range(count or int(who.max()) + 1)
+    ]
 
 
 def alone(people: People) -> People:
@@ -116,9 +145,19 @@ def shared_alone(people: People) -> People:
 def _given(
     gram: np.ndarray, effects: np.ndarray, people: Sequence[Person], variances: Variances
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Learn everybody's utilities under given variances: `shared`, `certainty`, `personal`, `side_biases`."""
-    shared, certainty = _mode(gram, effects, people, variances)
-    personal = np.zeros((len(gram), len(people)))
+    """Learn everybody's utilities under given variances: `shared`, `certainty`, `personal`, `side_biases`.
+
+    Of images that nobody saw, the choices say nothing: the search is among the others.
+    """
+    shared, personal = np.zeros(len(gram)), np.zeros((len(gram), len(people)))
+    certainty = np.zeros_like(gram)
+    images = np.unique(np.concatenate([one.items for one in people]))
+    within = np.ix_(images, images)
+    for one in people:
+        one.items = np.searchsorted(images, one.items)
+    shared[images], certainty[within] = _mode(gram[within], effects[within], people, variances)
+    for one in people:
+        one.items = images[one.items]
     for number, one in enumerate(people):
         personal[one.items, number] = one.incidence.T @ one.pull
     return shared, certainty, personal, np.array([variances.side_bias * one.pull.sum() for one in people])
@@ -145,7 +184,7 @@ def _mode(
         weights, factor, information = _posterior(covariance, people, variances)
         before, utilities = utilities, covariance @ weights
         for one in people:
-            one.depart(utilities)
+            one.depart(utilities, variances)
         step += 1
         if step == _NEWTON_STEPS or np.abs(utilities - before).max() < _ENOUGH:
             return weights, lu_solve(factor, information)
@@ -168,8 +207,9 @@ def _posterior(
     information, pull = np.zeros_like(covariance), np.zeros(len(covariance))
     for one in people:
         one.integrate_out(variances)
-        information[np.ix_(one.items, one.items)] += one.seen @ one.incidence
-        pull[one.items] += one.seen @ one.target
+        seen = one.incidence.T @ one.precision
+        information[np.ix_(one.items, one.items)] += seen @ one.incidence
+        pull[one.items] += seen @ one.target
     factor = lu_factor(np.eye(len(covariance)) + information @ covariance, overwrite_a=True)
     return lu_solve(factor, pull), factor, information
 
@@ -243,9 +283,8 @@ def _log_likelihood(
     slope[0], slope[2] = mixed(np.array([of_late, of_layers]), variances.late), (outer * effects).sum() / 2
     slope[5] = variances.shared * (of_late - of_layers)
     for one in people:
-        value += one.target @ (one.seen.T @ utilities[one.items]) / 2
-        value -= (one.target @ one.precision @ one.target + one.log_determinant) / 2
         pull = one.precision @ (one.target - one.incidence @ utilities[one.items])
+        value -= (one.target @ pull + one.log_determinant) / 2
         about = one.incidence @ left_open[np.ix_(one.items, one.items)] @ one.incidence.T
         outer = np.outer(pull, pull) - one.precision + one.precision @ about @ one.precision
         of_late, of_layers = ((outer * each).sum() / 2 for each in one.tastes)

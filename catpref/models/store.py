@@ -27,7 +27,8 @@ from catpref._io.reading import read_bytes
 from catpref._io.schemas import Schema, Sha256
 from catpref.errors import BadInput, shown
 from catpref.models import study_cnn
-from catpref.models.interface import Images
+from catpref.models.interface import Images, Model
+from catpref.models.population import MOST_PEOPLE
 from catpref.models.registry import MODELS
 from catpref.perception.backbones import NAMES, Backbone, load_backbone, load_copy
 from catpref.perception.embeddings import GRIDS, layout
@@ -40,7 +41,8 @@ AT_ONCE = 512
 _COPY = "network.json"  # what `backbone` says of a network that is in the folder
 _MOST_JSON = 1 << 16  # bytes of the description: it has a dozen lines
 _MOST_ARRAYS = 16 << 20  # bytes of a model's file, beside …
-_MOST_OF_DIMENSION = 256  # … those for each of the embedding's dimensions
+_MOST_OF_DIMENSION = 256  # … those for each of the embedding's dimensions, and …
+_OF_PERSON = 4  # … for each of these and each of several people
 
 
 @dataclass(frozen=True)
@@ -192,13 +194,12 @@ def load(
     if about.map_layer is not None and about.map_layer >= len(network.channel_weights):
         raise BadInput(f"{folder / 'model.json'}: damaged (map_layer); fit the session again")
     made_up = layout(network, about.embedding)
-    most = _MOST_ARRAYS + _MOST_OF_DIMENSION * made_up.dimensions
     size = about.map_size
 
     def restored(name: str) -> Any:
         path = folder / f"{name}.safetensors"
-        of_maps = study_cnn.stored_bytes(size) if size is not None and "maps" in MODELS[name].needs else 0
-        content = _read_whole(path, most + of_maps, about.files_sha256[name])
+        most = _most_bytes(MODELS[name], made_up.dimensions, size)
+        content = _read_whole(path, most, about.files_sha256[name])
         restore = MODELS[name].restore
         assert restore is not None
         try:
@@ -212,6 +213,13 @@ def load(
     return FittedModels(
         network, about.embedding, size, about.map_layer, predictors, about.better_than_chance, about.cropped
     )
+
+
+def _most_bytes(model: Model, dimensions: int, map_size: int | None) -> int:
+    """Return how many bytes a model's file may have."""
+    of_dimension = _MOST_OF_DIMENSION + _OF_PERSON * (MOST_PEOPLE if model.of_several else 0)
+    of_maps = study_cnn.stored_bytes(map_size) if map_size is not None and "maps" in model.needs else 0
+    return _MOST_ARRAYS + of_dimension * dimensions + of_maps
 
 
 def _load_backbone(

@@ -54,10 +54,24 @@ sys.exit("this session chooses its pairs from the answers, in a browser only: in
 
 @dataclass(frozen=True)
 class Choosing:
-    """What the pairs of an adaptive session are drawn with, and at which share of the accuracy it ends, if at one."""
+    """What the pairs of an adaptive session are drawn with, and what ends it early.
+
+    Attributes
+    ----------
+    seed
+        What they are drawn with.
+    until, minutes
+        At which share of the accuracy that can be gained, or after how many minutes, it ends; None: not by that.
+    """
 
     seed: int
     until: float | None
+    minutes: float | None
+
+    @property
+    def may_end_early(self) -> bool:
+        """Whether fewer than all trials may be enough."""
+        return self.until is not None or self.minutes is not None
 
 
 @dataclass(frozen=True)
@@ -206,7 +220,7 @@ def _code(routine: Routine, name: str, **parts: tuple[str, str]) -> None:
 
 def _total(texts: Texts, plan: WebSession) -> int | str:
     """Return how many trials there are, as participants read it: at most so many, where it can end earlier."""
-    early = plan.choosing is not None and plan.choosing.until is not None
+    early = plan.choosing is not None and plan.choosing.may_end_early
     return texts.at_most.format(trials=plan.trials) if early else plan.trials
 
 
@@ -265,6 +279,7 @@ def _set_up(routine: Routine, texts: Texts, plan: WebSession) -> None:
             "open": BY_ANSWERS,
             "seed": plan.choosing.seed % 2**32,
             "until": plan.choosing.until,
+            "minutes": plan.choosing.minutes,
             "ahead": AHEAD,
             "fixation": layout.FIXATION,
             "patience": PATIENCE,

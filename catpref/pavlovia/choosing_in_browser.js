@@ -10,7 +10,8 @@ const chooser = {
   jobs: [], // what is being chosen here, a slice in a frame
   chosen: new Map(), // the choices of all trials, as text -> what comes after them, or null while that is being chosen
   gained: null, // the share of the accuracy that can be gained
-  over: false, // whether that is enough
+  over: false, // whether that is enough, or as many minutes have passed as the session may take
+  began: 0, // when it did, in seconds of `performance`, as if it had been in one sitting
 
   // Choose what comes after some choices, unless that is done or fixed.
   ask(choices) {
@@ -94,8 +95,20 @@ function choicesSoFar() {
   return answers.rows.map((row) => row[1]);
 }
 
+// How many seconds the session has taken: up to the last answer before the page was opened again, and since then.
+function secondsTaken() {
+  return performance.now() / 1000 - chooser.began;
+}
+
+function checkTheTime() {
+  chooser.over = chooser.over || (PLAN.adaptive.minutes !== null && secondsTaken() >= 60 * PLAN.adaptive.minutes);
+}
+
 // Get what pairs are chosen by, and choose the next one.
 async function setUpChoosing() {
+  const last = answers.rows[answers.rows.length - 1];
+  chooser.began = performance.now() / 1000 - (last === undefined ? 0 : last[5]);
+  checkTheTime();
   chooser.images = await arrived(PLAN.adaptive.images, (reply) => reply.json());
   chooser.prior = await arrived(PLAN.adaptive.prior, (reply) => reply.arrayBuffer());
   const fixed = new Set([].concat(...list.trials.map((row) => [row.left_file, row.right_file])));
@@ -131,7 +144,7 @@ function fillIn() {
   const trial = list.trials[answers.rows.length], found = chooser.chosen.get(choicesSoFar().join(" "));
   if (found) {
     chooser.gained = found.gained;
-    chooser.over = found.pair === null;
+    chooser.over = chooser.over || found.pair === null;
     Object.assign(trial, imagesOf(found.pair));
   }
   const pairs = Array.from(chooser.chosen.values(), (next) => next && imagesOf(next.pair)).filter((next) => next);
@@ -155,8 +168,10 @@ function choosingPageFrame() {
 
 // How far the session is: towards whichever of its ends is nearer.
 function progressFrame() {
-  const towards = chooser.gained === null ? 0 : chooser.gained / PLAN.adaptive.until;
-  view.share = Math.min(1, Math.max(answers.rows.length / list.trials.length, towards));
+  const { minutes, until } = PLAN.adaptive;
+  const gained = chooser.gained === null ? 0 : chooser.gained / until;
+  const taken = minutes === null ? 0 : secondsTaken() / (60 * minutes);
+  view.share = Math.min(1, Math.max(answers.rows.length / list.trials.length, gained, taken));
   view.body = PLAN.texts.pause_body.replace("{percent}", Math.round(100 * view.share));
 }
 
@@ -214,9 +229,10 @@ function leavePair(loop, trial, key, keyTime) {
 // As `recordAnswer`, with the images that were chosen; then choose the next pair.
 function recordNext(loop, trial, key, keyTime) {
   const found = chooser.chosen.get(choicesSoFar().join(" ")); // nothing where the images were fixed
-  const images = found ? [imagesOf(found.pair)] : [];
-  Object.assign(loop.getCurrentTrial(), ...images);
-  recordAnswer(trial, key, keyTime, ...images);
+  const images = found ? imagesOf(found.pair) : null;
+  Object.assign(loop.getCurrentTrial(), images);
+  recordAnswer(trial, key, keyTime, images, secondsTaken());
+  checkTheTime();
   const now = choicesSoFar().join(" ");
   for (const key of Array.from(chooser.chosen.keys()).filter((one) => one !== now)) {
     chooser.chosen.delete(key);

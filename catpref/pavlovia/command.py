@@ -39,7 +39,9 @@ LARGEST = 1024
 _AS_THEY_ARE = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}  # formats that every browser shows
 
 
-_ONLY_ADAPTIVE = ("rank", "start_from", "until", "images", "trials", "repeats", "catch", "block", "seed")
+_ONLY_ADAPTIVE = (
+    "rank", "start_from", "until", "minutes", "images", "trials", "repeats", "catch", "block", "seed"
+)  # fmt: skip
 """Options that nothing else takes: a trial list says all this."""
 
 
@@ -53,7 +55,7 @@ class Session:
         All of them; those whose pairs are chosen in the session have no images.
     names, prior
         The images of the prior, in its order, and the content of its file; none where all pairs are fixed.
-    seed, until
+    seed, until, minutes
         As for a session in the lab.
     """
 
@@ -62,6 +64,7 @@ class Session:
     prior: bytes = b""
     seed: int = 0
     until: float | None = None
+    minutes: float | None = None
 
 
 class Row(NamedTuple):
@@ -195,7 +198,7 @@ def _adaptive(options: Namespace) -> Session:
         catch=options.catch or 0,
     )
     prior = starting_prior(options.stimuli, names, options.start_from, for_order=options.rank)
-    return Session(trials, names, prior, seed, options.until)
+    return Session(trials, names, prior, seed, options.until, options.minutes)
 
 
 def check_names(path: Path, session: Session) -> None:
@@ -270,7 +273,7 @@ def export(
     if session.prior:
         (folder / PRIOR_FILE).write_bytes(session.prior)
         _write_images_file(session.names, files, folder / builder.IMAGES_FILE)
-        choosing = builder.Choosing(session.seed, session.until)
+        choosing = builder.Choosing(session.seed, session.until, session.minutes)
         digest = hashlib.sha256(f"{digest} {choosing}".encode() + session.prior).hexdigest()
     plan = builder.WebSession(len(trials), trials[-1].block + 1, practice, f"{NAME} {digest[:12]}", choosing)
     experiment = builder.build(texts, plan).saveToXML(str(folder / f"{NAME}.psyexp"))

@@ -75,7 +75,7 @@ const pictures = {
 // again goes on after the last one.
 const answers = {
   name: "",
-  rows: [], // [trial, choice, rt, onset], and the images of a trial that came without
+  rows: [], // [trial, choice, rt, onset], and in adaptive sessions the images of a trial that came without, and seconds
 
   open(name) {
     this.name = name;
@@ -307,13 +307,13 @@ function pairFrame(shown) {
   return view.touched !== null;
 }
 
-function recordAnswer(trial, key, keyTime, ...images) {
+function recordAnswer(trial, key, keyTime, ...more) {
   const side = PLAN.right.includes(key) ? 1 : 0;
   const answer = view.touched || { choice: PLAN.no_preference.includes(key) ? 0.5 : side, rt: keyTime };
   psychoJS.experiment.addData("choice", answer.choice);
   psychoJS.experiment.addData("rt", answer.rt);
   psychoJS.experiment.addData("onset", view.onset_in_session);
-  answers.add([trial, answer.choice, answer.rt, view.onset_in_session].concat(images));
+  answers.add([trial, answer.choice, answer.rt, view.onset_in_session].concat(more));
 }
 
 // The last press of a finger or a mouse button. PsychoJS looks once a frame whether a button is down, and so misses

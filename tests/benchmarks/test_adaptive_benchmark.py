@@ -9,7 +9,8 @@ from support import FACES, Finished, call, faces, use_own_cache
 
 from benchmarks import adaptive
 from benchmarks.adaptive_ranking import Ranked, ask, swiss, trueskill
-from benchmarks.adaptive_sessions import trials_needed
+from benchmarks.adaptive_sessions import OBSERVERS, by_gain, simulate, told, trials_needed
+from benchmarks.validity_sessions import Cats
 from catpref.adaptive.prior import Prior
 
 
@@ -77,6 +78,25 @@ def test_the_trials_needed_are_counted_along_straight_lines() -> None:
 def test_a_lucky_point_is_not_all_that_is_needed() -> None:
     curves = [{50: 0.5, 100: 0.7, 200: 0.6}, {50: 0.6, 100: 0.7, 200: 0.6}]
     assert adaptive.rising(curves) == pytest.approx({50: 0.55, 100: 0.65, 200: 0.65})
+
+
+def test_who_is_told_what_tastes_depend_on_learns_soon_and_sooner_by_chosen_pairs() -> None:
+    parameters = np.random.default_rng(0).standard_normal((300, 5))
+    names = [f"{number}.png" for number in range(300)]
+    world = told(Cats(Path(), names, parameters, np.empty((300, 0))), shown=200)
+    assert world.shown == 200 and np.var(world.prior.features @ np.ones(5)) == pytest.approx(1.5**2, rel=0.2)
+    curves = [
+        [simulate(world, OBSERVERS[0], choose, number, (15, 60)) for number in range(6)]
+        for choose in (None, by_gain(world.prior))
+    ]
+    random, ours = (adaptive.rising(each) for each in curves)
+    assert random[15] < random[60] < 0.9 and random[15] < ours[15]
+
+
+@pytest.mark.thorough
+def test_the_ideal_is_counted_likewise(out: Path) -> None:
+    found = rows(call(adaptive.main, "--small", "--sessions", 2, "--ideal", "--out", out, "--json"))
+    assert set(found) == {"random", "ours", adaptive.ALWAYS} and found["random"]["sessions"] == 2
 
 
 def few(images: int) -> Ranked:

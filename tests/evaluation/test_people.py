@@ -1,15 +1,20 @@
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from scipy.special import expit
 from support import simulations
 
-from catpref.evaluation import people
+from catpref.errors import BadInput
+from catpref.evaluation import people, several
+from catpref.evaluation.analysis import Options
 from catpref.evaluation.people import AGAINST, AT_RANDOM, PREFERS, CrossedSampling
 from catpref.models.kernels import kernels_of
 from catpref.models.shared_taste import alone, learn, shared_alone
+from catpref.sessions.session import read_sessions
 
 
 def table_of(count: int, **changes: Any) -> pd.DataFrame:
@@ -170,3 +175,17 @@ def test_an_accuracy_of_all_or_nothing_has_an_interval_that_it_is_in(
     sampling, hits = hits_of_people(np.random.default_rng(0), count, 12, trials, 0.0, 0.0)
     low, high = sampling.interval(hit, np.full(len(hits), hit))
     assert 0 <= low <= hit <= high <= 1 and high - low > 0.003
+
+
+def test_more_people_than_one_model_holds_are_refused_before_anything_is_embedded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(several, "MOST_PEOPLE", 2)
+    for number, name in enumerate("abc"):
+        Image.fromarray(np.full((8, 8), 80 * number, np.uint8)).save(tmp_path / f"{name}.png")
+    rows = [["p1", "a.png", "b.png", 1], ["p2", "b.png", "c.png", 0], ["p3", "a.png", "c.png", 1]]
+    table = pd.DataFrame(rows, columns=["participant", "left_image", "right_image", "choice"])
+    table.to_csv(tmp_path / "three.csv", index=False)
+    session, backbone = read_sessions([tmp_path / "three.csv"]), cast("Any", None)
+    with pytest.raises(BadInput, match=r"^3 participants, more than the 2 that are fitted together"):
+        several.analyse_several(session, backbone, Options())

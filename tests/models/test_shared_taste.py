@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from catpref.models import population, shared_taste
+from catpref.models import population, shared_taste, store
 from catpref.models.kernels import kernels_of, right_minus_left
 from catpref.models.people import People, Variances, mixed, person_of
 from catpref.models.population import Population
@@ -90,6 +90,31 @@ def test_the_gradient_of_the_evidence_is_that_of_differences() -> None:
 def test_what_is_shared_is_told_from_what_is_personal(shared: float, personal: float) -> None:
     people = learned(planted(12, 150, shared, personal, seed=3))
     assert people.variances.shared_fraction == pytest.approx(shared / (shared + personal), abs=0.2)
+
+
+@pytest.mark.parametrize(("shared", "personal"), [(1.6, 0.4), (0.4, 1.6)])
+def test_trials_between_some_of_many_images_tell_it_too(
+    shared: float, personal: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_taste, "_MOST_IMAGES", 40)
+    data = planted(20, 150, shared, personal, seed=3)
+    telling = shared_taste._telling(data[1], data[0], np.arange(len(data[0])))
+    assert len(np.unique(data[1][telling])) == 40
+    assert set(data[0][telling]) == set(range(20)), "all people's"
+    found = learned(data).variances.shared_fraction
+    assert found == pytest.approx(shared / (shared + personal), abs=0.2)
+
+
+def test_images_that_nobody_saw_have_the_shared_taste_of_those_seen() -> None:
+    who, pairs, choices = planted(6, 100, 1.0, 0.5, seed=7)
+    train = np.flatnonzero((pairs >= 10).all(1))
+    kernels = kernels_of(embeddings(), pairs, of_images=True)
+    people = shared_taste.learn(kernels, who, choices, train)
+    assert not people.shared[:10].any() and not people.certainty[:10].any()
+    unseen = np.flatnonzero((pairs < 10).all(1))
+    mean, variance = people.moments(unseen)
+    assert np.abs(mean).min() > 0 and variance.min() > 0
+    assert all((one.items >= 10).all() for one in people.trials)
 
 
 def test_someone_who_answered_little_is_predicted_by_what_is_shared() -> None:
@@ -182,6 +207,13 @@ def test_what_is_saved_is_restored() -> None:
             written.of(code).p_right(embeddings(), pairs),
             atol=1e-3,
         )
+
+
+def test_the_model_of_as_many_people_as_are_fitted_may_be_read() -> None:
+    personal = np.zeros((population.MOST_PEOPLE, DIMENSIONS), np.float32)
+    tensors = replace(projected()[1], personal=personal).tensors()
+    allowed = store._most_bytes(population.POPULATION, DIMENSIONS, None) - store._MOST_ARRAYS
+    assert tensors["personal"].nbytes + tensors["shared.weight_directions"].nbytes <= allowed
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,44 @@ def test_every_number_of_sixteen_bits_is_read():
     assert np.array_equal(np.array(read)[finite], halves[finite])
 
 
+CHOOSING_JS = ADAPTIVE_JS.with_name("choosing_in_browser.js")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("minutes", "given"), [(1, [(24, False), (48, False), (64, True)]), (None, [(999, False)])]
+)
+def test_minutes_end_a_session_over_reloads_and_without_the_pauses_between(minutes, given):
+    """The page is opened three times, and answers come 24, 24 and 16 s after; the breaks show how much that is."""
+    script = f"""
+let now = 0;
+const performance = {{ now: () => now }}, fetch = () => new Promise(() => null), found = [], view = {{ body: "" }};
+const PLAN = {{ adaptive: {{ minutes: {json.dumps(minutes)}, until: null }}, texts: {{ pause_body: "" }} }};
+const list = {{ trials: Array.from({{ length: 99 }}, () => ({{}})) }}, answers = {{ rows: [] }};
+const loop = {{ getCurrentTrial: () => ({{}}) }}, keepFrom = () => null;
+const recordAnswer = (trial, key, keyTime, ...more) => answers.rows.push([trial, 0, 1, 0].concat(more));
+{CHOOSING_JS.read_text(encoding="utf-8")}
+let before = 0;
+for (const [seconds] of {json.dumps(given)}) {{
+  now += 1e6;
+  Object.assign(chooser, {{ over: false, began: null }});
+  setUpChoosing();
+  now += 1000 * (seconds - before);
+  before = seconds;
+  recordNext(loop, answers.rows.length, "f", 1);
+  progressFrame();
+  found.push([answers.rows[answers.rows.length - 1][5], chooser.over, view.share]);
+}}
+chooser.over = false;
+setUpChoosing();
+JSON.stringify([found, chooser.over])"""
+    found, over = json.loads(node("-p", script))
+    for (seconds, ended, share), expected in zip(found, given, strict=True):
+        assert (seconds, ended) == (pytest.approx(expected[0]), expected[1])
+        assert share == pytest.approx(min(1, expected[0] / 60) if minutes else 1 / 99)
+    assert over == given[-1][1]
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Path:
     """cats/, and the adaptive session web/ that was exported of them."""
@@ -178,6 +216,10 @@ def test_in_psychopy_it_refuses_in_one_line(study, display):
     [
         (["trials.csv", "--adaptive"], "trials.csv: --adaptive makes its own list; leave one of the two out"),
         (["trials.csv", "--rank"], "--rank: is for adaptive sessions; add --adaptive, or leave it out"),
+        (
+            ["trials.csv", "--minutes", "5"],
+            "--minutes: is for adaptive sessions; add --adaptive, or leave it out",
+        ),
         (["trials.csv", "--seed", "0"], "--seed: is for adaptive sessions; add --adaptive, or leave it out"),
         ([], "no TRIALS.csv is named; make one with python -m catpref.trials, or choose --adaptive"),
         (["--adaptive", "--until", "2"], "'2' is not a share above 0"),
@@ -239,6 +281,27 @@ def test_a_whole_adaptive_session_by_clicks(study, psychojs, chromium_program, t
         assert not browser.errors
     (written,) = (tmp_path / "downloads").glob("*.csv")
     check_pairs(study, written, 22)
+
+
+def test_minutes_end_a_session_in_a_browser(study, psychojs, chromium_program, tmp_path):
+    web = shutil.copytree(study / "web", tmp_path / "web")
+    script = (web / "two_afc.js").read_text(encoding="utf-8-sig")
+    assert script.count('"minutes": null') == 1
+    script = script.replace('"minutes": null', '"minutes": 0.0001')
+    (web / "two_afc.js").write_text(script, encoding="utf-8")
+    with chromium(chromium_program, tmp_path, Internet(web, psychojs)) as browser:
+        participant = Participant(browser, phone=False)
+        participant.width, participant.height = SMALL
+        browser.size(*SMALL)
+        participant.begin(f"{ELSEWHERE}?participant=p01&session=1")
+        participant.answer(1)
+        browser.until(
+            lambda: participant.choose(200, 150) or list((tmp_path / "downloads").glob("*.csv")),
+            "the download",
+        )
+        assert not browser.errors
+    (written,) = (tmp_path / "downloads").glob("*.csv")
+    check_pairs(study, written, 1)
 
 
 def test_reloads_and_a_lost_connection_lose_nothing_until_enough_is_known(
