@@ -174,6 +174,21 @@ def shell(module: str, *arguments: object, cwd: Path) -> Finished:
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
+COMMANDS_IN_TURN = """
+import sys
+from catpref.__main__ import main
+from catpref.command_line import run
+for command in sys.argv[1:]:
+    sys.argv[1:] = command.split()
+    try:
+        run(main)
+    except SystemExit as ended:
+        if ended.code:
+            sys.exit(f"{command}: ended with {ended.code}")
+"""
+"""A program of which each argument is a command of ``catpref``, so that Python starts and imports but once."""
+
+
 class Malice:
     """A pickle of it touches a file as soon as it is read."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from sessions_support import Session
-from support import Finished, small_study
+from support import COMMANDS_IN_TURN, Finished, small_study
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -67,20 +67,23 @@ def test_what_sessions_install_asks_for_no_torch() -> None:
 
 
 def test_sets_lists_simulations_and_exports_need_no_torch(place: Path) -> None:
-    steps = [
-        "-m catpref.stimuli render --n 12 --seed 1 drawn",
-        "-m catpref.stimuli import --no-crop cats crops",
-        "-m catpref.trials full --stimuli drawn --out trials.csv --images 12",
-        "-m catpref.simulate trials.csv --stimuli drawn --out simulated.csv",
-        "-m catpref.sessions export simulated.csv bids --stimuli drawn",
-        f"{ROOT}/experiments/random_sampled.py --help",
-        f"{ROOT}/experiments/adaptive.py --help",
-        "-c import\tcatpref.lab.planning,catpref.lab.choosing",  # what an adaptive session goes on with
-        f"{ROOT}/experiments/pavlovia.py trials.csv --stimuli drawn --out web",
+    commands = [
+        "stimuli render --n 12 --seed 1 drawn",
+        "stimuli import --no-crop cats crops",
+        "trials full --stimuli drawn --out trials.csv --images 12",
+        "simulate trials.csv --stimuli drawn --out simulated.csv",
+        "sessions export simulated.csv bids --stimuli drawn",
     ]
-    for step in steps:
-        done = python(place, *step.split(" "))
-        assert (done.code, done.err) == (0, ""), (step, done)
+    experiments = ROOT / "experiments"
+    for line in [
+        ["-c", COMMANDS_IN_TURN, *commands],
+        [experiments / "random_sampled.py", "--help"],
+        [experiments / "adaptive.py", "--help"],
+        ["-c", "import catpref.lab.planning, catpref.lab.choosing"],  # what an adaptive session goes on with
+        [experiments / "pavlovia.py", "trials.csv", "--stimuli", "drawn", "--out", "web"],
+    ]:
+        done = python(place, *line)
+        assert (done.code, done.err) == (0, ""), (line, done)
 
 
 @pytest.mark.parametrize("command", ["fit session.csv", "predict fit/model cats", "demo demo"])

@@ -313,13 +313,17 @@ def test_who_has_a_certificate_is_let_in_and_nobody_else(tmp_path, caplog):
 # ---- the end -------------------------------------------------------------------------------------------------
 
 
-def test_a_scheduler_that_goes_away_is_one_line_and_what_was_finished_is_there(lab):
-    """Comes last: the scheduler is that of all tests."""
-    lab.work("--no-nanny")
-    found = {}
-    with pytest.raises(BadInput, match="the scheduler is gone"), connected(lab.address) as workers:
-        for number, result in workers.as_done(cluster_tasks.times, 7, list(range(500))):
-            found[number] = result
-            if len(found) == 10:
-                lab.scheduler.send_signal(signal.SIGKILL)
-    assert len(found) >= 10
+def test_a_scheduler_that_goes_away_is_one_line_and_what_was_finished_is_there(tmp_path):
+    """One of its own: other tests may come later, in whatever order they are dealt out to processes."""
+    lab = Lab(tmp_path)
+    try:
+        lab.work("--no-nanny")
+        found = {}
+        with pytest.raises(BadInput, match="the scheduler is gone"), connected(lab.address) as workers:
+            for number, result in workers.as_done(cluster_tasks.times, 7, list(range(500))):
+                found[number] = result
+                if len(found) == 10:
+                    lab.scheduler.send_signal(signal.SIGKILL)
+        assert len(found) >= 10
+    finally:
+        lab.close()

@@ -15,9 +15,9 @@ SEED, BLOCK = 3, 5
 
 def test_a_ranking_ends_once_enough_is_gained(display, tmp_path, monkeypatch):
     """Pairs come from the answers, in the images on the screen, too; a time-out is a row, and teaches nothing."""
-    stimuli = draw_pictures(tmp_path / "stimuli", 24)
+    stimuli = draw_pictures(tmp_path / "stimuli", 12)
     keep_made_up_priors(monkeypatch, tmp_path, stimuli)
-    worth = dict(zip(find_images(stimuli), made_up_prior(range(24)).features[:, 0], strict=True))
+    worth = dict(zip(find_images(stimuli), made_up_prior(range(12)).features[:, 0], strict=True))
     session = Session(
         display, "adaptive.py", tmp_path / "out", "--stimuli", stimuli, "--rank", "--until", 0.4, "--seed", SEED,
         "--block", BLOCK, "--practice", 0, "--timeout", 6,
@@ -39,7 +39,7 @@ def test_a_ranking_ends_once_enough_is_gained(display, tmp_path, monkeypatch):
     rows, told = session.rows(), session.description()
     assert (code, complained) == (0, "")
     assert any(seen)  # on a slow computer, not all of them have come
-    assert said.endswith(f"{len(rows)} of 278 trials answered, ended by --until\n")
+    assert said.endswith(f"{len(rows)} of 66 trials answered, ended by --until\n")
     assert tuple(rows[0]) == (*COLUMNS, "chosen_by")
     assert {row["chosen_by"] for row in rows} == {"adaptive"} and {row["block"] for row in rows} >= {"0", "1"}
     answered = [row for row in rows if row["response"]]
@@ -47,7 +47,7 @@ def test_a_ranking_ends_once_enough_is_gained(display, tmp_path, monkeypatch):
     assert [(row["left_image"], row["right_image"]) for row in rows] == [
         (trial.left_image, trial.right_image) for trial in as_chosen(session.out, stimuli, rows, SEED)
     ][: len(rows)]
-    assert (told["adaptive"]["ended"], told["trials"]) == ("until", 278)
+    assert (told["adaptive"]["ended"], told["trials"]) == ("until", 66)
     assert 0.4 <= told["adaptive"]["gained"] < 1
     (sitting,) = told["sittings"]
     assert sitting["answered"] == len(rows) and sitting["ended"]
