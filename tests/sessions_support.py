@@ -141,10 +141,24 @@ class Session:
         self.xdotool("key", key)
         return pressed
 
+    def shows_images(self) -> bool:
+        """Tell whether a pair is seen: images bring colours onto the screen."""
+        return bool((np.ptp(self.screen(), axis=2) > 30).sum() > 10_000)
+
+    def leave_page(self) -> None:
+        """Press the space bar until the next pair is there, however late the page was."""
+        deadline = time.monotonic() + 200
+        while not self.shows_images():
+            assert time.monotonic() < deadline
+            self.press("space")
+            time.sleep(0.5)
+
     def answer(self, key: str) -> float:
         """Press a key and wait until one more answer is on disk; again if the images were late to come."""
         answers, pressed = len(self.rows()) + 1, 0.0
+        deadline = time.monotonic() + 200
         while len(self.rows()) < answers:
+            assert time.monotonic() < deadline
             pressed = self.press(key)
             with suppress(TimeoutError):
                 self.until(lambda: len(self.rows()) == answers, seconds=2)

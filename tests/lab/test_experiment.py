@@ -63,13 +63,11 @@ def test_a_session_of_20_trials(start, stimuli):
     session.press("Left")  # no answer: the instructions are still there
     next_trial()
     session.press("Left")
-    session.press("space")
-    time.sleep(0.3)
-    session.press("space")
-    next_trial()
+    session.leave_page()
     session.press("f")  # practice, no answer either
+    session.until(lambda: not session.shows_images())
     time.sleep(0.3)
-    session.press("space")
+    session.leave_page()
     pressed = []
     for number, key in enumerate(keys):
         if number in (8, 16):
@@ -78,7 +76,7 @@ def test_a_session_of_20_trials(start, stimuli):
             assert session.screen()[1020, 4].tolist() == [0, 0, 0]
             next_trial()
             session.press("Right")
-            session.press("space")
+            session.leave_page()
         if number == 3:
             time.sleep(0.2)
             session.press("Left")  # no answer: too early, this is the fixation

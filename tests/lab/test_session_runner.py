@@ -60,25 +60,13 @@ def start(display, homes, stimuli) -> Iterator[Callable[..., Session]]:
             session.process.communicate()
 
 
-def first_trial(session: Session) -> None:
-    """Leave the first page, once it is there: the images bring colours onto the screen."""
-    while not in_colour(session):
-        session.press("space")
-        time.sleep(0.5)
-
-
-def in_colour(session: Session) -> bool:
-    screen = session.screen()
-    return bool((np.ptp(screen, axis=2) > 30).sum() > 10_000)
-
-
 def wait_for_page(session: Session, key: str) -> None:
     """Answer until a page of text has come instead of the next pair."""
     deadline = time.monotonic() + 200
-    session.until(lambda: in_colour(session))
+    session.until(lambda: session.shows_images())
     session.press(key)
     time.sleep(1.5)
-    while in_colour(session):
+    while session.shows_images():
         assert time.monotonic() < deadline
         session.press(key)
         time.sleep(1.5)
@@ -91,7 +79,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_a_second_process_is_told_who_runs_the_session(start):
     """Also after a kill, when the clock says 2099 in one of the sittings."""
     session = start(*PLAIN)
-    first_trial(session)
+    session.leave_page()
     session.answer("j")
     before = files(session.out)
     assert sorted(before) == [".running", *FILES]
@@ -110,7 +98,7 @@ def test_a_second_process_is_told_who_runs_the_session(start):
     said["sittings"][0]["started"] = "2099-01-01T12:00:00.000+01:00"
     (session.out / DESCRIPTION).write_text(json.dumps(said))
     again = start("--resume")
-    first_trial(again)
+    again.leave_page()
     again.answer("j")
     code, said, complained = again.leave("Escape")
     assert (code, said) == (0, f"{again.out / SESSION}: stopped, 3 of 4 trials answered\n")
@@ -127,7 +115,7 @@ def test_a_second_process_is_told_who_runs_the_session(start):
 
 def test_a_folder_that_goes_away_in_mid_session(start, homes, tmp_path):
     session = start(*PLAIN)
-    first_trial(session)
+    session.leave_page()
     session.answer("j")
     away = tmp_path / "away"
     session.out.rename(away)
@@ -135,16 +123,16 @@ def test_a_folder_that_goes_away_in_mid_session(start, homes, tmp_path):
     assert not session.out.exists()
     session.press("space")
     time.sleep(1)
-    assert not session.out.exists() and not in_colour(session)
+    assert not session.out.exists() and not session.shows_images()
     session.out.mkdir()  # another folder of its name is not the session's
     session.press("space")
     time.sleep(1)
-    assert not list(session.out.iterdir()) and not in_colour(session)
+    assert not list(session.out.iterdir()) and not session.shows_images()
     session.out.rmdir()
     away.rename(session.out)
     session.until(lambda: session.press("space", after=0.2) > 0 and len(session.rows()) == 2)
 
-    session.until(lambda: in_colour(session))
+    session.until(lambda: session.shows_images())
     session.out.rename(away)
     wait_for_page(session, "j")
     Image.fromarray(session.screen().astype(np.uint8)).save(tmp_path / "unsaved.png")  # to be looked at
@@ -172,7 +160,7 @@ def test_a_folder_that_goes_away_in_mid_session(start, homes, tmp_path):
     away.rename(session.out)
     again = start("--resume")
     assert len(again.rows()) == 3 and RESCUED_FROM not in again.description()
-    first_trial(again)
+    again.leave_page()
     again.answer("f")
     again.until(lambda: again.description()["completed"])
     code, said, complained = again.leave()
@@ -184,14 +172,14 @@ def test_a_folder_that_goes_away_in_mid_session(start, homes, tmp_path):
 
 def test_the_answer_on_the_screen_when_every_disk_is_full_survives_escape(start):
     session = start(*PLAIN)
-    first_trial(session)
+    session.leave_page()
     session.answer("j")
     room = resource.prlimit(session.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(session.process.pid, resource.RLIMIT_FSIZE, (20, room[1]))
     wait_for_page(session, "f")
     session.press("Escape")  # nothing can be written anywhere: it stays on the screen
     time.sleep(1)
-    assert session.process.poll() is None and not in_colour(session)
+    assert session.process.poll() is None and not session.shows_images()
     assert not list(session.out.parent.glob("*rescued*"))
     resource.prlimit(session.process.pid, resource.RLIMIT_FSIZE, room)
     session.press("Escape")
@@ -238,15 +226,15 @@ def test_a_clock_that_is_set_to_2099_in_mid_session(start, tmp_path, monkeypatch
     session = start(*PLAIN)
     monkeypatch.delenv("LD_PRELOAD")
     session.environment.pop("LD_PRELOAD")
-    first_trial(session)
+    session.leave_page()
     session.answer("j")
-    session.until(lambda: in_colour(session))
+    session.until(lambda: session.shows_images())
     wrong.touch()
     time.sleep(0.5)
     session.answer("f")
     session.answer("j")
     wrong.unlink()
-    session.until(lambda: in_colour(session))
+    session.until(lambda: session.shows_images())
     session.answer("f")
     wrong.touch()
     session.until(lambda: session.description()["completed"])
