@@ -70,20 +70,18 @@ def learn(
     of_late = kernels.blocks.of_late
     sources = np.array([own / (own.sum() or 1.0) for own in (typical * of_late, typical * ~of_late)])
     grams, effects = np.stack([kernels.gram(own) for own in sources]), kernels.effects()
-    log_covariance = None
+    log_covariance, count = None, int(who.max()) + 1
     if variances is None:
         telling = _telling(kernels.pairs, who, train)
         images, pairs = np.unique(kernels.pairs[telling], return_inverse=True)
         within = np.ix_(images, images)
         parts, own_effects = np.stack([gram[within] for gram in grams]), effects[within]
-        some = _people(parts, own_effects, pairs.reshape(-1, 2), who[telling], choices[telling])
+        some = _people(parts, own_effects, pairs.reshape(-1, 2), who[telling], choices[telling], count)
         late = float(typical[of_late].sum())
         variances, log_covariance = _most_likely(
             parts, own_effects, [one for one in some if len(one.choices)], late, how_sure
         )
-    people = _people(
-        grams, effects, kernels.pairs[train], who[train], choices[train], count=int(who.max()) + 1
-    )
+    people = _people(grams, effects, kernels.pairs[train], who[train], choices[train], count)
     gram, blocks = mixed(grams, variances.late), mixed(sources, variances.late)
     learned = _given(gram, effects, people, variances)
     return People(kernels, blocks, variances, log_covariance, who, gram, *learned, people)
@@ -107,13 +105,10 @@ def _people(
     pairs: np.ndarray,
     who: np.ndarray,
     choices: np.ndarray,
-    count: int | None = None,
+    count: int,
 ) -> list[Person]:
-    """Return everybody's trials, in the order of `who`, who are from 0 to `count` (None: to the last one)."""
-    return [
-        person_of(grams, effects, pairs[who == one], choices[who == one])
-        for one in range(count or int(who.max()) + 1)
-    ]
+    """Return the trials of each of so many people, in the order of `who`."""
+    return [person_of(grams, effects, pairs[who == one], choices[who == one]) for one in range(count)]
 
 
 def alone(people: People) -> People:

@@ -63,7 +63,7 @@ def start(display, homes, stimuli) -> Iterator[Callable[..., Session]]:
 def wait_for_page(session: Session, key: str) -> None:
     """Answer until a page of text has come instead of the next pair."""
     deadline = time.monotonic() + 200
-    session.until(lambda: session.shows_images())
+    session.until(session.shows_images)
     session.press(key)
     time.sleep(1.5)
     while session.shows_images():
@@ -132,7 +132,7 @@ def test_a_folder_that_goes_away_in_mid_session(start, homes, tmp_path):
     away.rename(session.out)
     session.until(lambda: session.press("space", after=0.2) > 0 and len(session.rows()) == 2)
 
-    session.until(lambda: session.shows_images())
+    session.until(session.shows_images)
     session.out.rename(away)
     wait_for_page(session, "j")
     Image.fromarray(session.screen().astype(np.uint8)).save(tmp_path / "unsaved.png")  # to be looked at
@@ -228,13 +228,13 @@ def test_a_clock_that_is_set_to_2099_in_mid_session(start, tmp_path, monkeypatch
     session.environment.pop("LD_PRELOAD")
     session.leave_page()
     session.answer("j")
-    session.until(lambda: session.shows_images())
+    session.until(session.shows_images)
     wrong.touch()
     time.sleep(0.5)
     session.answer("f")
     session.answer("j")
     wrong.unlink()
-    session.until(lambda: session.shows_images())
+    session.until(session.shows_images)
     session.answer("f")
     wrong.touch()
     session.until(lambda: session.description()["completed"])

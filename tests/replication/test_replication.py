@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.slow
 FACES = 50 if os.environ.get("CATPREF_STUDY") == "full" else 32
 TRIALS = FACES * (FACES - 1) // 2
 TEST = -(-TRIALS // 5)
-EXAMPLE = "study.example"
+EXAMPLE = "study.npz"
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +35,8 @@ def simulated() -> Path:
 
     def repeat(*arguments: Any) -> Study:
         study = runs.repeat_study(*arguments)
-        (shared() / EXAMPLE).write_bytes(pickle.dumps(study.example))
+        left, right, maps = study.example
+        np.savez(shared() / EXAMPLE, left=str(left), right=str(right), **maps)
         return study
 
     with (
@@ -76,7 +76,10 @@ def test_a_distance_map_does_not_tell_the_sides(simulated: Path) -> None:
 
 
 def test_the_maps_shown_are_those_of_the_faces_shown(simulated: Path) -> None:
-    left, right, maps = pickle.loads((simulated.parent / EXAMPLE).read_bytes())
+    with np.load(simulated.parent / EXAMPLE, allow_pickle=False) as example:
+        maps = dict(example)
+    left, right = (Path(str(maps.pop(side))) for side in ("left", "right"))
+    assert set(maps) == set(MAPS)
     for name, content in maps.items():
         pairs = np.array([(0, 1), (1, 0)])
         own = distance_maps([left, right], pairs, load_backbone(), 32, MAPS[name])
