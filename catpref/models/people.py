@@ -6,14 +6,18 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import cho_factor, get_lapack_funcs
+from scipy.linalg import cholesky, get_lapack_funcs
 from scipy.special import expit
 
 from catpref.models import davidson
 from catpref.models.kernels import Kernels, incidence_of, right_minus_left, squared_distances
 from catpref.models.learned import moderated
 
-_LEAST_INFORMATION = 1e-6
+_NORMAL = 1 / np.sqrt(2 * np.pi)
+SCALE_SD = 0.5  # of the logarithm of people's scales
+_FURTHEST = 0.5  # that a log scale moves in a step
+_LEAST_PRECISION = 1e-6  # of a site
+_NODES, _WEIGHTS = (each[:, None] for each in np.polynomial.hermite_e.hermegauss(24))
 (_potri,) = get_lapack_funcs(("potri",), dtype=float)
 
 
@@ -68,8 +72,10 @@ class Person:
         every image were a dimension of its own, shape (trials, trials).
     choices
         0 = left, 1 = right, 0.5 = no preference, shape (trials,).
-    logits
-        Their posterior mode, shape (trials,).
+    scale
+        What the person's utilities are multiplied by to give logits: how consistently they choose.
+    sites
+        What stands for the choices: roots of the precisions of Gaussian observations, and what logits they observe.
     """
 
     items: np.ndarray
@@ -77,29 +83,60 @@ class Person:
     tastes: np.ndarray
     effects: np.ndarray
     choices: np.ndarray
-    logits: np.ndarray
+    scale: float = 1.0
 
-    def observe(self) -> None:
-        """Make the choices Gaussian at the current logits; how readily they have no preference is their own."""
-        self.root, self.target = observe(self.logits, self.choices)
+    def __post_init__(self) -> None:
+        """Begin where nothing is known of the logits."""
+        self.sites = chance(self.choices)
 
     def integrate_out(self, variances: Variances) -> None:
         """Find the precision of the choices about the shared utilities, the person's own departure integrated out."""
-        factor = factor_of(self._prior(variances), self.root)
-        self.log_determinant = 2 * float(np.log(np.diag(factor[0])).sum())
-        lower = _potri(factor[0], lower=1)[0] if len(self.root) else factor[0]
-        self.precision = self.root[:, None] * (np.tril(lower) + np.tril(lower, -1).T) * self.root
+        root, _ = self.sites
+        factor = factor_of(self.departure(variances) + variances.side_bias, root)
+        self.log_determinant = 2 * float(np.log(np.diag(factor)).sum())
+        self.precision = root[:, None] * inverse_of(factor) * root
 
-    def depart(self, shared: np.ndarray, variances: Variances) -> None:
-        """Move the logits to their mode, given the shared utilities of all items."""
-        common = self.incidence @ shared[self.items]
-        self.pull = self.precision @ (self.target - common)
-        self.logits = common + self._prior(variances) @ self.pull
+    def pull(self, shared: np.ndarray) -> np.ndarray:
+        """Return what prior covariances are multiplied by to give the person's departure and side bias."""
+        return self.precision @ (self.sites[1] - self.common(shared))
 
-    def _prior(self, variances: Variances) -> np.ndarray:
-        """Return prior covariances of what the person's own departure and side bias add to the trials' logits."""
+    def seen(self, of_items: np.ndarray) -> np.ndarray:
+        """Return the covariances of the trials' logits, given those of all items' shared utilities."""
+        own = of_items[np.ix_(self.items, self.items)]
+        return self.scale**2 * (self.incidence @ own @ self.incidence.T)
+
+    def improve(self, shared: np.ndarray, left_open: np.ndarray, variances: Variances) -> float:
+        """Improve what stands for the choices, and the scale by a step of Fisher's scoring.
+
+        Parameters
+        ----------
+        shared, left_open
+            Posterior mean and covariance of the shared utilities of all items, given the present sites and scale.
+        variances
+            Of the population.
+
+        Returns
+        -------
+        float
+            By how much the logarithm of the scale moves.
+        """
+        own, common, pull = self.departure(variances), self.common(shared), self.pull(shared)
+        about, seen = self.precision @ self.seen(left_open), self.precision @ own
+        certain = np.diag(self.precision) - (about * self.precision).sum(1)
+        slope = pull @ (common + own @ pull) - np.trace(about) - np.trace(seen) + (about * seen.T).sum()
+        curvature = common @ self.precision @ common + np.trace(about) + 2 * (seen * seen.T).sum()
+        before, self.scale = self.scale, nearer(self.scale, slope, curvature)
+        self.sites, _ = matched(self.sites, pull, certain, self.choices)
+        return abs(float(np.log(self.scale / before)))
+
+    def common(self, shared: np.ndarray) -> np.ndarray:
+        """Return what the shared utilities of all items make of the trials' logits."""
+        return self.scale * (self.incidence @ shared[self.items])
+
+    def departure(self, variances: Variances) -> np.ndarray:
+        """Return prior covariances of what the person's own departure adds to the trials' logits."""
         taste = mixed(self.tastes, variances.late)
-        return variances.of_personal(taste, self.effects).astype(float) + variances.side_bias
+        return self.scale**2 * variances.of_personal(taste, self.effects).astype(float)
 
 
 @dataclass(frozen=True)
@@ -170,7 +207,13 @@ class People:
             given.shared_effect + given.personal_effect
         )
         taken = np.einsum("ti,ti->t", covariance @ self.certainty, covariance)
-        return mean, np.maximum(prior - taken, 0)
+        scales = self.scales[self.who[trials]]
+        return scales * mean, scales**2 * np.maximum(prior - taken, 0)
+
+    @property
+    def scales(self) -> np.ndarray:
+        """What each person's utilities are multiplied by to give logits, shape (people,)."""
+        return np.array([one.scale for one in self.trials])
 
     def utilities_of_images(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the shared utility of each image, (images,), and what each person adds, (people, images)."""
@@ -195,23 +238,85 @@ class People:
         prior = given.of_personal(self.gram, effects)
         own = []
         for one in self.trials:
-            rows = prior[:, one.items] @ one.incidence.T
+            rows = one.scale * prior[:, one.items] @ one.incidence.T
             left = np.trace(prior) - np.einsum("it,tu,iu->", rows, one.precision, rows, optimize=True)
             mean = prior.sum() - rows.sum(0) @ one.precision @ rows.sum(0)
             own.append((left - mean / count) / count)
         return float((np.trace(shared) - shared.sum() / count) / count), np.array(own)
 
 
-def observe(logits: np.ndarray, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Make choices Gaussian at some logits: the roots of their information, and what logits they speak for."""
-    _, pulls, information = davidson.likelihood(logits, choices, davidson.tie_parameter(logits, choices))
-    information = np.maximum(information, _LEAST_INFORMATION)
-    return np.sqrt(information), logits + pulls / information
+Sites = tuple[np.ndarray, np.ndarray]
+"""Roots of the precisions of Gaussian observations that stand for choices, and what logits these observe."""
 
 
-def factor_of(covariance: np.ndarray, root: np.ndarray) -> Any:
-    """Return the Cholesky factor of identity + root × prior covariance of the logits × root, for `cho_solve`."""
-    return cho_factor(np.eye(len(root)) + root[:, None] * covariance * root, lower=True)
+def chance(choices: np.ndarray) -> Sites:
+    """Return what choices say where nothing is known of the logits: by Laplace's method, at zero."""
+    return np.full(len(choices), 0.5), 4 * (choices - 0.5)
+
+
+def matched(sites: Sites, pull: np.ndarray, certain: np.ndarray, choices: np.ndarray) -> tuple[Sites, float]:
+    """Match the moments of each choice's likelihood given all the others' (Minka 2001).
+
+    How readily someone has no preference is their own.
+
+    Parameters
+    ----------
+    sites
+        The present ones.
+    pull, certain
+        Precision of the choices' observations, all that is uncertain of the logits integrated out: times how far these
+        are from what was expected of them; and its diagonal. Shape (trials,).
+    choices
+        0 = left, 1 = right, 0.5 = no preference, shape (trials,).
+
+    Returns
+    -------
+    Sites
+        Better ones.
+    float
+        What the present ones add to the log evidence, beside that of their observations (Rasmussen & Williams 2006,
+        equation 3.65).
+    """
+    root, target = sites
+    precision = np.square(root)
+    mean, variance = target - pull / precision, (1 - certain / precision) / precision
+    alone = 1 / np.maximum(1 / variance - precision, 1e-9 / variance)
+    centre = alone * (mean / variance - precision * target)
+    logits = centre + np.sqrt(alone) * _NODES
+    log_likelihood, _, _ = davidson.likelihood(logits, choices, davidson.tie_parameter(mean, choices))
+    weights = np.exp(log_likelihood) * _WEIGHTS
+    mass = weights.sum(0)
+    weights /= mass
+    beside = 1 + precision * alone
+    log_evidence = np.log(mass * beside**0.5 * _NORMAL) + precision * np.square(target - centre) / beside / 2
+    mean = (weights * logits).sum(0)
+    total = 1 / (weights * np.square(logits - mean)).sum(0)
+    precision = np.maximum(total - 1 / alone, _LEAST_PRECISION)
+    return (np.sqrt(precision), mean + (mean - centre) / (alone * precision)), float(log_evidence.sum())
+
+
+def nearer(scale: float, slope: float, curvature: float) -> float:
+    """Return a scale nearer to the most probable, given how the log likelihood changes with its logarithm."""
+    log = np.log(scale)
+    step = (slope - log / SCALE_SD**2) / (curvature + 1 / SCALE_SD**2)
+    return float(np.exp(log + np.clip(step, -_FURTHEST, _FURTHEST)))
+
+
+def factor_of(covariance: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """Return the lower Cholesky factor of identity + root × prior covariance of the logits × root."""
+    scaled = root[:, None] * covariance * root
+    scaled[np.diag_indices_from(scaled)] += 1
+    return cholesky(scaled, lower=True, overwrite_a=True, check_finite=False)
+
+
+def inverse_of(factor: np.ndarray) -> np.ndarray:
+    """Return the inverse of that of which `factor_of` returned the factor."""
+    if not len(factor):
+        return factor
+    lower, _ = _potri(factor, lower=1)
+    inverse = lower + lower.T
+    inverse[np.diag_indices_from(inverse)] /= 2
+    return inverse
 
 
 def mixed(of_late_and_layers: np.ndarray, late: float) -> np.ndarray:
@@ -228,4 +333,4 @@ def person_of(grams: np.ndarray, effects: np.ndarray, pairs: np.ndarray, choices
         (incidence @ each[np.ix_(items, items)] @ incidence.T).astype(np.float32)
         for each in (*grams, effects)
     )
-    return Person(items, incidence, np.stack(tastes), own, choices, np.zeros(len(choices)))
+    return Person(items, incidence, np.stack(tastes), own, choices)

@@ -8,22 +8,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.linalg import cho_solve, eigh
+from scipy.linalg import eigh
 from torch import Tensor
 
 from catpref.models import stored
 from catpref.models.interface import Data, Images, Model
 from catpref.models.kernels import incidence_of, right_minus_left
 from catpref.models.learned import gain_of
-from catpref.models.people import People, factor_of, observe
+from catpref.models.people import People, chance, factor_of, inverse_of, matched, nearer
 from catpref.models.shared_taste import alone, learn, shared_alone
 from catpref.models.standardised import by_slices
 from catpref.models.utility import Utility
 from catpref.models.written import write_as_weights
 
 _DIRECTIONS = 64  # of the shared posterior that are kept
-_NEWTON_STEPS = 30
-_ENOUGH = 1e-4  # logits that the mode still moves
+_SWEEPS = 30
+_ENOUGH = 1e-3  # logits that utility differences still move
 _MOST_CODES = 1 << 20  # bytes
 MOST_PEOPLE = 1000
 """Whose departures one model holds: each is a weight of every dimension of the embedding."""
@@ -45,6 +45,8 @@ class Population:
         What each adds to the effects of known images, shape (people, known images).
     side_biases
         In logits, shape (people,).
+    scales
+        What each one's utilities are multiplied by to give logits, shape (people,): how consistently they choose.
     departure
         Prior variance of a departure's weights, and of its image effects, both in units of the shared taste's
         prior variance, shape (2,).
@@ -57,6 +59,7 @@ class Population:
     personal: np.ndarray
     personal_effects: np.ndarray
     side_biases: np.ndarray
+    scales: np.ndarray
     departure: np.ndarray
     side_bias_variance: float
 
@@ -78,10 +81,12 @@ class Population:
         if participant not in self.participants:
             return utility
         number = self.participants.index(participant)
+        scale = float(self.scales[number])
         return replace(
             utility,
-            weights=shared.weights + self.personal[number],
-            effects=shared.effects + self.personal_effects[number],
+            weights=scale * (shared.weights + self.personal[number]),
+            effects=scale * (shared.effects + self.personal_effects[number]),
+            prior_variance=scale**2 * utility.prior_variance,
             side_bias=float(self.side_biases[number]),
         )
 
@@ -132,7 +137,8 @@ class Population:
         prior = incidence @ (gram + given.effect_variance * np.eye(len(shown))) @ incidence.T
         along = differences[:, 1:]
         covariance = given.prior_variance * (prior - (along * given.shrinkage) @ along.T)
-        pull = _pull(covariance + self.side_bias_variance, differences[:, 0], choices)
+        scale, pull = _pull(covariance, self.side_bias_variance, differences[:, 0], choices)
+        bias, pull = self.side_bias_variance * float(pull.sum()), scale * pull
         of_images = given.prior_variance * (incidence.T @ pull)
         taken = given.prior_variance * (given.shrinkage * (along.T @ pull))
         weights = _transposed_times(given, embeddings, of_images) - taken @ given.weight_directions
@@ -144,14 +150,15 @@ class Population:
             participants=(*(self.participants[number] for number in others), participant),
             personal=np.vstack([self.personal[others], weights.astype(np.float32)]),
             personal_effects=np.vstack([self.personal_effects[others], effects]),
-            side_biases=np.append(self.side_biases[others], self.side_bias_variance * pull.sum()),
+            side_biases=np.append(self.side_biases[others], bias),
+            scales=np.append(self.scales[others], scale),
         )
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return everything there is to save, by name."""
         codes = np.frombuffer(json.dumps(self.participants).encode(), np.uint8)
         own = {"personal": self.personal, "personal_effects": self.personal_effects}
-        own |= {"side_biases": self.side_biases, "departure": self.departure}
+        own |= {"side_biases": self.side_biases, "scales": self.scales, "departure": self.departure}
         own |= {"side_bias_variance": np.array([self.side_bias_variance])}
         shared = {f"shared.{name}": tensor for name, tensor in self.shared.tensors().items()}
         return (
@@ -175,10 +182,10 @@ class Population:
         codes = own.get("participants", np.empty(0, np.uint8))
         people, known = own["personal"].shape[0] if "personal" in own else 0, len(utility.known)
         shapes: dict[str, tuple[int, ...]] = {"participants": (codes.size,), "personal": (people, dimensions)}
-        shapes |= {"personal_effects": (people, known), "side_biases": (people,)}
+        shapes |= {"personal_effects": (people, known), "side_biases": (people,), "scales": (people,)}
         shapes |= {"departure": (2,), "side_bias_variance": (1,)}
         stored.check(own, shapes, {"participants": np.uint8})
-        stored.check_positive(own, "side_bias_variance")
+        stored.check_positive(own, "side_bias_variance", "scales")
         if (own["departure"] < 0).any():
             raise ValueError("departure must not be negative")
         try:
@@ -194,7 +201,7 @@ class Population:
         variance = float(own["side_bias_variance"][0])
         return cls(
             utility, tuple(names), own["personal"], own["personal_effects"], own["side_biases"],
-            own["departure"], variance,
+            own["scales"], own["departure"], variance,
         )  # fmt: skip
 
 
@@ -236,6 +243,7 @@ def project(people: People, embeddings: np.ndarray, participants: Sequence[str])
         personal=np.ascontiguousarray(written.weights[:, 1:count].T),
         personal_effects=departing * written.effects[:, 1:count].T,
         side_biases=people.side_biases,
+        scales=people.scales,
         departure=np.array([given.personal, given.personal_effect]) / given.shared,
         side_bias_variance=given.side_bias,
     )
@@ -254,16 +262,32 @@ def _transposed_times(utility: Utility, embeddings: np.ndarray, of_images: np.nd
     return torch.cat(list(parts)).numpy()
 
 
-def _pull(covariance: np.ndarray, mean: np.ndarray, choices: np.ndarray) -> np.ndarray:
-    """Find what a prior covariance of logits is multiplied by to give how far their mode is from the prior mean."""
-    logits, pull = mean, np.zeros(len(mean))
-    for _ in range(_NEWTON_STEPS):
-        root, target = observe(logits, choices)
-        pull = root * cho_solve(factor_of(covariance, root), root * (target - mean))
-        before, logits = logits, mean + covariance @ pull
+def _pull(
+    covariance: np.ndarray, side_bias_variance: float, mean: np.ndarray, choices: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Learn from one person's choices, given what is expected of their utility differences.
+
+    Returns
+    -------
+    float
+        How consistently they choose: what the differences are multiplied by to give logits.
+    ndarray
+        What the prior covariance of the logits is multiplied by to give how far they are from what was expected.
+    """
+    scale, sites, before = 1.0, chance(choices), np.full(len(mean), np.inf)
+    for _ in range(_SWEEPS):
+        root, target = sites
+        own, common = scale**2 * covariance, scale * mean
+        precision = root[:, None] * inverse_of(factor_of(own + side_bias_variance, root)) * root
+        pull = precision @ (target - common)
+        logits = common + own @ pull
         if np.abs(logits - before).max() < _ENOUGH:
             break
-    return pull
+        seen, before = precision @ own, logits
+        slope = pull @ (common + own @ pull) - np.trace(seen)
+        scale = nearer(scale, slope, common @ precision @ common + 2 * (seen * seen.T).sum())
+        sites, _ = matched(sites, pull, np.diag(precision), choices)
+    return scale, pull
 
 
 def _learn(data: Data, train: np.ndarray) -> People:

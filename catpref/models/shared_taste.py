@@ -1,6 +1,6 @@
 """Several people's tastes: what they share, and how each departs from it.
 
-u_p(x) = shared(x) + personal_p(x), each linear in the embedding plus an image effect. Both are Gaussian processes
+u_p(x) = scale_p · (shared(x) + personal_p(x)), each linear in the embedding plus an image effect. Both are Gaussian processes
 over the same inner products, with four variances (shared, personal, and the image effects of each), that of the side
 biases, and the part that late stages have beside layers, found by marginal likelihood for all people together.
 Someone with few trials is predicted from what is shared, and departs from it as fast as their own choices say.
@@ -26,7 +26,7 @@ from scipy.special import expit, logit
 from catpref.models import relevance
 from catpref.models.kernels import Kernels
 from catpref.models.newton import laplace_covariance
-from catpref.models.people import People, Person, Variances, mixed, person_of
+from catpref.models.people import SCALE_SD, People, Person, Variances, matched, mixed, person_of
 
 # Mean and standard deviation of the log variances before any choice, in squared logits: shared, personal, image
 # effects of all people and of each, side bias. Then standard deviation of the log odds of late stages.
@@ -34,11 +34,13 @@ USUAL = np.log([0.5, 0.3, 0.2, 0.5, 0.1])
 _SD = 1.5
 _ODDS_SD = 2.0
 _MOST_PEOPLE, _MOST_IMAGES = 20, 1000  # enough to tell the variances
-_ROUNDS = 3
-_STEPS = 6
-_NEWTON_STEPS = 12
-_ENOUGH = 0.01  # logits that a utility still moves
-_CLOSE = 0.1  # of log variances
+_STEPS = 20
+_SETTLING = 4
+_SETTLED = 0.5  # of the log evidence
+_SWEEPS = 20
+_ENOUGH = 0.01  # logits that a utility still moves, and logarithm of a scale
+_FLAT = 1e-4  # of the log evidence, that a step still gains
+_STEP = 0.1  # of log variances
 
 
 def learn(
@@ -94,7 +96,10 @@ def _telling(pairs: np.ndarray, who: np.ndarray, train: np.ndarray) -> np.ndarra
     """
     images, people = np.unique(pairs[train]), np.unique(who[train])
     if len(images) > _MOST_IMAGES:
-        some = np.random.default_rng(0).choice(images, _MOST_IMAGES, replace=False)
+        # In the order in which they are first seen in shuffled trials, so that many of these are between them.
+        shuffled = np.random.default_rng(0).permutation(train)
+        images, first = np.unique(pairs[shuffled], return_index=True)
+        some = images[np.argsort(first)[:_MOST_IMAGES]]
         return train[np.isin(pairs[train], some).all(1)]
     return train[np.isin(who[train], people[:: -(-len(people) // _MOST_PEOPLE)])]
 
@@ -124,7 +129,7 @@ def alone(people: People) -> People:
         shared_effect=0.0,
         personal_effect=given.shared_effect + given.personal_effect,
     )
-    trials = [replace(one, logits=np.zeros(len(one.choices))) for one in people.trials]
+    trials = [replace(one) for one in people.trials]
     shared, certainty, personal, biases = _given(people.gram, people.kernels.effects(), trials, together)
     return replace(
         people, variances=together, log_covariance=None, shared=shared, certainty=certainty, personal=personal,
@@ -150,18 +155,23 @@ def _given(
     within = np.ix_(images, images)
     for one in people:
         one.items = np.searchsorted(images, one.items)
-    shared[images], certainty[within] = _mode(gram[within], effects[within], people, variances)
+    shared[images], certainty[within] = _expect(gram[within], effects[within], people, variances)
+    utilities = variances.of_shared(gram, effects) @ shared
     for one in people:
         one.items = images[one.items]
-    for number, one in enumerate(people):
-        personal[one.items, number] = one.incidence.T @ one.pull
-    return shared, certainty, personal, np.array([variances.side_bias * one.pull.sum() for one in people])
+    pulls = [one.pull(utilities) for one in people]
+    for number, (one, pull) in enumerate(zip(people, pulls, strict=True)):
+        personal[one.items, number] = one.scale * (one.incidence.T @ pull)
+    return shared, certainty, personal, np.array([variances.side_bias * pull.sum() for pull in pulls])
 
 
-def _mode(
+def _expect(
     gram: np.ndarray, effects: np.ndarray, people: Sequence[Person], variances: Variances
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the mode of everybody's utilities by Newton's method.
+    """Make all choices Gaussian by expectation propagation, and find how consistently each person chooses.
+
+    At the mode, where Laplace's method makes them so, a binary choice says less than it does: variances of tastes,
+    those of single people above all, would be found too small by half.
 
     Returns
     -------
@@ -172,17 +182,20 @@ def _mode(
     """
     covariance = variances.of_shared(gram, effects)
     utilities = np.full(len(gram), np.inf)
-    step = 0
+    sweep, moved = 0, np.inf
     while True:
-        for one in people:
-            one.observe()
         weights, factor, information = _posterior(covariance, people, variances)
         before, utilities = utilities, covariance @ weights
-        for one in people:
-            one.depart(utilities, variances)
-        step += 1
-        if step == _NEWTON_STEPS or np.abs(utilities - before).max() < _ENOUGH:
+        sweep += 1
+        if sweep == _SWEEPS or max(moved, np.abs(utilities - before).max()) < _ENOUGH:
             return weights, lu_solve(factor, information)
+        left_open = _left_open(covariance, factor)
+        moved = max(one.improve(utilities, left_open, variances) for one in people)
+
+
+def _left_open(covariance: np.ndarray, factor: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Return the posterior covariance of the shared utilities; see `_posterior`."""
+    return lu_solve(factor, covariance, trans=1).T
 
 
 def _posterior(
@@ -202,9 +215,9 @@ def _posterior(
     information, pull = np.zeros_like(covariance), np.zeros(len(covariance))
     for one in people:
         one.integrate_out(variances)
-        seen = one.incidence.T @ one.precision
-        information[np.ix_(one.items, one.items)] += seen @ one.incidence
-        pull[one.items] += seen @ one.target
+        seen = one.scale * (one.incidence.T @ one.precision)
+        information[np.ix_(one.items, one.items)] += one.scale * (seen @ one.incidence)
+        pull[one.items] += seen @ one.sites[1]
     factor = lu_factor(np.eye(len(covariance)) + information @ covariance, overwrite_a=True)
     return lu_solve(factor, pull), factor, information
 
@@ -213,6 +226,8 @@ def _most_likely(
     grams: np.ndarray, effects: np.ndarray, people: Sequence[Person], late: float, how_sure: bool
 ) -> tuple[Variances, np.ndarray | None]:
     """Find the variances with the greatest marginal likelihood, the choices made Gaussian in turn.
+
+    Given what stands for the choices, expectation propagation's evidence has the gradient of a Gaussian process's.
 
     Parameters
     ----------
@@ -241,50 +256,67 @@ def _most_likely(
 
     def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
         given = variances(point)
-        value, slope = _log_likelihood(grams, effects, people, given)
-        slope *= [*np.exp(point[:5]), given.late * (1 - given.late)]
-        apart = (point - usual) / sd
-        return float(np.square(apart).sum() / 2 - value), apart / sd - slope[: len(point)]
+        for one, scale in zip(people, np.exp(point[len(usual) :]), strict=True):
+            one.scale = float(scale)
+        value = np.inf
+        for _ in range(_SETTLING):
+            before = value
+            value, by_variances, by_scales = _log_likelihood(grams, effects, people, given)
+            if abs(value - before) < _SETTLED:
+                break
+        by_variances *= [*np.exp(point[:5]), given.late * (1 - given.late)]
+        apart = (point - middle) / sd
+        slope = np.append(by_variances[: len(usual)], by_scales)
+        return float(np.square(apart).sum() / 2 - value), apart / sd - slope
 
-    found = usual
-    for _ in range(_ROUNDS):
-        before = found
-        given = variances(before)
-        _mode(mixed(grams, given.late), effects, people, given)
-        for one in people:
-            one.observe()
-        found = minimize(loss, before, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS}).x
-        if np.abs(found - before).max() < _CLOSE:
-            break
+    def slope(point: np.ndarray) -> np.ndarray:
+        return loss(np.append(point, found[len(usual) :]))[1][: len(usual)]
+
+    middle, sd = np.append(usual, np.zeros(len(people))), np.append(sd, np.full(len(people), SCALE_SD))
+    found = minimize(loss, middle, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS, "ftol": _FLAT}).x
     if not how_sure:
         return variances(found), None
-    return variances(found), laplace_covariance(lambda point: loss(point)[1], found, _CLOSE, sd)[:5, :5]
+    return variances(found), laplace_covariance(slope, found[: len(usual)], _STEP, sd[: len(usual)])[:5, :5]
 
 
 def _log_likelihood(
     grams: np.ndarray, effects: np.ndarray, people: Sequence[Person], variances: Variances
-) -> tuple[float, np.ndarray]:
-    """Return the log marginal likelihood of the choices, made Gaussian, and its gradient by the variances."""
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Find the log marginal likelihood of the choices, and improve what stands for them.
+
+    Returns
+    -------
+    float
+        By expectation propagation, as far as the sites have come to rest.
+    ndarray
+        Its gradient by the variances, shape (6,): given the sites, that of a Gaussian process's.
+    ndarray
+        Its gradient by the logarithm of each person's scale.
+    """
     gram = mixed(grams, variances.late)
     covariance = variances.of_shared(gram, effects)
     weights, factor, information = _posterior(covariance, people, variances)
-    utilities = covariance @ weights
-    certainty = lu_solve(factor, information)
-    left_open = covariance - covariance @ certainty @ covariance
+    utilities, left_open = covariance @ weights, _left_open(covariance, factor)
     value = -float(np.log(np.abs(np.diag(factor[0]))).sum()) / 2
-    outer = np.outer(weights, weights) - certainty
-    of_late, of_layers = ((outer * each).sum() / 2 for each in grams)
-    slope = np.zeros(6)
-    slope[0], slope[2] = mixed(np.array([of_late, of_layers]), variances.late), (outer * effects).sum() / 2
+    outer = np.outer(weights, weights) - lu_solve(factor, information)
+    of_late, of_layers = np.tensordot(grams, outer, 2) / 2
+    slope, by_scales = np.zeros(6), np.zeros(len(people))
+    slope[0], slope[2] = mixed(np.array([of_late, of_layers]), variances.late), np.vdot(outer, effects) / 2
     slope[5] = variances.shared * (of_late - of_layers)
-    for one in people:
-        pull = one.precision @ (one.target - one.incidence @ utilities[one.items])
-        value -= (one.target @ pull + one.log_determinant) / 2
-        about = one.incidence @ left_open[np.ix_(one.items, one.items)] @ one.incidence.T
-        outer = np.outer(pull, pull) - one.precision + one.precision @ about @ one.precision
-        of_late, of_layers = ((outer * each).sum() / 2 for each in one.tastes)
-        slope[1] += mixed(np.array([of_late, of_layers]), variances.late)
-        slope[3] += (outer * one.effects).sum() / 2
+    for number, one in enumerate(people):
+        pull, about = one.pull(utilities), one.precision @ one.seen(left_open)
+        certain = one.precision - about @ one.precision
+        outer = (np.outer(pull, pull) - certain).astype(np.float32)
+        of_late, of_layers = one.scale**2 * np.tensordot(one.tastes, outer, 2) / 2
+        of_effects = one.scale**2 * float(np.vdot(one.effects, outer)) / 2
+        of_taste = float(mixed(np.array([of_late, of_layers]), variances.late))
+        slope[1] += of_taste
+        slope[3] += of_effects
         slope[4] += outer.sum() / 2
         slope[5] += variances.personal * (of_late - of_layers)
-    return float(value), slope
+        of_own = variances.personal * of_taste + variances.personal_effect * of_effects
+        by_scales[number] = pull @ one.common(utilities) - np.trace(about) + 2 * of_own
+        value -= (one.sites[1] @ pull + one.log_determinant) / 2
+        one.sites, of_sites = matched(one.sites, pull, np.diag(certain), one.choices)
+        value += of_sites
+    return value, slope, by_scales
