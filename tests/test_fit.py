@@ -125,7 +125,8 @@ def test_the_metrics_have_the_schema(fitted: Path) -> None:
         "trials": 66, "images": 12, "participants": None, "choice_right": table["choice"].mean(), "excluded": 0,
         "catch": None, "duplicates": [],
     }  # fmt: skip
-    assert set(metrics["noise_ceiling"]) == {"accuracy", "ci95", "method"}
+    for ceiling in ("noise_ceiling", "taste_ceiling"):
+        assert set(metrics[ceiling]) == {"accuracy", "ci95", "method"}
     assert metrics["embedding"]["backbone"] == "squeeze-caffe" and metrics["embedding"]["size"] == 512
     assert re.fullmatch("[0-9a-f]{64}", metrics["embedding"]["weights_sha256"])
     assert [entry["model"] for entry in metrics["results"]] == MODELS

@@ -28,7 +28,7 @@ from catpref.evaluation.cross_validation import (
     without_evaluation,
 )
 from catpref.evaluation.learning_curve import LearningCurve
-from catpref.evaluation.noise_ceiling import NoiseCeiling, noise_ceiling
+from catpref.evaluation.noise_ceiling import NoiseCeiling, noise_ceiling, taste_ceiling
 from catpref.evaluation.people import Observers
 from catpref.evaluation.reaction_times import ReactionTimes
 from catpref.evaluation.sampling import simulate
@@ -105,8 +105,8 @@ class Analysis:
         The network that read the images: its name, and the digest of its weights.
     embedding, map_layer, map_size
         What the models read; `map_size` is None where none reads distance maps.
-    noise_ceiling
-        The best accuracy to expect.
+    noise_ceiling, taste_ceiling
+        The best accuracy to expect, and the best with the side bias set aside.
     observer
         Side bias and lapse rate; None where there are several.
     observers
@@ -149,6 +149,7 @@ class Analysis:
     map_layer: int | None
     map_size: int | None
     noise_ceiling: NoiseCeiling
+    taste_ceiling: NoiseCeiling
     observer: PsychometricFit | None
     choice_model: list[Check]
     reaction_times: ReactionTimes | None
@@ -255,6 +256,7 @@ def analyse(session: Session, backbone: Backbone, options: Options, engine: Engi
         map_layer=images.map_layer,
         map_size=images.map_size,
         noise_ceiling=noise_ceiling(session.noise_ceiling, observer, bool(is_fair.any())),
+        taste_ceiling=taste_ceiling(session.noise_ceiling, observer, bool(is_fair.any())),
         observer=observer,
         choice_model=choice_model.check(
             pairs[preferred], choices, _whose(session)[preferred], options.seed, is_fair[preferred]

@@ -39,6 +39,7 @@ from catpref.perception.backbones import Backbone
 from catpref.sessions.pictures import pictures_of
 from catpref.sessions.session import Session, check_both_sides_chosen
 
+_NO_CEILING = NoiseCeiling(None, None, "not known for several participants together")
 _MODELS = (POPULATION, SHARED, ALONE, MAJORITY_SIDE, LUMINANCE, CONTRAST)
 
 
@@ -99,7 +100,8 @@ def analyse_several(
         embedding=images.embedding,
         map_layer=None,
         map_size=None,
-        noise_ceiling=NoiseCeiling(None, None, "not known for several participants together"),
+        noise_ceiling=_NO_CEILING,
+        taste_ceiling=_NO_CEILING,
         observer=None,
         choice_model=[],
         reaction_times=None,
