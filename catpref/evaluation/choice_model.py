@@ -384,7 +384,7 @@ def _drifts(trials: _Trials, random: np.random.Generator) -> list[Check]:
 
 
 def _change(statistics: np.ndarray) -> _Change:
-    """Find where a statistic of orders (the observed one first) and moments is greatest, and how often it is so great."""
+    """Find where a statistic is greatest; its shape is (orders, moments), with the order as it was first."""
     p_value = _p_value(statistics.max(1))
     return _Change(p_value, int(statistics[0].argmax()) + 1 if p_value < LEVEL else _MOMENTS // 2)
 
