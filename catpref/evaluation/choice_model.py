@@ -369,8 +369,8 @@ def _drifts(trials: _Trials, random: np.random.Generator) -> list[Check]:
         return [taste, _unknown(names[1], "Not told from a taste that changes.")]
     before, after = _followed(trials, factor.moment)
     shares = (
-        f"{100 * before:.0f}% of choices go with the images' Bradley–Terry utilities before and {100 * after:.0f}% "
-        f"after {_percent(factor.moment)} of the trials"
+        f"in the first {_percent(factor.moment)} of the trials {100 * before:.0f}% of choices go with the images' "
+        f"Bradley–Terry utilities, in the rest {100 * after:.0f}%"
     )
     consistency = _finding(
         names[1],

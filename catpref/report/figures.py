@@ -202,13 +202,14 @@ def regions(analysis: Analysis, faces: Faces, shown: int = 4) -> Figure:
     apart = analysis.contributions - analysis.contributions.mean(0)
     pale = min(1.0, float(np.abs(apart).max()) / _LEAST_REACH)
     axes.imshow(np.mean(some, axis=0), cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
-    strength = np.clip(_smooth(parts / most), 0, 1)
+    even = 100 / parts.size if parts.size > 1 else 0.0  # below an even share, nothing is painted
+    strength = np.clip(_smooth((parts - even) / (most - even)), 0, 1)
     shades = mpl.colormaps["Oranges"](0.35 + 0.65 * strength)
     shades[..., 3] = 0.85 * pale * strength
     axes.imshow(shades, extent=(0, 1, 1, 0))
     axes.set_title("over the mean image", fontsize=10)
     axes.axis("off")
-    scale = ScalarMappable(Normalize(0, most), "Oranges")
+    scale = ScalarMappable(Normalize(even, most), "Oranges")
     bar = left.colorbar(scale, ax=axes, orientation="horizontal", shrink=0.7, pad=0.02, alpha=pale)
     bar.set_label(f"share of the preference in a cell of {len(parts)} × {len(parts)} (%)", fontsize=9)
     bar.outline.set_visible(False)  # type: ignore[union-attr]

@@ -207,7 +207,7 @@ def _of_people(analysis: Analysis, several: Observers, faces: Faces) -> dict[str
 
 def _signed(number: float) -> str:
     """Write a number with its sign, and zero without."""
-    return f"{number:+.2f}".replace("+0.00", "0.00").replace("-0.00", "0.00")
+    return f"{number:+z.2f}".replace("+0.00", "0.00").replace("-", "−")
 
 
 def _cells(result: Result) -> tuple[str, ...]:

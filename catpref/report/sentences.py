@@ -155,7 +155,7 @@ def of_observers(analysis: Analysis) -> str:
 
 def _of_side_bias(analysis: Analysis, seen: PsychometricFit) -> str:
     side = "right" if seen.side_bias > 0 else "left"
-    prefers = f"The observer prefers the {side} side ({seen.side_bias:+.2f} logits)"
+    prefers = f"The observer prefers the {side} side ({seen.side_bias:+.2f} logits)".replace("-", "−")
     if not is_evaluated(analysis):
         return f"{prefers}."
     with_bias = scores_of(analysis.results[0]).accuracy_with_side_bias

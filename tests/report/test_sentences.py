@@ -125,7 +125,7 @@ def test_an_interval_above_chance_that_permutations_reach_is_explained() -> None
     )
 
 
-@pytest.mark.parametrize(("side_bias", "side"), [(1.0, "right side (+1.00"), (-1.0, "left side (-1.00")])
+@pytest.mark.parametrize(("side_bias", "side"), [(1.0, "right side (+1.00"), (-1.0, "left side (−1.00")])
 def test_a_side_bias_is_named(side_bias: float, side: str) -> None:
     (remark,) = sentences.remarks(fitted(side_bias=side_bias, by_side=0.73))
     assert side in remark and "80% of choices (noise ceiling 90%); the side bias alone predicts 73%" in remark
