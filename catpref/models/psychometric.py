@@ -52,7 +52,6 @@ _RULED_OUT = (
     1.92  # log evidence below the greatest: half the 95% point of chi squared with one degree of freedom
 )
 _DRAWS = 1000  # of the noise ceiling
-_NEAR = 0.01  # what the least spread that is tried adds to chance
 
 
 @dataclass(frozen=True)
@@ -214,16 +213,19 @@ def _fit(pairs: np.ndarray, choices: np.ndarray, known: _Known) -> tuple[Psychom
     by_spread = np.logaddexp.reduce(masses + known.lapses[:, None], axis=0) - [
         _log_prior(spread) for spread in spreads
     ]
-    least_is_probable = bool(spreads[0] == _SPREADS[0] and by_spread[0] > by_spread.max() - _RULED_OUT)
+    least = least_of_taste = None
+    if spreads[0] == _SPREADS[0] and by_spread[0] > by_spread.max() - _RULED_OUT:
+        least_of_taste = 0.5
+        least = 0.5 if side_bias_ci95[0] <= 0 <= side_bias_ci95[1] else float(ceilings.min())
     estimates = PsychometricFit(
         side_bias=side_bias,
         side_bias_ci95=side_bias_ci95,
         lapse=lapse,
         lapse_ci95=lapse_ci95,
         noise_ceiling=float(ceilings.mean()),
-        noise_ceiling_ci95=_interval(ceilings, least_is_probable),
+        noise_ceiling_ci95=_interval(ceilings, least),
         taste_ceiling=float(of_taste.mean()),
-        taste_ceiling_ci95=_interval(of_taste, least_is_probable),
+        taste_ceiling_ci95=_interval(of_taste, least_of_taste),
         spread=float(np.exp(weights @ np.log([node.variance for node in flat]) / 2)),
     )
     bias = float(weights @ biases)
@@ -329,16 +331,15 @@ def _lapse(density: np.ndarray) -> tuple[float, tuple[float, float]]:
     return float(_FINE_LAPSES @ density), (float(inside.min()), float(inside.max()))
 
 
-def _interval(ceilings: np.ndarray, least_is_probable: bool) -> tuple[float, float]:
-    """Return the shortest interval that holds 95% of the draws, or the one from the least ceiling on.
+def _interval(ceilings: np.ndarray, least: float | None) -> tuple[float, float]:
+    """Return the shortest interval that holds 95% of the draws.
 
-    That is chance, or what a preference for one side alone reaches.
+    Where the least ceiling of all is not ruled out, it begins there, and leaves out above what one with two ends does.
     """
+    if least is not None:
+        return least, float(np.quantile(ceilings, (1 + _MASS) / 2))
     ordered = np.sort(ceilings)
     inside = int(np.ceil(_MASS * len(ordered)))
-    if least_is_probable:
-        least = float(ordered[0])
-        return least if least > 0.5 + _NEAR else 0.5, float(ordered[inside - 1])
     first = int(np.argmin(ordered[inside - 1 :] - ordered[: len(ordered) - inside + 1]))
     return float(ordered[first]), float(ordered[first + inside - 1])
 

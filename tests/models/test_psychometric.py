@@ -77,6 +77,14 @@ def test_a_coin_flipper_may_be_one() -> None:
     assert all(one.lapse_ci95[0] == 0 for one in seen), "no lapses is among what is possible"
 
 
+def test_a_coin_flipper_may_be_one_though_each_image_is_shown_once() -> None:
+    """The least of the draws was once taken for the least that may be: of 100 such intervals, 12 began above 0.5."""
+    pairs, runs = np.arange(400).reshape(-1, 2), simulations(8, 60)
+    seen = [estimated(seed, 0.0, 0.0, pairs, spread=0.0) for seed in range(runs)]
+    assert sum(one.noise_ceiling_ci95[0] > 0.5 for one in seen) <= most(runs)
+    assert sum(one.taste_ceiling_ci95[0] > 0.5 for one in seen) <= most(runs)
+
+
 def test_a_side_presser_has_the_ceiling_of_the_side() -> None:
     seen = estimated(0, 1.0, 0.0, all_pairs(50), spread=0.0)
     assert 0.65 < seen.noise_ceiling_ci95[0] < expit(1.0) < seen.noise_ceiling_ci95[1] < 0.8
