@@ -334,7 +334,7 @@ def _lapse(density: np.ndarray) -> tuple[float, tuple[float, float]]:
 def _interval(ceilings: np.ndarray, least: float | None) -> tuple[float, float]:
     """Return the shortest interval that holds 95% of the draws.
 
-    Where the least ceiling of all is not ruled out, it begins there, and leaves out above what one with two ends does.
+    Where the least possible one is not ruled out, it begins there, and leaves out above what one with two ends does.
     """
     if least is not None:
         return least, float(np.quantile(ceilings, (1 + _MASS) / 2))
