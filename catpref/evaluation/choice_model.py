@@ -394,10 +394,14 @@ def _percent(moment: int) -> str:
 
 
 def _agreement(trials: _Trials, moment: int) -> float:
-    """Return how utilities before and after a moment correlate."""
+    """Return how utilities before and after a moment correlate, over the images that were shown before and after."""
     late = trials.moments >= moment
     weights = np.column_stack([~late, late]).astype(float)
-    first, second = utilities_of_wins.fit(trials.design, trials.choices[:, None] * np.ones(2), weights)[:-1].T
+    in_both = (abs(trials.design[:, :-1]).T @ weights > 0).all(1)
+    parameters = utilities_of_wins.fit(trials.design, trials.choices[:, None] * np.ones(2), weights)
+    first, second = parameters[:-1][in_both].T
+    if not in_both.any():
+        return 0.0
     return float(np.corrcoef(first, second)[0, 1]) if min(np.ptp(first), np.ptp(second)) > 0 else 0.0
 
 
