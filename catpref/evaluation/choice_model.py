@@ -232,7 +232,7 @@ def _transitivity(trials: _Trials, random: np.random.Generator) -> Check:
     statistics = []
     for oriented in (np.where(trials.swapped[first, None], -1.0, 1.0) * residuals).T:
         squared = (matrix := trials.matrix(oriented, -oriented)) @ matrix
-        statistics.append(np.square(squared).sum() / np.trace(squared) ** 2)
+        statistics.append(np.square(squared).sum() / max(np.trace(squared) ** 2, np.finfo(float).tiny))
     won = (choices[:, 0] == 1) ^ trials.swapped[first]
     beats = trials.matrix(won, ~won)
     circular = float(((beats @ beats) * beats.T).sum() / 3 / triples)

@@ -120,6 +120,13 @@ def test_who_presses_a_wrong_key_now_and_then_is_transitive() -> None:
         assert "transitivity" not in failed(check(pairs, choices.astype(int), seed=seed))
 
 
+def test_who_always_chooses_the_better_image_is_transitive() -> None:
+    """Nothing is left over, of which the p-value once was 0."""
+    pairs = all_pairs(20)
+    checks = {one.name: one for one in check(pairs, (pairs[:, 1] > pairs[:, 0]).astype(int))}
+    assert checks["transitivity"].p_value == 1
+
+
 def test_rock_paper_scissors_is_found() -> None:
     random = np.random.default_rng(0)
     pairs = shown(random, repeats=400)
