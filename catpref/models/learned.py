@@ -56,6 +56,9 @@ class Learned:
         Over the weights of these directions and the side bias.
     gain
         See `Utility`; 1 until it is known from choices between held-out images (`gain_of`).
+    known
+        What is known of the images that were shown, where that is told apart (`of_known_images`); with the same
+        variances of the blocks.
     """
 
     kernels: Kernels
@@ -66,6 +69,7 @@ class Learned:
     squares: np.ndarray
     posterior: laplace.Posterior
     gain: float = 1.0
+    known: "Learned | None" = None
 
     @property
     def side_bias(self) -> float:
