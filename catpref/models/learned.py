@@ -6,6 +6,7 @@ others, without going back to the embeddings; `catpref.models.utility` writes it
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
@@ -178,14 +179,12 @@ def grams_of(kernels: Kernels, train: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """Return what `relevance.block_variances` asks for: inner products of some trials' items, and their incidence."""
     blocks = len(kernels.blocks.factors)
     items, incidence = incidence_of(kernels.pairs[train])
-    grams = np.array([
-        *(kernels.gram_of_block(block, items) for block in range(blocks)), kernels.effects(items)
-    ])  # fmt: skip
+    grams = chain((kernels.gram_of_block(block, items) for block in range(blocks)), [kernels.effects(items)])
     if len(items) > len(train):
         pairs = np.searchsorted(items, kernels.pairs[train])
-        grams = np.array([right_minus_left(right_minus_left(gram, pairs).T, pairs) for gram in grams])
+        grams = (right_minus_left(right_minus_left(gram.astype(float), pairs).T, pairs) for gram in grams)
         incidence = np.eye(len(train))
-    return grams, incidence
+    return np.array([gram.astype(np.float32) for gram in grams]), incidence
 
 
 def learned_directions(posterior: laplace.Posterior) -> tuple[np.ndarray, np.ndarray]:
