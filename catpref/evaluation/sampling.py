@@ -206,7 +206,7 @@ def p_value(
 def _hits(features: np.ndarray, pairs: np.ndarray, answers: np.ndarray, folds: Sequence[Fold]) -> np.ndarray:
     """Return how many held-out choices are predicted, for each of several sets of features.
 
-    Images are fewer than trials: squared differences are summed by way of the trials' squared design.
+    Where images are fewer than trials, squared differences are summed by way of the trials' squared design.
     """
     sets, images, columns = features.shape
     design = design_of(pairs, images)[:, :-1]
@@ -214,10 +214,15 @@ def _hits(features: np.ndarray, pairs: np.ndarray, answers: np.ndarray, folds: S
     transposed = np.swapaxes(features, 1, 2)
     hits = np.zeros(sets)
     for train, test in folds:
-        seen: Any = design[train]
-        weighed = ((seen.T @ seen) @ by_image).reshape(images, sets, columns).swapaxes(0, 1)
-        pulls = seen.T @ (answers[train] - answers[train].mean())
-        weights = _ridge(transposed @ weighed, (transposed @ pulls)[..., None])
+        apart = answers[train] - answers[train].mean()
+        if len(train) < images:
+            differences = features[:, pairs[train, 1]] - features[:, pairs[train, 0]]
+            turned = np.swapaxes(differences, 1, 2)
+            weights = _ridge(turned @ differences, (turned @ apart)[..., None])
+        else:
+            seen: Any = design[train]
+            weighed = ((seen.T @ seen) @ by_image).reshape(images, sets, columns).swapaxes(0, 1)
+            weights = _ridge(transposed @ weighed, (transposed @ (seen.T @ apart))[..., None])
         utilities = (features @ weights)[..., 0]
         predicted = utilities[:, pairs[test, 1]] - utilities[:, pairs[test, 0]]
         hits += np.where(predicted == 0, 0.5, (predicted > 0) == (answers[test] > 0)).sum(1)
