@@ -47,7 +47,10 @@ def contributions(model: Utility, embeddings: np.ndarray, layout: Layout) -> np.
     """
     weights, grid = torch.from_numpy(model.weights), layout.grid
     parts = by_slices(
-        embeddings, model.centre, model.scale, lambda columns, part: _by_cell(part, weights[columns], columns, layout)
+        embeddings,
+        model.centre,
+        model.scale,
+        lambda columns, part: _by_cell(part, weights[columns], columns, layout),
     )
     brought = sum(parts, torch.zeros(len(embeddings), grid**2))
     return brought.numpy().reshape(-1, grid, grid)

@@ -241,7 +241,9 @@ def leading_components(embeddings: np.ndarray, kernels: Kernels) -> np.ndarray:
     )
     values, vectors = np.linalg.eigh(summed if images <= _HASHED else summed.T @ summed)
     leading = vectors[:, -_COMPONENTS:]
-    leading = summed @ leading if images > _HASHED else leading * np.sqrt(np.maximum(values[-_COMPONENTS:], 0))
+    leading = (
+        summed @ leading if images > _HASHED else leading * np.sqrt(np.maximum(values[-_COMPONENTS:], 0))
+    )
     return leading / np.sqrt(dimensions)
 
 

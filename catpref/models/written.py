@@ -96,7 +96,9 @@ def write_as_weights(
     np.add.at(effects, copies, (onto - onto.mean(0)) / np.bincount(copies)[copies, None])
     projected, squares = np.zeros((len(shown), weights[0, some].numel())), np.zeros(len(shown))
     apart = torch.zeros(len(shown))
-    for of_slice, squares_of_slice, apart_of_slice in by_slices(embeddings, kernels.centre, scale, write_slice):
+    for of_slice, squares_of_slice, apart_of_slice in by_slices(
+        embeddings, kernels.centre, scale, write_slice
+    ):
         projected += of_slice
         squares += squares_of_slice
         apart += apart_of_slice
@@ -127,7 +129,7 @@ def digests(embeddings: np.ndarray) -> np.ndarray:
     """Return what tells embeddings apart: a hash of each, as int64."""
 
     def digest(one: np.ndarray) -> int:
-        return int.from_bytes(blake2b(np.ascontiguousarray(one), digest_size=8).digest(), signed=True)
+        return int.from_bytes(blake2b(np.ascontiguousarray(one).data, digest_size=8).digest(), signed=True)
 
     with workers() as pool:
         return np.fromiter(pool.map(digest, embeddings), np.int64, len(embeddings))
