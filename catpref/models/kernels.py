@@ -244,6 +244,8 @@ def leading_components(embeddings: np.ndarray, kernels: Kernels) -> np.ndarray:
     leading = (
         summed @ leading if images > _HASHED else leading * np.sqrt(np.maximum(values[-_COMPONENTS:], 0))
     )
+    # Else rounding decides on their signs, and with these, which tastes are drawn of simulated observers.
+    leading = leading * np.sign(leading[np.abs(leading).argmax(0), np.arange(leading.shape[1])])
     return leading / np.sqrt(dimensions)
 
 
