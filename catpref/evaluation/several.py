@@ -8,6 +8,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from catpref._io.engines import Engine
+from catpref._io.workers import threads
 from catpref.design.splits import Fold
 from catpref.errors import BadInput
 from catpref.evaluation import attribution
@@ -78,7 +79,8 @@ def analyse_several(
 
     results, differences = _evaluated(data, who, splits, engine)
     data.found.clear()  # of folds, and large
-    people = calibrated(learn(data.kernels, who, data.choices, np.arange(len(pairs))), results[0].gain)
+    with threads(1):  # as for each fold: sums then round alike on any number of cores
+        people = calibrated(learn(data.kernels, who, data.choices, np.arange(len(pairs))), results[0].gain)
     population = project(people, data.embeddings, data.participants)
     tables = {result.model: result.held_out for result in results}
     observers = describe(

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import sparse
-from scipy.linalg import cho_factor, get_lapack_funcs
+from scipy.linalg import cho_factor
 from scipy.special import expit
 
 from catpref.models import davidson
@@ -14,7 +15,6 @@ from catpref.models.kernels import Kernels, incidence_of, right_minus_left, squa
 from catpref.models.learned import moderated
 
 _LEAST_INFORMATION = 1e-6
-(_potri,) = get_lapack_funcs(("potri",), dtype=float)
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,12 @@ class Person:
 
     def integrate_out(self, variances: Variances) -> None:
         """Find the precision of the choices about the shared utilities, the person's own departure integrated out."""
-        factor = factor_of(self._prior(variances), self.root)
-        self.log_determinant = 2 * float(np.log(np.diag(factor[0])).sum())
-        lower = _potri(factor[0], lower=1)[0] if len(self.root) else factor[0]
-        self.precision = self.root[:, None] * (np.tril(lower) + np.tril(lower, -1).T) * self.root
+        matrix = torch.from_numpy(self.root[:, None] * self._prior(variances) * self.root)
+        matrix.diagonal().add_(1)
+        factor = torch.linalg.cholesky(matrix)  # in torch, which lets other threads go on
+        self.log_determinant = 2 * float(factor.diagonal().log().sum())
+        inverse = torch.cholesky_inverse(factor) if len(self.root) else factor
+        self.precision = self.root[:, None] * inverse.numpy() * self.root
 
     def depart(self, shared: np.ndarray, variances: Variances) -> None:
         """Move the logits to their mode, given the shared utilities of all items."""

@@ -209,8 +209,9 @@ def project(people: People, embeddings: np.ndarray, participants: Sequence[str])
     directions = np.hstack([vectors / np.sqrt(squares), no_direction])  # the last is that of the side bias
     own = given.personal * people.personal
     onto = np.column_stack([given.shared * people.shared, own, directions])
-    written = write_as_weights(people.kernels, people.blocks, onto, embeddings)
     count = 1 + own.shape[1]
+    of_shared = np.append(0, np.arange(count, onto.shape[1]))
+    written = write_as_weights(people.kernels, people.blocks, onto, embeddings, of_shared)
     effect, departing = given.shared_effect / given.shared, given.personal_effect / given.personal
     utility = Utility(
         centre=people.kernels.centre,
@@ -230,8 +231,9 @@ def project(people: People, embeddings: np.ndarray, participants: Sequence[str])
         effect_variance=effect,
         farthest=written.farthest,
     )
+    known_utilities = utility.knowing(written.projected, written.squares, written.place)
     return Population(
-        shared=utility.knowing(embeddings[np.unique(people.kernels.images)]),
+        shared=replace(utility, known_utilities=known_utilities),
         participants=tuple(participants),
         personal=np.ascontiguousarray(written.weights[:, 1:count].T),
         personal_effects=departing * written.effects[:, 1:count].T,

@@ -19,9 +19,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.linalg import lu_factor, lu_solve
+import torch
 from scipy.optimize import minimize
 from scipy.special import expit, logit
+from torch import Tensor
 
 from catpref.models import relevance
 from catpref.models.kernels import Kernels
@@ -39,6 +40,8 @@ _STEPS = 6
 _NEWTON_STEPS = 12
 _ENOUGH = 0.01  # logits that a utility still moves
 _CLOSE = 0.1  # of log variances
+
+_Factor = tuple[Tensor, Tensor]  # LU, and its pivots
 
 
 def learn(
@@ -182,19 +185,19 @@ def _mode(
             one.depart(utilities, variances)
         step += 1
         if step == _NEWTON_STEPS or np.abs(utilities - before).max() < _ENOUGH:
-            return weights, lu_solve(factor, information)
+            return weights, _solve(factor, information)
 
 
 def _posterior(
     covariance: np.ndarray, people: Sequence[Person], variances: Variances
-) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray]:
+) -> tuple[np.ndarray, _Factor, np.ndarray]:
     """Combine what people's choices, made Gaussian, say of the shared utilities.
 
     Returns
     -------
     ndarray
         What the prior covariance is multiplied by to give the mean, shape (items,).
-    tuple of ndarray
+    tuple of Tensor
         LU factors of identity + information × covariance.
     ndarray
         The information, shape (items, items).
@@ -205,8 +208,15 @@ def _posterior(
         seen = one.incidence.T @ one.precision
         information[np.ix_(one.items, one.items)] += seen @ one.incidence
         pull[one.items] += seen @ one.target
-    factor = lu_factor(np.eye(len(covariance)) + information @ covariance, overwrite_a=True)
-    return lu_solve(factor, pull), factor, information
+    product = torch.from_numpy(information) @ torch.from_numpy(covariance)
+    product.diagonal().add_(1)
+    factor = torch.linalg.lu_factor(product)
+    return _solve(factor, pull[:, None])[:, 0], factor, information
+
+
+def _solve(factor: _Factor, right: np.ndarray, transposed: bool = False) -> np.ndarray:
+    """Solve for a matrix, or for its transpose, by its factors; in torch, which lets other threads go on."""
+    return torch.linalg.lu_solve(*factor, torch.from_numpy(right), adjoint=transposed).numpy()
 
 
 def _most_likely(
@@ -269,9 +279,9 @@ def _log_likelihood(
     covariance = variances.of_shared(gram, effects)
     weights, factor, information = _posterior(covariance, people, variances)
     utilities = covariance @ weights
-    certainty = lu_solve(factor, information)
-    left_open = covariance - covariance @ certainty @ covariance
-    value = -float(np.log(np.abs(np.diag(factor[0]))).sum()) / 2
+    certainty = _solve(factor, information)
+    left_open = _solve(factor, covariance, transposed=True)  # (covariance⁻¹ + information)⁻¹
+    value = -float(factor[0].diagonal().abs().log().sum()) / 2
     outer = np.outer(weights, weights) - certainty
     of_late, of_layers = ((outer * each).sum() / 2 for each in grams)
     slope = np.zeros(6)

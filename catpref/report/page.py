@@ -117,6 +117,8 @@ def notebook_view(analysis: Analysis) -> str:
 def write(analysis: Analysis, folder: Path) -> None:
     """Write ``report.html``, and its figures as PNG, PDF and SVG."""
     faces = Faces(analysis.session.stimuli)
+    if analysis.has_map:
+        faces.read(analysis.session.images[: figures.MEAN_FACES])
     (folder / "figures").mkdir()
     drawn = {}
     several = analysis.observers
