@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+from forked import Forked
 from PIL import Image, ImageGrab
 from Xlib import XK, X
 from Xlib.display import Display
@@ -76,10 +77,16 @@ def held(display: str, key: str) -> Iterator[None]:
 
 
 class Session:
-    """A running experiment, its window and its files."""
+    """A running experiment, its window and its files; in a process started anew where `process` is ``Popen``."""
 
     def __init__(
-        self, display: str, script: str, out: Path, *arguments: object, cwd: Path | None = None
+        self,
+        display: str,
+        script: str,
+        out: Path,
+        *arguments: object,
+        cwd: Path | None = None,
+        process: type[subprocess.Popen] = Forked,
     ) -> None:
         self.environment = os.environ | {"DISPLAY": display}
         self.out = out
@@ -89,7 +96,7 @@ class Session:
             *map(str, [*where, *arguments]),
         ]
         sittings = self.sittings()
-        self.process = subprocess.Popen(
+        self.process = process(
             self.command,
             env=self.environment,
             cwd=cwd or out.parent,
@@ -174,7 +181,7 @@ class Session:
     def until(self, done: Callable[[], bool], seconds: float = 200) -> None:
         deadline = time.monotonic() + seconds
         while not done():
-            assert self.process.poll() is None, self.process.communicate()
+            assert self.process.poll() is None, (self.process.returncode, self.process.communicate())
             if time.monotonic() > deadline:
                 raise TimeoutError
             time.sleep(0.02)

@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from forked import Forked
 from PIL import Image
 from sessions_support import EXPERIMENTS, Session, draw_pictures, is_shown
 
@@ -36,8 +38,8 @@ def start(display, tmp_path) -> Iterator[Callable[..., Session]]:
     """Start sessions, and end those that a failed test leaves behind."""
     sessions = []
 
-    def start(script: str, *arguments: object, out: Path = tmp_path / "out", **where: Path) -> Session:
-        sessions.append(Session(display, script, out, *arguments, **where))
+    def start(script: str, *arguments: object, out: Path = tmp_path / "out", **how: Any) -> Session:
+        sessions.append(Session(display, script, out, *arguments, **how))
         return sessions[-1]
 
     yield start
@@ -55,7 +57,7 @@ def next_trial() -> None:
 def test_a_session_of_20_trials(start, stimuli):
     session = start(
         "random_sampled.py", "--stimuli", stimuli, "--trials", 17, "--repeats", 2, "--catch", 1, "--block", 8,
-        "--seed", 5, "--practice", 1, "--photodiode",
+        "--seed", 5, "--practice", 1, "--photodiode", process=subprocess.Popen,
     )  # fmt: skip
     size = session.xdotool("getwindowgeometry", session.window)
     assert "Geometry: 1280x1024" in size
@@ -284,7 +286,7 @@ except Stopped:
 
 def test_early_keys_are_ignored_and_quick_keys_are_not(display):
     environment = os.environ | {"DISPLAY": display}
-    stage = subprocess.Popen(
+    stage = Forked(
         [sys.executable, "-c", STAGE_SCRIPT],
         env=environment,
         stdin=subprocess.PIPE,
@@ -379,7 +381,7 @@ def test_the_dialog_asks_for_a_code_and_whether_to_go_on(display, stimuli, tmp_p
 
 def test_screenshots_show_images_pixel_by_pixel_and_no_text_at_the_edge(display, stimuli, tmp_path):
     command = [sys.executable, "-m", "experiments.screenshots", "--stimuli", stimuli, "--out", tmp_path]
-    subprocess.run(command, env=os.environ | {"DISPLAY": display}, check=True, capture_output=True)
+    assert Forked(command, env=os.environ | {"DISPLAY": display}).wait(timeout=200) == 0
     pictures = {file.stem: np.asarray(Image.open(file).convert("RGB")) for file in tmp_path.glob("*.png")}
     assert set(pictures) == {
         *("instructions", "practice", "practice_trial", "begin", "fixation", "trial", "catch", "break"),

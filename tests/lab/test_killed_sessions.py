@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from adaptive_support import as_chosen, keep_made_up_priors
+from forked import Forked
 from PIL import Image, ImageGrab
 from sessions_support import EXPERIMENTS, close_window, draw_pictures
 
@@ -63,7 +64,7 @@ class Runner:
         size = f"--trials {PAIRS} --repeats 1 --catch 2 --block {BLOCK} --practice 0 --seed {SEED}"
         command = [sys.executable, EXPERIMENTS / SCRIPTS[design], "--stimuli", stimuli]
         command += ["--participant", "p01", "--resume", "--trials-per-session", PART, *size.split()]
-        self.process = subprocess.Popen(
+        self.process = Forked(
             [str(part) for part in command],
             env=self.environment,
             cwd=home,

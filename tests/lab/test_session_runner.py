@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,10 +48,10 @@ def start(display, homes, stimuli) -> Iterator[Callable[..., Session]]:
     """Start sessions, and end those that a failed test leaves behind."""
     sessions = []
 
-    def start(*arguments: object) -> Session:
+    def start(*arguments: object, **how: Any) -> Session:
         out = homes / "lab" / "out"
         out.parent.mkdir(exist_ok=True)
-        sessions.append(Session(display, "random_sampled.py", out, "--stimuli", stimuli, *arguments))
+        sessions.append(Session(display, "random_sampled.py", out, "--stimuli", stimuli, *arguments, **how))
         return sessions[-1]
 
     yield start
@@ -223,7 +224,7 @@ def test_a_clock_that_is_set_to_2099_in_mid_session(start, tmp_path, monkeypatch
     wrong = tmp_path / "wrong"
     monkeypatch.setenv("LD_PRELOAD", str(tmp_path / "clock.so"))
     monkeypatch.setenv("CLOCK_IS_WRONG", str(wrong))
-    session = start(*PLAIN)
+    session = start(*PLAIN, process=subprocess.Popen)
     monkeypatch.delenv("LD_PRELOAD")
     session.environment.pop("LD_PRELOAD")
     session.leave_page()
