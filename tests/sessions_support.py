@@ -22,8 +22,13 @@ from catpref.design.trial_list import Trial
 from catpref.stimuli.scrambling import scramble
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-CLICKS = {"click left": (327, 512), "click right": (953, 512)}
-"""On the images, in pixels from the upper left corner of a screen of 1280 × 1024."""
+SCREEN = 640, 512
+"""Pixels of the screen; the fixture `display` is one."""
+
+LEFT, RIGHT, MIDDLE, BOX = 163, 477, 256, 276
+"""Where the images' middles are on it, from its left and its upper edge, and the square that they fit into."""
+
+CLICKS = {"click left": (LEFT, MIDDLE), "click right": (RIGHT, MIDDLE)}
 
 
 def draw_pictures(folder: Path, number: int = 40) -> Path:
@@ -39,13 +44,13 @@ def draw_pictures(folder: Path, number: int = 40) -> Path:
 
 def is_shown(screen: np.ndarray, stimuli: Path, trial: Trial) -> bool:
     """Whether a screen shows the two images of a trial, pixel by pixel; of a catch trial, one scrambled."""
-    for name, side, x in ((trial.left_image, "left", 327), (trial.right_image, "right", 953)):
+    for name, side, x in ((trial.left_image, "left", LEFT), (trial.right_image, "right", RIGHT)):
         image = Image.open(stimuli / name).convert("RGB")
         image = scramble(image) if trial.catch == side else image
-        scale = 550 / max(image.size)
+        scale = BOX / max(image.size)
         width, height = round(image.width * scale), round(image.height * scale)
         expected = np.asarray(image.resize((width, height), Image.Resampling.LANCZOS)).astype(int)
-        y, x = 512 - height // 2, x - width // 2
+        y, x = MIDDLE - height // 2, x - width // 2
         if np.abs(screen[y : y + height, x : x + width] - expected).max() > 1:
             return False
     return True

@@ -123,9 +123,9 @@ for file in map(Path, sys.argv[2:]):
 """
 
 
-def test_the_window_shows_it_to_the_pixel(display, tmp_path):
+def test_the_window_shows_it_to_the_pixel(large_display, tmp_path):
     command = [sys.executable, "-c", SHOW, tmp_path, *TEXTS.values()]
-    assert Forked(command, env=os.environ | {"DISPLAY": display}).wait(timeout=200) == 0
+    assert Forked(command, env=os.environ | {"DISPLAY": large_display}).wait(timeout=200) == 0
     unit = lay_out(1280, 1024, LAB).unit
     for language, file in TEXTS.items():
         texts = load_texts(file)

@@ -44,11 +44,11 @@ print(json.dumps(said))
 
 
 @pytest.fixture(scope="module")
-def said(display, tmp_path_factory) -> dict:
+def said(large_display, tmp_path_factory) -> dict:
     """What a process says that measures angles on the screen that nobody sees."""
     folder: Path = tmp_path_factory.mktemp("monitors")
     command = [sys.executable, "-c", SCRIPT, str(folder)]
-    environment = os.environ | {"DISPLAY": display}
+    environment = os.environ | {"DISPLAY": large_display}
     process = Forked(command, env=environment, stdout=subprocess.PIPE, text=True)
     said, _ = process.communicate(timeout=200)
     assert process.returncode == 0

@@ -144,8 +144,8 @@ def test_a_folder_that_goes_away_in_mid_session(start, homes, tmp_path):
     Image.fromarray(session.screen().astype(np.uint8)).save(tmp_path / "elsewhere.png")
     time.sleep(2)
     page = session.screen()  # stays until a key is pressed, and says where the answers are
-    assert page[5, 5].tolist() == [128, 128, 128] and (page > 200).sum() > 10_000
-    assert (page[:, :40] == 128).all() and (page[:, -40:] == 128).all()  # a long path is not cut off
+    assert page[5, 5].tolist() == [128, 128, 128] and (page > 200).sum() > 2500
+    assert (page[:, :20] == 128).all() and (page[:, -20:] == 128).all()  # a long path is not cut off
     code, said, complained = session.leave()
     assert (code, said, complained.count("\n")) == (2, "", 1)
     assert f"{session.out}: is not there any more" in complained

@@ -10,13 +10,11 @@ from pathlib import Path
 
 import pytest
 from PIL import ImageGrab
-from sessions_support import held
+from sessions_support import SCREEN, held
 from test_pavlovia import PAVLOVIA
 
 from catpref.lab.layout import WEB, lay_out
 from catpref.sessions.session import read_sessions
-
-SCREEN = 1280, 1024
 
 
 class Script:
