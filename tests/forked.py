@@ -47,6 +47,8 @@ class Forked(subprocess.Popen):
 def _server() -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start the process that forks, and ends when nobody is left to ask; give it and where it is asked."""
     tests, server = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in (tests, server):
+        end.setblocking(True)  # even where PsychoPy was imported, which limits all waiting
     with server:
         process = subprocess.Popen(
             [sys.executable, __file__, str(server.fileno())],

@@ -339,7 +339,7 @@ def test_the_dialog_asks_for_a_code_and_whether_to_go_on(display, stimuli, tmp_p
     command = [sys.executable, EXPERIMENTS / "random_sampled.py", "--stimuli", stimuli, "--trials", 4, *PLAIN]
     command = [str(part) for part in command]
     pipes = dict(env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    process = subprocess.Popen(command, **pipes)
+    process = Forked(command, **pipes)
     try:
         focus("Whose session")
         xdotool("type", "Anna M")
@@ -360,7 +360,7 @@ def test_the_dialog_asks_for_a_code_and_whether_to_go_on(display, stimuli, tmp_p
         assert (process.returncode, complained) == (0, "")
         assert "stopped, 1 of 4" in said
 
-        process = subprocess.Popen(command, **pipes)
+        process = Forked(command, **pipes)
         focus("Whose session")
         xdotool("type", "p07")
         xdotool("key", "Return")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import Forked
 from PIL import Image, ImageGrab
 from sessions_support import draw_pictures
 
@@ -83,7 +84,7 @@ def test_psychopys_script_shows_the_question_as_the_lab_does(export, large_displ
     language, web = export
     shutil.copytree(web, tmp_path / "web")
     environment = os.environ | {"DISPLAY": large_display}
-    process = subprocess.Popen([sys.executable, "two_afc.py"], cwd=tmp_path / "web", env=environment)
+    process = Forked([sys.executable, "two_afc.py"], cwd=tmp_path / "web", env=environment)
     texts = load_texts(TEXTS / f"{language}.toml")
     image, _ = typeset(
         texts.question, fonts(texts, "Arial, DejaVu Sans").split(", "), round(0.06 * 1024), 1075, INK
