@@ -161,7 +161,7 @@ class Session:
         """Press the space bar until the next pair is there, however late the page was."""
         deadline = time.monotonic() + 200
         while not self.shows_images():
-            assert time.monotonic() < deadline
+            assert self.process.poll() is None and time.monotonic() < deadline
             self.press("space")
             time.sleep(0.5)
 

@@ -68,7 +68,7 @@ def wait_for_page(session: Session, key: str) -> None:
     session.press(key)
     time.sleep(1.5)
     while session.shows_images():
-        assert time.monotonic() < deadline
+        assert session.process.poll() is None and time.monotonic() < deadline
         session.press(key)
         time.sleep(1.5)
 
