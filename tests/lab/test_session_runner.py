@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from sessions_support import Session, draw_pictures
+from sessions_support import Session, draw_pictures, is_shown
 
 from catpref.design.designs import make_trials
-from catpref.design.trial_list import RANDOM
+from catpref.design.trial_list import RANDOM, read_trial_list
 from catpref.errors import BadInput
 from catpref.lab.recording import DESCRIPTION, SESSION, TRIALS, Recording, begin, running
 from catpref.lab.rescue import RESCUED_FROM, find_rescued, save_elsewhere, take_back
@@ -114,10 +114,12 @@ def test_a_second_process_is_told_who_runs_the_session(start):
     assert [sitting["answered"] for sitting in again.description()["sittings"]] == [2, 1]
 
 
-def test_a_folder_that_goes_away_in_mid_session(start, homes, tmp_path):
+def test_a_folder_that_goes_away_in_mid_session(start, homes, stimuli, tmp_path):
     session = start(*PLAIN)
     session.leave_page()
     session.answer("j")
+    second = read_trial_list(session.out / TRIALS, stimuli)[1]
+    session.until(lambda: is_shown(session.screen(), stimuli, second))  # or the first answer can still fail
     away = tmp_path / "away"
     session.out.rename(away)
     wait_for_page(session, "f")
