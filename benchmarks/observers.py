@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
 from sklearn.metrics import log_loss
 from threadpoolctl import threadpool_limits
 
@@ -28,7 +27,7 @@ from catpref.command_line import Parser, run
 from catpref.design.splits import split
 from catpref.evaluation.scores import calibration_error, hits_of
 from catpref.models import population, shared_taste, utility
-from catpref.models.interface import Data, Fitted, Images, of_trials
+from catpref.models.interface import Data, Fitted, Images, by_taste, of_trials
 from catpref.models.kernels import Kernels, kernels_of
 from catpref.models.learned import gain_of
 from catpref.models.people import Variances
@@ -290,7 +289,7 @@ def late_alone(study: Study) -> Kernels:
 def _with_and_without(fitted: Fitted, trials: np.ndarray) -> np.ndarray:
     """Return P(right) of some trials, and the same with the side bias set aside, shape (2, trials)."""
     p_right, side_bias = fitted.p_right(trials), getattr(fitted, "side_bias", 0.0)
-    return np.stack([p_right, expit(logit(p_right) - of_trials(side_bias, trials))])
+    return np.stack([p_right, by_taste(p_right, of_trials(side_bias, trials))])
 
 
 def _split(study: Study, predicted: np.ndarray) -> Predicted:

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.validity_sessions import Design, Observer, Row, appeal, of_observer, true_p_right
 from catpref.design.designs import make_trials
-from catpref.evaluation.noise_ceiling import noise_ceiling
+from catpref.evaluation.noise_ceiling import noise_ceiling, taste_ceiling
 from catpref.models import psychometric
 
 _SPREADS = 0.0, 0.5, 1.5, 3.0  # standard deviation of the utilities, in logits
@@ -44,6 +44,8 @@ def run_choices(row: Row, number: int) -> dict[str, Any]:
     names = [str(image) for image in range(row.design.images)]
     trials = make_trials(row.design.kind, names, row.design.repeats, seed=random)
     pairs = np.array([[int(trial.left_image), int(trial.right_image)] for trial in trials])
-    p_right = true_p_right(row.observer, worth[pairs[:, 1]] - worth[pairs[:, 0]])
+    difference = worth[pairs[:, 1]] - worth[pairs[:, 0]]
+    p_right = true_p_right(row.observer, difference)
     observer = psychometric.fit(pairs, (random.random(len(pairs)) < p_right).astype(int))
-    return of_observer(observer, noise_ceiling(None, observer), p_right)
+    ceilings = noise_ceiling(None, observer), taste_ceiling(None, observer)
+    return of_observer(observer, ceilings, p_right, difference)

@@ -206,7 +206,9 @@ def run_session(row: Row, number: int, cats: Cats, backbone: Backbone) -> dict[s
     )
     return {
         **_scores(analysis),
-        **of_observer(analysis.observer, analysis.noise_ceiling, p_right),
+        **of_observer(
+            analysis.observer, (analysis.noise_ceiling, analysis.taste_ceiling), p_right, right - left
+        ),
         "utility_covered": _covered(analysis.ranking, of_name),
         "new": _new_pairs(analysis, row, cats, worth, new[:_MOST_NEW_IMAGES], backbone, random),
         "seconds": time.perf_counter() - started,
@@ -214,14 +216,24 @@ def run_session(row: Row, number: int, cats: Cats, backbone: Backbone) -> dict[s
 
 
 def of_observer(
-    observer: PsychometricFit | None, ceiling: NoiseCeiling, p_right: np.ndarray
+    observer: PsychometricFit | None,
+    ceilings: tuple[NoiseCeiling, NoiseCeiling],
+    p_right: np.ndarray,
+    difference: np.ndarray,
 ) -> dict[str, Any]:
-    """Return what the report says of an observer, as [estimate, low, high], beside the true ceiling."""
+    """Return what the report says of an observer, as [estimate, low, high], beside the true ceilings.
+
+    Of the two ceilings, the second is that of taste. `difference` is that of the utilities, right minus left.
+    """
     assert observer is not None
+    told, of_taste = (ceiling.accuracy is not None for ceiling in ceilings)
     return {
         "ceiling": [observer.noise_ceiling, *observer.noise_ceiling_ci95],
-        "ceiling_is_told": ceiling.accuracy is not None,
+        "ceiling_is_told": told,
         "true_ceiling": float(np.maximum(p_right, 1 - p_right).mean()),
+        "taste_ceiling": [observer.taste_ceiling, *observer.taste_ceiling_ci95],
+        "taste_ceiling_is_told": of_taste,
+        "true_taste_ceiling": _expected_accuracy(difference, p_right),
         "lapse": [observer.lapse, *observer.lapse_ci95],
         "side_bias": [observer.side_bias, *observer.side_bias_ci95],
     }

@@ -52,6 +52,17 @@ def _fully_sampled(row: Row) -> bool:
     return row.design.name.startswith("full")
 
 
+def _of_ceiling(name: str) -> list[Column]:
+    return [
+        Column(f"{name}_true", "truth"),
+        Column(f"{name}_told", "told"),
+        Column(f"{name}_bias", "bias", -0.005, 0.005, _fully_sampled),
+        Column(f"{name}_rms", "error", high=0.015, applies=_fully_sampled),
+        Column(f"{name}_coverage", "coverage", 0.93),
+        Column(f"{name}_width", "width"),
+    ]
+
+
 TABLES: dict[str, tuple[str, Sequence[Column]]] = {
     "Coverage of the 95% intervals": (
         "How often the interval holds the truth. *Difference* is that of ridge regression and the utility.",
@@ -76,17 +87,14 @@ TABLES: dict[str, tuple[str, Sequence[Column]]] = {
         ],
     ),
     "Noise ceiling": (
-        "The true ceiling of a session is known from P(right). Bias, error (root mean square) and coverage of the "
-        "95% interval are over all sessions; *told* is in how many the report gives a number, *width* that of the "
-        "interval.",
-        [
-            Column("ceiling_true", "truth"),
-            Column("ceiling_told", "told"),
-            Column("ceiling_bias", "bias", -0.005, 0.005, _fully_sampled),
-            Column("ceiling_rms", "error", high=0.015, applies=_fully_sampled),
-            Column("ceiling_coverage", "coverage", 0.93),
-            Column("ceiling_width", "width"),
-        ],
+        "The true ceiling of a session is known from P(right). *Told* is in how many sessions the report gives a "
+        "number, rather than the interval alone; bias and error (root mean square) are of these. Coverage and width "
+        "of the 95% interval are of all.",
+        _of_ceiling("ceiling"),
+    ),
+    "Noise ceiling of taste": (
+        "With the side bias set aside, as it is from accuracies.",
+        _of_ceiling("taste_ceiling"),
     ),
     "How the observer answers, and each image's utility": (
         "How often the 95% intervals of lapse rate and side bias hold the truth, and, where images are embedded, for "
@@ -132,22 +140,29 @@ def summarise(row: Row, sessions: Sequence[Session]) -> dict[str, Measure]:
 
 def summarise_choices(row: Row, sessions: Sequence[Session]) -> dict[str, Measure]:
     """Return the measures that ask for no model of the taste."""
-    ceilings = np.array([session["ceiling"] for session in sessions])
-    truth = np.array([session["true_ceiling"] for session in sessions])
-    errors = ceilings[:, 0] - truth
-    rms = float(np.sqrt(np.square(errors).mean()))
-    found = {
-        "ceiling_true": _mean(truth),
-        "ceiling_told": _rate([session["ceiling_is_told"] for session in sessions]),
-        "ceiling_bias": _mean(errors),
-        "ceiling_rms": (rms, _mean(np.square(errors))[1] / (2 * rms)),
-        "ceiling_coverage": _rate((ceilings[:, 1] <= truth) & (truth <= ceilings[:, 2])),
-        "ceiling_width": _mean(ceilings[:, 2] - ceilings[:, 1]),
-    }
+    found = _ceiling(sessions, "ceiling") | _ceiling(sessions, "taste_ceiling")
     for key, true in (("lapse", row.observer.lapse), ("side_bias", row.observer.side_bias)):
         _, low, high = np.array([session[key] for session in sessions]).T
         found[f"{key}_coverage"] = _rate((low <= true) & (true <= high))
     return found
+
+
+def _ceiling(sessions: Sequence[Session], name: str) -> dict[str, Measure]:
+    """Return the measures of a ceiling, by the keys of its columns."""
+    estimates, low, high = np.array([session[name] for session in sessions]).T
+    truth = np.array([session[f"true_{name}"] for session in sessions])
+    told = np.array([session[f"{name}_is_told"] for session in sessions])
+    errors = (estimates - truth)[told]
+    squared = _mean(np.square(errors))
+    rms = float(np.sqrt(squared[0]))
+    return {
+        f"{name}_true": _mean(truth),
+        f"{name}_told": _rate(told),
+        f"{name}_bias": _mean(errors),
+        f"{name}_rms": (rms, squared[1] / (2 * rms)),
+        f"{name}_coverage": _rate((low <= truth) & (truth <= high)),
+        f"{name}_width": _mean(high - low),
+    }
 
 
 def _covers(row: Row, sessions: Sequence[Session], key: str) -> np.ndarray:
@@ -200,6 +215,8 @@ def _rate(happened: Sequence[bool] | np.ndarray) -> Measure:
 
 
 def _mean(values: Sequence[float] | np.ndarray) -> Measure:
+    if not len(values):
+        return np.nan, np.nan
     error = np.std(values) / np.sqrt(len(values) - 1) if len(values) > 1 else np.nan
     return float(np.mean(values)), float(error)
 

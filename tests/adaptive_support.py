@@ -31,7 +31,8 @@ def keep_made_up_priors(monkeypatch: pytest.MonkeyPatch, folder: Path, stimuli: 
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     monkeypatch.setattr(starting_prior, "_computed", lambda _, names, *__: prior_bytes(folder, names))
     if stimuli:
-        starting_prior.starting_prior(stimuli, find_images(stimuli), None, for_order=False)
+        for for_order in (False, True):
+            starting_prior.starting_prior(stimuli, find_images(stimuli), None, for_order)
         assert any(default_folder().rglob("*"))
 
 

@@ -39,30 +39,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip("CATPREF_THOROUGH=all"))
         if item.path.relative_to(HERE).parts[0] in PORTABLE and not item.get_closest_marker("posix"):
             item.add_marker("portable")
-        for fixture, marker in {"display": "screen", "browser": "browser"}.items():
+        for fixture, marker in {"display": "screen", "large_display": "screen", "browser": "browser"}.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(marker)
 
 
 @pytest.fixture(scope="session")
 def display() -> Iterator[str]:
-    """A screen of 1280 × 1024 that nobody sees, with a keyboard that xdotool can press."""
+    """A screen of 640 × 512: on a larger one, drawing without a graphics card takes most of a session's time."""
+    yield from screen(640, 512)
+
+
+@pytest.fixture(scope="session")
+def large_display() -> Iterator[str]:
+    """A screen of 1280 × 1024, for what is looked at to the pixel."""
+    yield from screen(1280, 1024)
+
+
+def screen(width: int, height: int) -> Iterator[str]:
+    """Start a screen that nobody sees, with a keyboard that xdotool can press."""
     for program in ("Xvfb", "xdotool"):
         if not shutil.which(program):
             pytest.fail(f"{program} is missing: sudo apt install xvfb xdotool")
     reader, writer = os.pipe()
-    screen = [
-        "Xvfb",
-        "-displayfd",
-        str(writer),
-        "-screen",
-        "0",
-        "1280x1024x24",
-        "-nolisten",
-        "tcp",
-        "-noreset",
-    ]
-    server = subprocess.Popen(screen, pass_fds=[writer], stderr=subprocess.DEVNULL)
+    command = f"Xvfb -displayfd {writer} -screen 0 {width}x{height}x24 -nolisten tcp -noreset"
+    server = subprocess.Popen(command.split(), pass_fds=[writer], stderr=subprocess.DEVNULL)
     os.close(writer)
     with os.fdopen(reader) as answer:
         number = answer.readline().strip()  # Xvfb takes a free number and says which

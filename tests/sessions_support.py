@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+from forked import Forked
 from PIL import Image, ImageGrab
 from Xlib import XK, X
 from Xlib.display import Display
@@ -21,8 +22,13 @@ from catpref.design.trial_list import Trial
 from catpref.stimuli.scrambling import scramble
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-CLICKS = {"click left": (327, 512), "click right": (953, 512)}
-"""On the images, in pixels from the upper left corner of a screen of 1280 × 1024."""
+SCREEN = 640, 512
+"""Pixels of the screen; the fixture `display` is one."""
+
+LEFT, RIGHT, MIDDLE, BOX = 163, 477, 256, 276
+"""Where the images' middles are on it, from its left and its upper edge, and the square that they fit into."""
+
+CLICKS = {"click left": (LEFT, MIDDLE), "click right": (RIGHT, MIDDLE)}
 
 
 def draw_pictures(folder: Path, number: int = 40) -> Path:
@@ -38,13 +44,13 @@ def draw_pictures(folder: Path, number: int = 40) -> Path:
 
 def is_shown(screen: np.ndarray, stimuli: Path, trial: Trial) -> bool:
     """Whether a screen shows the two images of a trial, pixel by pixel; of a catch trial, one scrambled."""
-    for name, side, x in ((trial.left_image, "left", 327), (trial.right_image, "right", 953)):
+    for name, side, x in ((trial.left_image, "left", LEFT), (trial.right_image, "right", RIGHT)):
         image = Image.open(stimuli / name).convert("RGB")
         image = scramble(image) if trial.catch == side else image
-        scale = 550 / max(image.size)
+        scale = BOX / max(image.size)
         width, height = round(image.width * scale), round(image.height * scale)
         expected = np.asarray(image.resize((width, height), Image.Resampling.LANCZOS)).astype(int)
-        y, x = 512 - height // 2, x - width // 2
+        y, x = MIDDLE - height // 2, x - width // 2
         if np.abs(screen[y : y + height, x : x + width] - expected).max() > 1:
             return False
     return True
@@ -76,10 +82,16 @@ def held(display: str, key: str) -> Iterator[None]:
 
 
 class Session:
-    """A running experiment, its window and its files."""
+    """A running experiment, its window and its files; in a process started anew where `process` is ``Popen``."""
 
     def __init__(
-        self, display: str, script: str, out: Path, *arguments: object, cwd: Path | None = None
+        self,
+        display: str,
+        script: str,
+        out: Path,
+        *arguments: object,
+        cwd: Path | None = None,
+        process: type[subprocess.Popen] = Forked,
     ) -> None:
         self.environment = os.environ | {"DISPLAY": display}
         self.out = out
@@ -89,7 +101,7 @@ class Session:
             *map(str, [*where, *arguments]),
         ]
         sittings = self.sittings()
-        self.process = subprocess.Popen(
+        self.process = process(
             self.command,
             env=self.environment,
             cwd=cwd or out.parent,
@@ -149,7 +161,7 @@ class Session:
         """Press the space bar until the next pair is there, however late the page was."""
         deadline = time.monotonic() + 200
         while not self.shows_images():
-            assert time.monotonic() < deadline
+            assert self.process.poll() is None and time.monotonic() < deadline
             self.press("space")
             time.sleep(0.5)
 
@@ -174,7 +186,7 @@ class Session:
     def until(self, done: Callable[[], bool], seconds: float = 200) -> None:
         deadline = time.monotonic() + seconds
         while not done():
-            assert self.process.poll() is None, self.process.communicate()
+            assert self.process.poll() is None, (self.process.returncode, self.process.communicate())
             if time.monotonic() > deadline:
                 raise TimeoutError
             time.sleep(0.02)

@@ -125,7 +125,8 @@ def test_the_metrics_have_the_schema(fitted: Path) -> None:
         "trials": 66, "images": 12, "participants": None, "choice_right": table["choice"].mean(), "excluded": 0,
         "catch": None, "duplicates": [],
     }  # fmt: skip
-    assert set(metrics["noise_ceiling"]) == {"accuracy", "ci95", "method"}
+    for ceiling in ("noise_ceiling", "taste_ceiling"):
+        assert set(metrics[ceiling]) == {"accuracy", "ci95", "method"}
     assert metrics["embedding"]["backbone"] == "squeeze-caffe" and metrics["embedding"]["size"] == 512
     assert re.fullmatch("[0-9a-f]{64}", metrics["embedding"]["weights_sha256"])
     assert [entry["model"] for entry in metrics["results"]] == MODELS
@@ -555,12 +556,11 @@ def test_what_is_read_is_never_replaced(session: Path) -> None:
     assert listing(session.parent) == before
 
 
-def test_bad_input_in_a_fresh_process(prepared: Path) -> None:
+def test_the_line_that_bad_input_gets(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change(prepared.parent, "odd choice")
+    monkeypatch.chdir(prepared.parent)
     before = listing(prepared.parent)
-    done = shell("catpref.fit", "session.csv", "--strict", cwd=prepared.parent)
-    assert (done.code, done.out) == (2, "")
-    assert done.err == (
+    assert refusal(main, "session.csv", "--strict") == (
         "catpref: session.csv: row 5, column choice: '2' is not a choice that is known; of '0', '1', '2', name what"
         " stands for a side: --choices left=1,right=2,none=0\n"
     )

@@ -126,6 +126,7 @@ def check(session: Session) -> None:
         (observer.side_bias, observer.side_bias_ci95),
         (observer.lapse, observer.lapse_ci95),
         (observer.noise_ceiling, observer.noise_ceiling_ci95),
+        (observer.taste_ceiling, observer.taste_ceiling_ci95),
     ):
         assert np.isfinite(middle) and low <= middle <= high, observer
     assert observer.lapse_ci95[0] >= 0 and observer.lapse_ci95[1] <= 1

@@ -28,7 +28,7 @@ from catpref.evaluation.cross_validation import (
     without_evaluation,
 )
 from catpref.evaluation.learning_curve import LearningCurve
-from catpref.evaluation.noise_ceiling import NoiseCeiling, noise_ceiling
+from catpref.evaluation.noise_ceiling import NoiseCeiling, noise_ceiling, taste_ceiling
 from catpref.evaluation.people import Observers
 from catpref.evaluation.reaction_times import ReactionTimes
 from catpref.evaluation.sampling import simulate
@@ -37,10 +37,10 @@ from catpref.evaluation.utilities_of_wins import image_table, with_wins
 from catpref.models import psychometric, registry, study_cnn
 from catpref.models.davidson import where_preferred
 from catpref.models.interface import Data, Images, Model, map_name
-from catpref.models.learned import learned_from, of_known_images
+from catpref.models.learned import of_known_images
 from catpref.models.psychometric import PsychometricFit
 from catpref.models.registry import MODELS
-from catpref.models.utility import UTILITY, Utility, project
+from catpref.models.utility import UTILITY
 from catpref.perception import low_level
 from catpref.perception.backbones import Backbone
 from catpref.perception.embeddings import DEFAULT, GRIDS
@@ -105,8 +105,8 @@ class Analysis:
         The network that read the images: its name, and the digest of its weights.
     embedding, map_layer, map_size
         What the models read; `map_size` is None where none reads distance maps.
-    noise_ceiling
-        The best accuracy to expect.
+    noise_ceiling, taste_ceiling
+        The best accuracy to expect, and the best with the side bias set aside.
     observer
         Side bias and lapse rate; None where there are several.
     observers
@@ -149,6 +149,7 @@ class Analysis:
     map_layer: int | None
     map_size: int | None
     noise_ceiling: NoiseCeiling
+    taste_ceiling: NoiseCeiling
     observer: PsychometricFit | None
     choice_model: list[Check]
     reaction_times: ReactionTimes | None
@@ -234,7 +235,7 @@ def analyse(session: Session, backbone: Backbone, options: Options, engine: Engi
     observer = psychometric.fit(pairs[preferred], choices, is_fair[preferred])
     fits = fit(chosen, data, splits, engine)
     results, differences = _evaluated(chosen, data, splits, fits, observer)
-    predictors = _predictors(results, data, fits)
+    predictors = _predictors(results, data, fits, observer.lapse)
     curve = contributions = agreement = None
     if UTILITY.name in predictors:
         of_utility = next(result for result in results if result.model == UTILITY.name)
@@ -242,7 +243,6 @@ def analyse(session: Session, backbone: Backbone, options: Options, engine: Engi
             curve = learn_from_fewer(UTILITY, data, splits[:CURVE_REPEATS], of_utility, engine)
             agreement = attribution.agreement(data, engine)
         contributions = attribution.contributions(predictors[UTILITY.name], data.embeddings, images.layout)
-        predictors[UTILITY.name] = _with_known(predictors[UTILITY.name], data, observer.lapse)
     alone = image_table(pairs, data.choices, len(session.images))
     ranking = with_wins(rank(session.images, images, predictors), alone, session.images)
     return Analysis(
@@ -255,6 +255,7 @@ def analyse(session: Session, backbone: Backbone, options: Options, engine: Engi
         map_layer=images.map_layer,
         map_size=images.map_size,
         noise_ceiling=noise_ceiling(session.noise_ceiling, observer, bool(is_fair.any())),
+        taste_ceiling=taste_ceiling(session.noise_ceiling, observer, bool(is_fair.any())),
         observer=observer,
         choice_model=choice_model.check(
             pairs[preferred], choices, _whose(session)[preferred], options.seed, is_fair[preferred]
@@ -314,11 +315,17 @@ def _evaluated(
     }
 
 
-def _predictors(results: Sequence[Result], data: Data, fits: Fits) -> dict[str, Any]:
-    """Return what predicts any images, of the models that can, learned from all trials."""
+def _predictors(results: Sequence[Result], data: Data, fits: Fits, lapse: float) -> dict[str, Any]:
+    """Return what predicts any images, of the models that can, learned from all trials.
+
+    Of the images that were shown, a utility knows more than of new ones, which have its gain.
+    """
     gains = {result.model: result.gain for result in results if MODELS[result.model].predictor}
     others = [name for name in gains if name not in fits.networks]
     learned = dict(zip(others, in_order(Threads(), _learned_from_all, data, others), strict=True))
+    if UTILITY.name in learned:
+        of_all = learned[UTILITY.name]
+        learned[UTILITY.name] = replace(of_all, known=of_known_images(of_all, data.choices, lapse))
     return {
         name: fits.networks[name]
         if name in fits.networks
@@ -352,12 +359,6 @@ def _data(session: Session, backbone: Backbone, options: Options) -> tuple[Data,
         ),
     )
     return data, splits
-
-
-def _with_known(model: Utility, data: Data, lapse: float) -> Utility:
-    """Take the known utilities from what is learned for them; new images have their gain."""
-    learned = of_known_images(learned_from(data, np.arange(len(data.pairs))), data.choices, lapse)
-    return replace(model, known_utilities=project(learned, data.embeddings).known_utilities)
 
 
 def ranking_model(predictors: Mapping[str, Any]) -> str | None:

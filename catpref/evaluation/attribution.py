@@ -45,9 +45,13 @@ def contributions(model: Utility, embeddings: np.ndarray, layout: Layout) -> np.
         In logits, shape (images, grid, grid), from the top left; the sum over the cells is what the
         grid carries of the image's utility.
     """
-    onto = _cells(layout) * torch.from_numpy(model.weights)[:, None]
-    grid = layout.grid
-    parts = by_slices(embeddings, model.centre, model.scale, lambda columns, part: part @ onto[columns])
+    weights, grid = torch.from_numpy(model.weights), layout.grid
+    parts = by_slices(
+        embeddings,
+        model.centre,
+        model.scale,
+        lambda columns, part: _by_cell(part, weights[columns], columns, layout),
+    )
     brought = sum(parts, torch.zeros(len(embeddings), grid**2))
     return brought.numpy().reshape(-1, grid, grid)
 
@@ -100,7 +104,7 @@ def _contributions_of(learned: Sequence[tuple[np.ndarray, np.ndarray]], data: Da
         Shape (learned, images, cells).
     """
     kernels, embeddings = data.kernels, data.embeddings
-    cells = _cells(data.images.layout)
+    layout = data.images.layout
     sizes = np.bincount(kernels.blocks.of_dimension)
     relevance = [torch.from_numpy(variances / sizes).float() for variances, _ in learned]
     onto = np.column_stack([on_images for _, on_images in learned])
@@ -110,19 +114,25 @@ def _contributions_of(learned: Sequence[tuple[np.ndarray, np.ndarray]], data: Da
         weights = part.T @ on_images
         block = kernels.blocks.of_dimension[columns]
         return torch.stack([
-            (part * (own[block] * weight)) @ cells[columns]
+            _by_cell(part, own[block] * weight, columns, layout)
             for own, weight in zip(relevance, weights.T, strict=True)
         ])  # fmt: skip
 
     parts = by_slices(embeddings, kernels.centre, kernels.scale, add_up)
-    return sum(parts, torch.zeros(len(learned), len(embeddings), cells.shape[1])).numpy()
+    return sum(parts, torch.zeros(len(learned), len(embeddings), layout.grid**2)).numpy()
 
 
-def _cells(layout: Layout) -> Tensor:
-    """Return 1 where a dimension of the embedding is of a cell of the grid, shape (dimensions, cells)."""
-    cells = torch.zeros(layout.dimensions, layout.grid**2)
-    cells[: layout.gridded] = torch.eye(layout.grid**2).repeat(layout.channels, 1)
-    return cells  # those of averages over the image have no place
+def _by_cell(part: Tensor, weights: Tensor, columns: slice, layout: Layout) -> Tensor:
+    """Multiply a slice of embeddings by its weights, and add up each cell's dimensions, shape (images, cells).
+
+    Slices are of whole channels. Averages over the image have no place.
+    """
+    cells = layout.grid**2
+    added = part.new_zeros(len(part), cells)
+    for start in range(0, min(columns.stop, layout.gridded) - columns.start, cells):
+        channel = slice(start, start + cells)
+        added.addcmul_(part[:, channel], weights[channel])
+    return added
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:

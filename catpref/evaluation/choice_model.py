@@ -8,14 +8,17 @@ counts.
 References
 ----------
 Kendall & Babington Smith (1940). On the method of paired comparisons. Biometrika 31.
+Janssen (1997). Studentized permutation tests for non-i.i.d. hypotheses and the generalized Behrens–Fisher problem.
+Statistics & Probability Letters 36.
 Efron & Tibshirani (1993). An Introduction to the Bootstrap, chapter 16.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
+from scipy.optimize import isotonic_regression
 from scipy.special import expit, log_expit, xlogy
 from scipy.stats import binomtest, fisher_exact
 
@@ -32,6 +35,7 @@ _MOST_TRIALS = 10_000  # of which so many simulated sessions are quickly fitted
 _SESSIONS = 199  # simulated, or with random signs
 _PERMUTATIONS = 499
 _MOMENTS = 10  # of a session, between which a taste may change
+_BANDS = 4  # of the trials' utility differences, each of which may be stretched in its own way
 _NEAR_ENOUGH = 0.01  # logits, to fit a simulated session
 
 
@@ -153,7 +157,7 @@ def check(
     return [
         _transitivity(trials, random),
         _deviance(trials, random),
-        _drift(trials, random),
+        *_drifts(trials, random),
         _side_bias_drift(trials),
         _choice_repetition(trials),
         _self_agreement(trials),
@@ -204,7 +208,9 @@ def _transitivity(trials: _Trials, random: np.random.Generator) -> Check:
     The number of circular triads itself tells nothing beyond the images' wins where all pairs are shown (Kendall
     & Babington Smith 1940), and these a Bradley–Terry model reproduces whatever the observer does. A pattern gathers
     the residuals, as a matrix of images by images, in few of its singular values, so that Σσ⁴ / (Σσ²)² is large:
-    larger than where each residual has a random sign.
+    larger than where each residual has a random sign. Someone who lapses, or whose choices are surer than a logistic
+    function of the utilities makes them, is still transitive: residuals are from how often the better image is chosen
+    at such a difference.
     """
     triples = _triples(trials)
     if triples < _LEAST_TRIPLES:
@@ -215,17 +221,18 @@ def _transitivity(trials: _Trials, random: np.random.Generator) -> Check:
         return _unknown("transitivity", few)
     first = trials.first
     design, choices = trials.design[first], trials.choices[first, None]
-    p_right = expit(design @ utilities_of_wins.fit(design, choices))
+    logits = design @ utilities_of_wins.fit(design, choices)
+    p_right = _by_distance(logits[:, 0], choices[:, 0])[:, None]
     flipped = (choices - p_right) * random.choice([-1.0, 1.0], (len(first), _SESSIONS))
     # A fit makes residuals of pairs that share an image depend on each other; one Newton step does so to these.
-    information = p_right * (1 - p_right)
+    information = expit(logits) * expit(-logits)
     squares: Any = design.T @ sparse.csr_array(design * information)
     steps = np.linalg.solve(squares.toarray() + np.eye(trials.images + 1), design.T @ flipped)
     residuals = np.column_stack([choices - p_right, flipped - information * (design @ steps)])
     statistics = []
     for oriented in (np.where(trials.swapped[first, None], -1.0, 1.0) * residuals).T:
         squared = (matrix := trials.matrix(oriented, -oriented)) @ matrix
-        statistics.append(np.square(squared).sum() / np.trace(squared) ** 2)
+        statistics.append(np.square(squared).sum() / max(np.trace(squared) ** 2, np.finfo(float).tiny))
     won = (choices[:, 0] == 1) ^ trials.swapped[first]
     beats = trials.matrix(won, ~won)
     circular = float(((beats @ beats) * beats.T).sum() / 3 / triples)
@@ -242,6 +249,15 @@ def _transitivity(trials: _Trials, random: np.random.Generator) -> Check:
         "No single scale of utility describes these choices; treat the ranking as a rough summary, and ask what the "
         "observer compared.",
     )
+
+
+def _by_distance(logits: np.ndarray, choices: np.ndarray) -> np.ndarray:
+    """Return P(right) where the likelier side is the more often chosen, the farther the logit is from 0."""
+    order = np.argsort(np.abs(logits), kind="stable")
+    is_likelier = ((logits > 0) == (choices == 1))[order]
+    likelier = np.empty(len(logits))
+    likelier[order] = np.maximum(isotonic_regression(is_likelier.astype(float)).x, 0.5)
+    return np.where(logits > 0, likelier, 1 - likelier)
 
 
 def _deviance(trials: _Trials, random: np.random.Generator) -> Check:
@@ -296,43 +312,105 @@ def _p_value(statistics: np.ndarray) -> float:
 # ---- the order of the trials -------------------------------------------------------------------------------
 
 
-def _drift(trials: _Trials, random: np.random.Generator) -> Check:
+class _Change(NamedTuple):
+    """How often the order of the trials makes as great a change, and after which of the moments it is greatest.
+
+    Where there is nothing to be seen that is the middle: elsewhere one part is so small that it says little.
+    """
+
+    p_value: float
+    moment: int
+
+
+def _drifts(trials: _Trials, random: np.random.Generator) -> list[Check]:
     """Test whether utilities differ before and after some moment: score tests of a variance of their differences.
 
-    The greatest of all moments that are looked at is compared with the greatest where the order is permuted.
+    The greatest of all moments that are looked at is compared with the greatest where the order is permuted. Where
+    utility differences are stretched, it is not the taste that changes, but how consistently it is followed: what is
+    left beside any such stretch is tested, too, and so is a factor of all utilities.
     """
+    names = "drift", "consistency drift"
     again = np.flatnonzero(
         abs(trials.design[:, :-1]).sum(0) > 1
     )  # an image that was shown once tells nothing
     if not len(again):
-        return _unknown("drift", "It takes images that were shown in several trials to tell.")
-    residuals = trials.choices - expit(trials.design @ trials.parameters)[:, 0]
-    pulls = sparse.coo_array(trials.design[:, again] * residuals[:, None])
+        return [
+            _unknown(name, "It takes images that were shown in several trials to tell.") for name in names
+        ]
+    of_images, utilities = trials.design[:, again], trials.parameters[again, 0]
+    p_right = expit(trials.design @ trials.parameters)[:, 0]
+    residuals, differences = trials.choices - p_right, of_images @ utilities
+    pulls = sparse.coo_array(of_images * residuals[:, None])
+    squares = np.square(residuals) * [shown := abs(of_images).sum(1), shown, np.square(differences)]
+    bands = np.digitize(np.abs(differences), np.quantile(np.abs(differences), np.arange(1, _BANDS) / _BANDS))
+    stretches, _ = np.linalg.qr(of_images.T @ (np.sign(differences)[:, None] * np.eye(_BANDS)[bands]))
     orders = np.tile(trials.moments, (_PERMUTATIONS + 1, 1))
     for again_and_again in _showings(trials):
         moments = trials.moments[again_and_again]
         others = np.tile(np.arange(len(moments)), (_PERMUTATIONS, 1))
         drawn = moments[random.permuted(others, axis=1)]
         orders[1:, again_and_again] = random.permuted(drawn, axis=2)
-    by_moment = np.stack([_apart(pulls, order) for order in orders])
-    statistics = by_moment.max(1)
-    p_value = _p_value(statistics)
-    # Halves where there is nothing to be seen: elsewhere one part is so small that its utilities say little.
-    moment = int(by_moment[0].argmax()) + 1 if p_value < LEVEL else _MOMENTS // 2
-    late = trials.moments >= moment
-    weights = np.column_stack([~late, late]).astype(float)
-    first, second = utilities_of_wins.fit(trials.design, trials.choices[:, None] * np.ones(2), weights)[:-1].T
-    agreement = float(np.corrcoef(first, second)[0, 1]) if min(np.ptp(first), np.ptp(second)) > 0 else 0.0
-    return _finding(
-        "drift",
+    apart = np.stack([_apart(pulls, squares, order, utilities, stretches) for order in orders], axis=1)
+    whole, beside, factor = (_change(each) for each in apart)
+    agreement = _agreement(trials, whole.moment)
+    taste_changes = whole.p_value < LEVEL and (beside.p_value < LEVEL or agreement < 0)
+    taste = _finding(
+        names[0],
         agreement,
-        p_value,
-        f"The taste changes during the session, most clearly after about {100 * moment / _MOMENTS:.0f}% of the "
+        whole.p_value if taste_changes else max(whole.p_value, beside.p_value),
+        f"The taste changes during the session, most clearly after about {_percent(whole.moment)} of the "
         f"trials: the images' Bradley–Terry utilities before and after correlate at {agreement:.2f}.",
-        "a taste that changes: the Bradley–Terry utilities of the two halves correlate at "
-        f"{agreement:.2f}, as they do where trials are halved at random.",
+        "a taste that changes: the images' Bradley–Terry utilities before and after "
+        f"{_percent(whole.moment)} of the trials correlate at {agreement:.2f}, as they do where "
+        "trials are divided at random.",
         "Fit the parts separately, and do not take the session for one taste; breaks and more practice may help.",
     )
+    if taste_changes:
+        return [taste, _unknown(names[1], "Not told from a taste that changes.")]
+    before, after = _followed(trials, factor.moment)
+    shares = (
+        f"in the first {_percent(factor.moment)} of the trials {100 * before:.0f}% of choices go with the images' "
+        f"Bradley–Terry utilities, in the rest {100 * after:.0f}%"
+    )
+    consistency = _finding(
+        names[1],
+        after - before,
+        factor.p_value,
+        f"Choices become {'more' if after > before else 'less'} consistent during the session: {shares}.",
+        f"a consistency that changes: {shares}.",
+        "Noise ceiling and lapse rate are averages; more practice or more breaks may help.",
+    )
+    return [taste, consistency]
+
+
+def _change(statistics: np.ndarray) -> _Change:
+    """Find where a statistic is greatest; its shape is (orders, moments), with the order as it was first."""
+    p_value = _p_value(statistics.max(1))
+    return _Change(p_value, int(statistics[0].argmax()) + 1 if p_value < LEVEL else _MOMENTS // 2)
+
+
+def _percent(moment: int) -> str:
+    return f"{100 * moment / _MOMENTS:.0f}%"
+
+
+def _agreement(trials: _Trials, moment: int) -> float:
+    """Return how utilities before and after a moment correlate, over the images that were shown before and after."""
+    late = trials.moments >= moment
+    weights = np.column_stack([~late, late]).astype(float)
+    in_both = (abs(trials.design[:, :-1]).T @ weights > 0).all(1)
+    parameters = utilities_of_wins.fit(trials.design, trials.choices[:, None] * np.ones(2), weights)
+    first, second = parameters[:-1][in_both].T
+    if not in_both.any():
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1]) if min(np.ptp(first), np.ptp(second)) > 0 else 0.0
+
+
+def _followed(trials: _Trials, moment: int) -> tuple[float, float]:
+    """Return what part of the choices before and after a moment go with the utilities."""
+    differences = trials.design[:, :-1] @ trials.parameters[:-1, 0]
+    follows = np.where(differences == 0, 0.5, (differences > 0) == (trials.choices == 1))
+    late = trials.moments >= moment
+    return float(follows[~late].mean()), float(follows[late].mean())
 
 
 def _showings(trials: _Trials) -> list[np.ndarray]:
@@ -353,22 +431,47 @@ def _showings(trials: _Trials) -> list[np.ndarray]:
     ]
 
 
-def _apart(pulls: sparse.coo_array, moments: np.ndarray) -> np.ndarray:
+def _apart(
+    pulls: sparse.coo_array,
+    squares: np.ndarray,
+    moments: np.ndarray,
+    utilities: np.ndarray,
+    stretches: np.ndarray,
+) -> np.ndarray:
     """Return how much residuals pull utilities elsewhere before and after each moment, for one order of the trials.
+
+    Each number is in units of what it is on average without a change, by the squared residuals before and after: they
+    are larger where choices are less consistent (studentised permutation tests; Janssen 1997).
 
     Parameters
     ----------
     pulls
         How much each trial's residual pulls each image's utility, shape (trials, images).
+    squares
+        Of each trial's pulls, in all, in all again, and towards a factor, shape (3, trials).
     moments
         When each trial was, from 0 to `_MOMENTS` - 1.
+    utilities
+        Of the images, shape (images,).
+    stretches
+        Directions, orthonormal, in which trials pull these whose utility differences are stretched, shape (images,
+        stretches).
+
+    Returns
+    -------
+    ndarray
+        In all, beside the stretches, and towards a factor of all utilities, shape (3, moments).
     """
-    (trial, image), images = pulls.coords, int(pulls.coords[1].max()) + 1
+    (trial, image), images = pulls.coords, len(utilities)
     cells = image * _MOMENTS + moments[trial]
     pulled = np.bincount(cells, pulls.data, images * _MOMENTS).reshape(images, _MOMENTS).cumsum(1)
     before = np.bincount(moments, minlength=_MOMENTS).cumsum()[:-1] / len(moments)
-    apart = np.square(pulled[:, :-1] - before * pulled[:, -1:]).sum(0)
-    return apart / np.maximum(before * (1 - before), 1 / len(moments) ** 2)
+    apart = pulled[:, :-1] - before * pulled[:, -1:]
+    beside = apart - stretches @ (stretches.T @ apart)
+    found = np.stack([np.square(apart).sum(0), np.square(beside).sum(0), np.square(utilities @ apart)])
+    early = np.stack([np.bincount(moments, each, _MOMENTS).cumsum() for each in squares], axis=0)[:, :-1]
+    usual = (1 - before) ** 2 * early + before**2 * (squares.sum(1, keepdims=True) - early)
+    return found / np.maximum(usual, np.finfo(float).tiny)
 
 
 def _side_bias_drift(trials: _Trials) -> Check:

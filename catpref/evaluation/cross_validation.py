@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from catpref._io.engines import Engine, Here, Threads
 from catpref._io.progress import progress
@@ -21,12 +21,11 @@ from catpref.evaluation.learning_curve import LearningCurve
 from catpref.evaluation.resampling import resampled
 from catpref.evaluation.sampling import Spread, p_value
 from catpref.evaluation.scores import Scores, hits_of, holm, score
-from catpref.models.interface import Data, Epoch, Model, history_of, of_trials
+from catpref.models.interface import Data, Epoch, Model, by_taste, history_of, of_trials
 from catpref.models.learned import moderated
 from catpref.models.registry import MODELS
 
 _DRAWS = 200  # of images, for the spread of a difference
-_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -116,9 +115,8 @@ class HeldOut:
 
     @property
     def p_right_by_taste(self) -> np.ndarray:
-        """P(right) of each trial by taste alone; a logit that is the side bias is none."""
-        logits = logit(np.clip(self.p_right, 1e-15, 1 - 1e-15)) - of_trials(self.side_bias, self.trials)
-        return expit(np.where(np.abs(logits) < _ROUNDING, 0.0, logits))
+        """P(right) of each trial by taste alone."""
+        return by_taste(self.p_right, of_trials(self.side_bias, self.trials))
 
 
 class Fits(NamedTuple):

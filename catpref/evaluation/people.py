@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 from scipy.stats import t as student
 
 from catpref._io.engines import Engine, Threads, in_order
-from catpref.evaluation.noise_ceiling import noise_ceiling
+from catpref.evaluation.noise_ceiling import VAGUE
 from catpref.evaluation.resampling import resampled
 from catpref.evaluation.scores import hits_of
 from catpref.models import psychometric
@@ -121,6 +121,7 @@ def describe(
             _reliability(each, is_fair[own]) for each, own in zip(answers, trials_of, strict=True)
         ],
         "side_bias": people.side_biases,
+        "scale": people.scales,
         "lapse_rate": [np.nan if each is None else each.lapse for each in answers],
         "lapse_rate_low": lapses[:, 0],
         "lapse_rate_high": lapses[:, 1],
@@ -134,7 +135,12 @@ def describe(
     table["remark"] = remarks(table, agreements)
     fraction, interval = shared_fraction(people)
     return Observers(
-        table, fraction, interval, agreements, utilities, _rankings(participants, images, utilities)
+        table,
+        fraction,
+        interval,
+        agreements,
+        utilities,
+        _rankings(participants, images, people.scales[:, None] * utilities),
     )
 
 
@@ -288,8 +294,9 @@ def _answers(_: None, own: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Psychom
 
 def _reliability(answers: PsychometricFit | None, is_fair: np.ndarray) -> float:
     """Return how often the same answer would be given again, as far as the trials tell; NaN where they do not."""
-    ceiling = None if answers is None else noise_ceiling(None, answers, bool(is_fair.any())).accuracy
-    return np.nan if ceiling is None else ceiling**2 + (1 - ceiling) ** 2
+    if answers is None or not is_fair.any() or np.ptp(answers.noise_ceiling_ci95) > VAGUE:
+        return np.nan
+    return answers.noise_ceiling**2 + (1 - answers.noise_ceiling) ** 2
 
 
 def _accuracies(held_out: pd.DataFrame, who: np.ndarray, count: int) -> np.ndarray:

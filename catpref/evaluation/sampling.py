@@ -21,6 +21,7 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import rankdata
 
+from catpref._io.workers import workers
 from catpref.design.splits import Fold
 from catpref.evaluation.resampling import resampled
 from catpref.evaluation.utilities_of_wins import design_of
@@ -190,20 +191,22 @@ def p_value(
     scale = _scale(features, pairs)
     permutable = np.arange(len(features)) if is_fair is None else np.unique(pairs[is_fair])
     observed = float(_hits((features / scale)[None], pairs, answers, folds)[0])
-    as_good = 0
-    for start in range(0, PERMUTATIONS, _AT_ONCE):
-        size = min(_AT_ONCE, PERMUTATIONS - start)
-        permuted = np.repeat(features[None] / scale, size, axis=0)
-        for each in permuted:
-            each[permutable] = each[permutable[random.permutation(len(permutable))]]
-        as_good += int((_hits(permuted, pairs, answers, folds) >= observed - 1e-9).sum())
-    return (1 + as_good) / (1 + PERMUTATIONS)
+    orders = np.tile(np.arange(len(features)), (PERMUTATIONS, 1))
+    for order in orders:
+        order[permutable] = permutable[random.permutation(len(permutable))]
+
+    def as_good(some: np.ndarray) -> int:
+        return int((_hits(features[some] / scale, pairs, answers, folds) >= observed - 1e-9).sum())
+
+    with workers() as pool:
+        count = sum(pool.map(as_good, np.array_split(orders, -(-PERMUTATIONS // _AT_ONCE))))
+    return (1 + count) / (1 + PERMUTATIONS)
 
 
 def _hits(features: np.ndarray, pairs: np.ndarray, answers: np.ndarray, folds: Sequence[Fold]) -> np.ndarray:
     """Return how many held-out choices are predicted, for each of several sets of features.
 
-    Images are fewer than trials: squared differences are summed by way of the trials' squared design.
+    Where images are fewer than trials, squared differences are summed by way of the trials' squared design.
     """
     sets, images, columns = features.shape
     design = design_of(pairs, images)[:, :-1]
@@ -211,10 +214,15 @@ def _hits(features: np.ndarray, pairs: np.ndarray, answers: np.ndarray, folds: S
     transposed = np.swapaxes(features, 1, 2)
     hits = np.zeros(sets)
     for train, test in folds:
-        seen: Any = design[train]
-        weighed = ((seen.T @ seen) @ by_image).reshape(images, sets, columns).swapaxes(0, 1)
-        pulls = seen.T @ (answers[train] - answers[train].mean())
-        weights = _ridge(transposed @ weighed, (transposed @ pulls)[..., None])
+        apart = answers[train] - answers[train].mean()
+        if len(train) < images:
+            differences = features[:, pairs[train, 1]] - features[:, pairs[train, 0]]
+            turned = np.swapaxes(differences, 1, 2)
+            weights = _ridge(turned @ differences, (turned @ apart)[..., None])
+        else:
+            seen: Any = design[train]
+            weighed = ((seen.T @ seen) @ by_image).reshape(images, sets, columns).swapaxes(0, 1)
+            weights = _ridge(transposed @ weighed, (transposed @ (seen.T @ apart))[..., None])
         utilities = (features @ weights)[..., 0]
         predicted = utilities[:, pairs[test, 1]] - utilities[:, pairs[test, 0]]
         hits += np.where(predicted == 0, 0.5, (predicted > 0) == (answers[test] > 0)).sum(1)

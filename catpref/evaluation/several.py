@@ -8,6 +8,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from catpref._io.engines import Engine
+from catpref._io.workers import threads
 from catpref.design.splits import Fold
 from catpref.errors import BadInput
 from catpref.evaluation import attribution
@@ -39,6 +40,7 @@ from catpref.perception.backbones import Backbone
 from catpref.sessions.pictures import pictures_of
 from catpref.sessions.session import Session, check_both_sides_chosen
 
+_NO_CEILING = NoiseCeiling(None, None, "not known for several participants together")
 _MODELS = (POPULATION, SHARED, ALONE, MAJORITY_SIDE, LUMINANCE, CONTRAST)
 
 
@@ -77,7 +79,8 @@ def analyse_several(
 
     results, differences = _evaluated(data, who, splits, engine)
     data.found.clear()  # of folds, and large
-    people = calibrated(learn(data.kernels, who, data.choices, np.arange(len(pairs))), results[0].gain)
+    with threads(1):  # as for each fold: sums then round alike on any number of cores
+        people = calibrated(learn(data.kernels, who, data.choices, np.arange(len(pairs))), results[0].gain)
     population = project(people, data.embeddings, data.participants)
     tables = {result.model: result.held_out for result in results}
     observers = describe(
@@ -99,7 +102,8 @@ def analyse_several(
         embedding=images.embedding,
         map_layer=None,
         map_size=None,
-        noise_ceiling=NoiseCeiling(None, None, "not known for several participants together"),
+        noise_ceiling=_NO_CEILING,
+        taste_ceiling=_NO_CEILING,
         observer=None,
         choice_model=[],
         reaction_times=None,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from scipy.special import expit, logit
 
 from catpref._io.engines import Engine
 from catpref.models.kernels import Kernels, kernels_of, leading_components
@@ -18,6 +19,8 @@ from catpref.perception import low_level
 from catpref.perception.backbones import Backbone
 from catpref.perception.embeddings import Blocks, Layout, blocks, embed, layout
 from catpref.perception.lpips_maps import distance_maps
+
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -247,6 +250,12 @@ class Model:
 def of_trials(side_bias: float | np.ndarray, trials: np.ndarray) -> np.ndarray:
     """Return the side bias in some of a session's trials, by their indices, given one for all, or one for each."""
     return np.full(len(trials), side_bias) if np.ndim(side_bias) == 0 else np.asarray(side_bias)[trials]
+
+
+def by_taste(p_right: np.ndarray, side_bias: np.ndarray) -> np.ndarray:
+    """Return P(right) of each trial by taste alone; a logit that is the side bias is none."""
+    logits = logit(np.clip(p_right, 1e-15, 1 - 1e-15)) - side_bias
+    return expit(np.where(np.abs(logits) < _ROUNDING, 0.0, logits))
 
 
 def map_name(layer: int | None) -> str:

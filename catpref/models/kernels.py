@@ -178,7 +178,10 @@ def _signs(dimensions: int) -> Tensor:
 def _inner_products(features: Tensor, pool: Executor) -> Tensor:
     """Return the inner products of the items' features within each block, shape (blocks, items, items)."""
     grams = _zeros(len(features), *features.shape[2:] * 2)
-    deque(pool.map(lambda own, gram: torch.mm(own.T, own, out=gram), features, grams), maxlen=0)
+    # NumPy sees that these are symmetric, and torch does not.
+    deque(
+        pool.map(lambda own, gram: np.matmul(own.T, own, out=gram), features.numpy(), grams.numpy()), maxlen=0
+    )
     return grams
 
 
@@ -236,8 +239,13 @@ def leading_components(embeddings: np.ndarray, kernels: Kernels) -> np.ndarray:
     summed = (
         sum(by_slices(embeddings, kernels.centre, kernels.scale, products), torch.zeros(())).double().numpy()
     )
-    values, vectors = eigh(summed if images <= _HASHED else summed @ summed.T)
-    leading = vectors[:, -_COMPONENTS:] * np.sqrt(np.maximum(values[-_COMPONENTS:], 0))
+    values, vectors = np.linalg.eigh(summed if images <= _HASHED else summed.T @ summed)
+    leading = vectors[:, -_COMPONENTS:]
+    leading = (
+        summed @ leading if images > _HASHED else leading * np.sqrt(np.maximum(values[-_COMPONENTS:], 0))
+    )
+    # Else rounding decides on their signs, and with these, which tastes are drawn of simulated observers.
+    leading = leading * np.sign(leading[np.abs(leading).argmax(0), np.arange(leading.shape[1])])
     return leading / np.sqrt(dimensions)
 
 
@@ -286,7 +294,7 @@ def directions(gram: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 def _greatest(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the greatest eigenvalues, in rising order, and their vectors; of a large matrix, approximately."""
     if len(gram) <= 2000:
-        return eigh(gram)
+        return np.linalg.eigh(gram)  # which lets other threads go on; scipy's does not
     return greatest(lambda onto: gram @ onto, len(gram), _MOST_DIRECTIONS)
 
 

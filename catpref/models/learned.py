@@ -6,6 +6,7 @@ others, without going back to the embeddings; `catpref.models.utility` writes it
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
@@ -56,6 +57,9 @@ class Learned:
         Over the weights of these directions and the side bias.
     gain
         See `Utility`; 1 until it is known from choices between held-out images (`gain_of`).
+    known
+        What is known of the images that were shown, where that is told apart (`of_known_images`); with the same
+        variances of the blocks.
     """
 
     kernels: Kernels
@@ -66,6 +70,7 @@ class Learned:
     squares: np.ndarray
     posterior: laplace.Posterior
     gain: float = 1.0
+    known: "Learned | None" = None
 
     @property
     def side_bias(self) -> float:
@@ -174,14 +179,12 @@ def grams_of(kernels: Kernels, train: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """Return what `relevance.block_variances` asks for: inner products of some trials' items, and their incidence."""
     blocks = len(kernels.blocks.factors)
     items, incidence = incidence_of(kernels.pairs[train])
-    grams = np.array([
-        *(kernels.gram_of_block(block, items) for block in range(blocks)), kernels.effects(items)
-    ])  # fmt: skip
+    grams = chain((kernels.gram_of_block(block, items) for block in range(blocks)), [kernels.effects(items)])
     if len(items) > len(train):
         pairs = np.searchsorted(items, kernels.pairs[train])
-        grams = np.array([right_minus_left(right_minus_left(gram, pairs).T, pairs) for gram in grams])
+        grams = (right_minus_left(right_minus_left(gram.astype(float), pairs).T, pairs) for gram in grams)
         incidence = np.eye(len(train))
-    return grams, incidence
+    return np.array([gram.astype(np.float32) for gram in grams]), incidence
 
 
 def learned_directions(posterior: laplace.Posterior) -> tuple[np.ndarray, np.ndarray]:

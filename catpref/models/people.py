@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import sparse
-from scipy.linalg import cholesky, get_lapack_funcs
 from scipy.special import expit
 
 from catpref.models import davidson
@@ -18,7 +18,6 @@ SCALE_SD = 0.5  # of the logarithm of people's scales
 _FURTHEST = 0.5  # that a log scale moves in a step
 _LEAST_PRECISION = 1e-6  # of a site
 _NODES, _WEIGHTS = (each[:, None] for each in np.polynomial.hermite_e.hermegauss(24))
-(_potri,) = get_lapack_funcs(("potri",), dtype=float)
 
 
 @dataclass(frozen=True)
@@ -91,10 +90,8 @@ class Person:
 
     def integrate_out(self, variances: Variances) -> None:
         """Find the precision of the choices about the shared utilities, the person's own departure integrated out."""
-        root, _ = self.sites
-        factor = factor_of(self.departure(variances) + variances.side_bias, root)
-        self.log_determinant = 2 * float(np.log(np.diag(factor)).sum())
-        self.precision = root[:, None] * inverse_of(factor) * root
+        prior = self.departure(variances) + variances.side_bias
+        self.precision, self.log_determinant = precision_of(prior, self.sites[0])
 
     def pull(self, shared: np.ndarray) -> np.ndarray:
         """Return what prior covariances are multiplied by to give the person's departure and side bias."""
@@ -264,8 +261,8 @@ def matched(sites: Sites, pull: np.ndarray, certain: np.ndarray, choices: np.nda
     sites
         The present ones.
     pull, certain
-        Precision of the choices' observations, all that is uncertain of the logits integrated out: times how far these
-        are from what was expected of them; and its diagonal. Shape (trials,).
+        Precision of the choices' observations, all that is uncertain of the logits integrated out: times how far
+        these are from what was expected of them; and its diagonal. Shape (trials,).
     choices
         0 = left, 1 = right, 0.5 = no preference, shape (trials,).
 
@@ -302,21 +299,28 @@ def nearer(scale: float, slope: float, curvature: float) -> float:
     return float(np.exp(log + np.clip(step, -_FURTHEST, _FURTHEST)))
 
 
-def factor_of(covariance: np.ndarray, root: np.ndarray) -> np.ndarray:
-    """Return the lower Cholesky factor of identity + root × prior covariance of the logits × root."""
-    scaled = root[:, None] * covariance * root
-    scaled[np.diag_indices_from(scaled)] += 1
-    return cholesky(scaled, lower=True, overwrite_a=True, check_finite=False)
+def precision_of(covariance: np.ndarray, root: np.ndarray) -> tuple[np.ndarray, float]:
+    """Integrate out what is uncertain of the logits; in torch, which lets other threads go on.
 
+    Parameters
+    ----------
+    covariance
+        Prior covariance of the logits, shape (trials, trials).
+    root
+        Roots of the precisions of Gaussian observations of the logits, shape (trials,).
 
-def inverse_of(factor: np.ndarray) -> np.ndarray:
-    """Return the inverse of that of which `factor_of` returned the factor."""
-    if not len(factor):
-        return factor
-    lower, _ = _potri(factor, lower=1)
-    inverse = lower + lower.T
-    inverse[np.diag_indices_from(inverse)] /= 2
-    return inverse
+    Returns
+    -------
+    ndarray
+        Precision of these observations about what is expected of the logits, shape (trials, trials).
+    float
+        Log determinant of identity + root × covariance × root.
+    """
+    scaled = torch.from_numpy(root[:, None] * covariance * root)
+    scaled.diagonal().add_(1)
+    factor = torch.linalg.cholesky(scaled)
+    inverse = torch.cholesky_inverse(factor) if len(root) else factor
+    return root[:, None] * inverse.numpy() * root, 2 * float(factor.diagonal().log().sum())
 
 
 def mixed(of_late_and_layers: np.ndarray, late: float) -> np.ndarray:

@@ -15,7 +15,7 @@ from catpref.models import stored
 from catpref.models.interface import Data, Images, Model
 from catpref.models.kernels import incidence_of, right_minus_left
 from catpref.models.learned import gain_of
-from catpref.models.people import People, chance, factor_of, inverse_of, matched, nearer
+from catpref.models.people import People, chance, matched, nearer, precision_of
 from catpref.models.shared_taste import alone, learn, shared_alone
 from catpref.models.standardised import by_slices
 from catpref.models.utility import Utility
@@ -216,8 +216,9 @@ def project(people: People, embeddings: np.ndarray, participants: Sequence[str])
     directions = np.hstack([vectors / np.sqrt(squares), no_direction])  # the last is that of the side bias
     own = given.personal * people.personal
     onto = np.column_stack([given.shared * people.shared, own, directions])
-    written = write_as_weights(people.kernels, people.blocks, onto, embeddings)
     count = 1 + own.shape[1]
+    of_shared = np.append(0, np.arange(count, onto.shape[1]))
+    written = write_as_weights(people.kernels, people.blocks, onto, embeddings, of_shared)
     effect, departing = given.shared_effect / given.shared, given.personal_effect / given.personal
     utility = Utility(
         centre=people.kernels.centre,
@@ -237,8 +238,9 @@ def project(people: People, embeddings: np.ndarray, participants: Sequence[str])
         effect_variance=effect,
         farthest=written.farthest,
     )
+    known_utilities = utility.knowing(written.projected, written.squares, written.place)
     return Population(
-        shared=utility.knowing(embeddings[np.unique(people.kernels.images)]),
+        shared=replace(utility, known_utilities=known_utilities),
         participants=tuple(participants),
         personal=np.ascontiguousarray(written.weights[:, 1:count].T),
         personal_effects=departing * written.effects[:, 1:count].T,
@@ -274,20 +276,19 @@ def _pull(
     ndarray
         What the prior covariance of the logits is multiplied by to give how far they are from what was expected.
     """
-    scale, sites, before = 1.0, chance(choices), np.full(len(mean), np.inf)
-    for _ in range(_SWEEPS):
+    scale, sites, logits, sweep = 1.0, chance(choices), np.full(len(mean), np.inf), 0
+    while True:
         root, target = sites
         own, common = scale**2 * covariance, scale * mean
-        precision = root[:, None] * inverse_of(factor_of(own + side_bias_variance, root)) * root
+        precision, _ = precision_of(own + side_bias_variance, root)
         pull = precision @ (target - common)
-        logits = common + own @ pull
-        if np.abs(logits - before).max() < _ENOUGH:
-            break
-        seen, before = precision @ own, logits
+        before, logits, sweep = logits, common + own @ pull, sweep + 1
+        if sweep == _SWEEPS or np.abs(logits - before).max() < _ENOUGH:
+            return scale, pull
+        seen = precision @ own
         slope = pull @ (common + own @ pull) - np.trace(seen)
         scale = nearer(scale, slope, common @ precision @ common + 2 * (seen * seen.T).sum())
         sites, _ = matched(sites, pull, np.diag(precision), choices)
-    return scale, pull
 
 
 def _learn(data: Data, train: np.ndarray) -> People:

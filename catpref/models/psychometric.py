@@ -6,7 +6,8 @@ embedding says of the images is not used, since a taste that is simpler than the
 the observer look more consistent than they are. The utilities, their spread, λ and b are averaged over together,
 since each could stand for another: a lapse on an easy pair looks like a small difference of utilities, and utilities
 that are not known well make a side bias look smaller than it is. The noise ceiling is the mean over the trials of
-max(P, 1 − P), averaged over all of them likewise.
+max(P, 1 − P), averaged over all of them likewise; that of taste is the accuracy of someone who knows the utilities
+alone, and nothing of the side bias.
 
 The prior of λ is Beta(1, 10), that of psignifit (Schütt, Harmeling, Macke & Wichmann 2016, Vision Research 122); that
 of b is Gaussian, with a variance (`catpref.models.laplace.BIAS_VARIANCE` for someone who likes all images alike) that
@@ -51,7 +52,6 @@ _RULED_OUT = (
     1.92  # log evidence below the greatest: half the 95% point of chi squared with one degree of freedom
 )
 _DRAWS = 1000  # of the noise ceiling
-_NEAR = 0.01  # what the least spread that is tried adds to chance
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class PsychometricFit:
         Posterior mean and shortest 95% interval of the lapse rate.
     noise_ceiling, noise_ceiling_ci95
         Posterior mean and shortest 95% interval of the best accuracy to expect on these trials.
+    taste_ceiling, taste_ceiling_ci95
+        Likewise of the best to expect with the side bias set aside: of the image that is liked better.
     spread
         Standard deviation of a typical trial's utility difference, in logits: posterior mean of its logarithm.
     """
@@ -76,6 +78,8 @@ class PsychometricFit:
     lapse_ci95: tuple[float, float]
     noise_ceiling: float
     noise_ceiling_ci95: tuple[float, float]
+    taste_ceiling: float
+    taste_ceiling_ci95: tuple[float, float]
     spread: float
 
 
@@ -124,6 +128,8 @@ class _Session:
         The number of the former.
     bias_variance, bias_growth
         Of the last one, as `_Known` has them.
+    signs
+        Which side was chosen, 1 = right, −1 = left, shape (trials,).
     offsets
         What the known side bias adds to each logit, shape (trials,).
     others
@@ -134,6 +140,7 @@ class _Session:
     directions: int
     bias_variance: float
     bias_growth: float
+    signs: np.ndarray
     offsets: np.ndarray
     others: np.ndarray
 
@@ -201,19 +208,24 @@ def _fit(pairs: np.ndarray, choices: np.ndarray, known: _Known) -> tuple[Psychom
     biases = known.bias + np.array([node.posterior.mean[-1] for node in flat])
     sds = np.sqrt([node.posterior.covariance[-1, -1] for node in flat])
     side_bias, side_bias_ci95 = _side_bias(biases, sds, weights)
-    ceilings = _ceilings(flat, weights, session)
+    ceilings, of_taste = _ceilings(flat, weights, session)
     # Under a prior that makes all ceilings equal, what an interval holds is what the evidence does not rule out.
     by_spread = np.logaddexp.reduce(masses + known.lapses[:, None], axis=0) - [
         _log_prior(spread) for spread in spreads
     ]
-    least_is_probable = spreads[0] == _SPREADS[0] and by_spread[0] > by_spread.max() - _RULED_OUT
+    least = least_of_taste = None
+    if spreads[0] == _SPREADS[0] and by_spread[0] > by_spread.max() - _RULED_OUT:
+        least_of_taste = 0.5
+        least = 0.5 if side_bias_ci95[0] <= 0 <= side_bias_ci95[1] else float(ceilings.min())
     estimates = PsychometricFit(
         side_bias=side_bias,
         side_bias_ci95=side_bias_ci95,
         lapse=lapse,
         lapse_ci95=lapse_ci95,
         noise_ceiling=float(ceilings.mean()),
-        noise_ceiling_ci95=_interval(ceilings, bool(least_is_probable)),
+        noise_ceiling_ci95=_interval(ceilings, least),
+        taste_ceiling=float(of_taste.mean()),
+        taste_ceiling_ci95=_interval(of_taste, least_of_taste),
         spread=float(np.exp(weights @ np.log([node.variance for node in flat]) / 2)),
     )
     bias = float(weights @ biases)
@@ -286,6 +298,7 @@ def _session(pairs: np.ndarray, choices: np.ndarray, known: _Known) -> _Session:
         directions=matrix.shape[1] - 1,
         bias_variance=known.bias_variance,
         bias_growth=known.bias_growth,
+        signs=signs,
         offsets=known.bias * signs,
         others=np.where(alone, 0.0, others),
     )
@@ -318,16 +331,15 @@ def _lapse(density: np.ndarray) -> tuple[float, tuple[float, float]]:
     return float(_FINE_LAPSES @ density), (float(inside.min()), float(inside.max()))
 
 
-def _interval(ceilings: np.ndarray, least_is_probable: bool) -> tuple[float, float]:
-    """Return the shortest interval that holds 95% of the draws, or the one from the least ceiling on.
+def _interval(ceilings: np.ndarray, least: float | None) -> tuple[float, float]:
+    """Return the shortest interval that holds 95% of the draws.
 
-    That is chance, or what a preference for one side alone reaches.
+    Where the least possible one is not ruled out, it begins there, and leaves out above what one with two ends does.
     """
+    if least is not None:
+        return least, float(np.quantile(ceilings, (1 + _MASS) / 2))
     ordered = np.sort(ceilings)
     inside = int(np.ceil(_MASS * len(ordered)))
-    if least_is_probable:
-        least = float(ordered[0])
-        return least if least > 0.5 + _NEAR else 0.5, float(ordered[inside - 1])
     first = int(np.argmin(ordered[inside - 1 :] - ordered[: len(ordered) - inside + 1]))
     return float(ordered[first]), float(ordered[first + inside - 1])
 
@@ -343,7 +355,7 @@ def _side_bias(biases: np.ndarray, sds: np.ndarray, weights: np.ndarray) -> tupl
 
 
 def _ceilings(nodes: list[_Node], weights: np.ndarray, session: _Session) -> np.ndarray:
-    """Draw noise ceilings from their posterior, shape (draws,)."""
+    """Draw noise ceilings, and those of taste, from their posterior, shape (2, draws)."""
     random = np.random.default_rng(0)
     draws = random.multinomial(_DRAWS, weights)
     ceilings = []
@@ -357,5 +369,7 @@ def _ceilings(nodes: list[_Node], weights: np.ndarray, session: _Session) -> np.
                 rest = random.standard_normal(logits.shape)
                 logits += rest * np.sqrt(node.variance * session.others)[:, None]
             chosen = node.lapse / 2 + (1 - node.lapse) * expit(logits)
-            ceilings.append(np.maximum(chosen, 1 - chosen).mean(0))
-    return np.concatenate(ceilings)
+            taste = logits - session.offsets[:, None] - session.signs[:, None] * drawn[:, -1]
+            is_preferred = np.where(taste > 0, chosen, 1 - chosen)
+            ceilings.append([np.maximum(chosen, 1 - chosen).mean(0), is_preferred.mean(0)])
+    return np.concatenate(ceilings, axis=1)

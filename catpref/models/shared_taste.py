@@ -1,9 +1,10 @@
 """Several people's tastes: what they share, and how each departs from it.
 
-u_p(x) = scale_p · (shared(x) + personal_p(x)), each linear in the embedding plus an image effect. Both are Gaussian processes
-over the same inner products, with four variances (shared, personal, and the image effects of each), that of the side
-biases, and the part that late stages have beside layers, found by marginal likelihood for all people together.
-Someone with few trials is predicted from what is shared, and departs from it as fast as their own choices say.
+u_p(x) = scale_p · (shared(x) + personal_p(x)), where scale_p tells how consistently a person chooses. Both tastes are
+linear in the embedding plus an image effect, and Gaussian processes over the same inner products, with four variances
+(shared, personal, and the image effects of each), that of the side biases, and the part that late stages have beside
+layers, found by marginal likelihood for all people together. Someone with few trials is predicted from what is
+shared, and departs from it as fast as their own choices say.
 
 A person's trials see the shared utilities of the images through the noise of that person's own departure. With each
 person's part integrated out in closed form, what remains are matrices of one person's trials, and one of the images:
@@ -19,9 +20,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.linalg import lu_factor, lu_solve
+import torch
 from scipy.optimize import minimize
 from scipy.special import expit, logit
+from torch import Tensor
 
 from catpref.models import relevance
 from catpref.models.kernels import Kernels
@@ -35,12 +37,14 @@ _SD = 1.5
 _ODDS_SD = 2.0
 _MOST_PEOPLE, _MOST_IMAGES = 20, 1000  # enough to tell the variances
 _STEPS = 20
-_SETTLING = 4
-_SETTLED = 0.5  # of the log evidence
+_SETTLING = 3  # times more that sites are improved for one point at most
+_SETTLED = 0.5  # of the log evidence that this still changes
 _SWEEPS = 20
 _ENOUGH = 0.01  # logits that a utility still moves, and logarithm of a scale
 _FLAT = 1e-4  # of the log evidence, that a step still gains
 _STEP = 0.1  # of log variances
+
+_Factor = tuple[Tensor, Tensor]  # LU, and its pivots
 
 
 def learn(
@@ -188,26 +192,21 @@ def _expect(
         before, utilities = utilities, covariance @ weights
         sweep += 1
         if sweep == _SWEEPS or max(moved, np.abs(utilities - before).max()) < _ENOUGH:
-            return weights, lu_solve(factor, information)
-        left_open = _left_open(covariance, factor)
+            return weights, _solve(factor, information)
+        left_open = _solve(factor, covariance, transposed=True)  # (covariance⁻¹ + information)⁻¹
         moved = max(one.improve(utilities, left_open, variances) for one in people)
-
-
-def _left_open(covariance: np.ndarray, factor: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Return the posterior covariance of the shared utilities; see `_posterior`."""
-    return lu_solve(factor, covariance, trans=1).T
 
 
 def _posterior(
     covariance: np.ndarray, people: Sequence[Person], variances: Variances
-) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray]:
+) -> tuple[np.ndarray, _Factor, np.ndarray]:
     """Combine what people's choices, made Gaussian, say of the shared utilities.
 
     Returns
     -------
     ndarray
         What the prior covariance is multiplied by to give the mean, shape (items,).
-    tuple of ndarray
+    tuple of Tensor
         LU factors of identity + information × covariance.
     ndarray
         The information, shape (items, items).
@@ -218,8 +217,15 @@ def _posterior(
         seen = one.scale * (one.incidence.T @ one.precision)
         information[np.ix_(one.items, one.items)] += one.scale * (seen @ one.incidence)
         pull[one.items] += seen @ one.sites[1]
-    factor = lu_factor(np.eye(len(covariance)) + information @ covariance, overwrite_a=True)
-    return lu_solve(factor, pull), factor, information
+    product = torch.from_numpy(information) @ torch.from_numpy(covariance)
+    product.diagonal().add_(1)
+    factor = torch.linalg.lu_factor(product)
+    return _solve(factor, pull[:, None])[:, 0], factor, information
+
+
+def _solve(factor: _Factor, right: np.ndarray, transposed: bool = False) -> np.ndarray:
+    """Solve for a matrix, or for its transpose, by its factors; in torch, which lets other threads go on."""
+    return torch.linalg.lu_solve(*factor, torch.from_numpy(right), adjoint=transposed).numpy()
 
 
 def _most_likely(
@@ -258,7 +264,7 @@ def _most_likely(
         given = variances(point)
         for one, scale in zip(people, np.exp(point[len(usual) :]), strict=True):
             one.scale = float(scale)
-        value = np.inf
+        value, by_variances, by_scales = _log_likelihood(grams, effects, people, given)
         for _ in range(_SETTLING):
             before = value
             value, by_variances, by_scales = _log_likelihood(grams, effects, people, given)
@@ -296,9 +302,10 @@ def _log_likelihood(
     gram = mixed(grams, variances.late)
     covariance = variances.of_shared(gram, effects)
     weights, factor, information = _posterior(covariance, people, variances)
-    utilities, left_open = covariance @ weights, _left_open(covariance, factor)
-    value = -float(np.log(np.abs(np.diag(factor[0]))).sum()) / 2
-    outer = np.outer(weights, weights) - lu_solve(factor, information)
+    utilities = covariance @ weights
+    left_open = _solve(factor, covariance, transposed=True)  # (covariance⁻¹ + information)⁻¹
+    value = -float(factor[0].diagonal().abs().log().sum()) / 2
+    outer = np.outer(weights, weights) - _solve(factor, information)
     of_late, of_layers = np.tensordot(grams, outer, 2) / 2
     slope, by_scales = np.zeros(6), np.zeros(len(people))
     slope[0], slope[2] = mixed(np.array([of_late, of_layers]), variances.late), np.vdot(outer, effects) / 2
@@ -319,4 +326,4 @@ def _log_likelihood(
         value -= (one.sites[1] @ pull + one.log_determinant) / 2
         one.sites, of_sites = matched(one.sites, pull, np.diag(certain), one.choices)
         value += of_sites
-    return value, slope, by_scales
+    return float(value), slope, by_scales

@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 
 def slice_width(images: int) -> int:
-    """Return how many dimensions of so many embeddings stay in the cache."""
-    return max(_NARROWEST, _CHUNK // max(1, images))
+    """Return how many dimensions of so many embeddings stay in the cache: whole channels of a grid."""
+    return max(1, _CHUNK // max(1, images) // _NARROWEST) * _NARROWEST
 
 
 def by_slices(

@@ -24,7 +24,7 @@ from catpref.models.interface import Images, Model
 from catpref.models.kernels import kernels_of, right_minus_left
 from catpref.models.learned import Learned, gain_of, learn, learned_directions, learned_from, moderated
 from catpref.models.standardised import by_slices
-from catpref.models.written import digests, write_as_weights
+from catpref.models.written import Written, digests, write_as_weights
 from catpref.perception.embeddings import Blocks
 
 _CALIBRATION_FOLDS = 5
@@ -93,11 +93,12 @@ class Utility:
             How many images these are a batch of; None where they are all. See `by_slices`.
         """
         place = self.place_of(embeddings)
+        is_known = (place >= 0) & bool(self.known_utilities.size)
+        if is_known.all():
+            return self.known_utilities[0, place], self.known_utilities[1, place]
         mean, variance = self._posterior(embeddings, place, None, bias_scale=0.0, of=of)
         sd = np.sqrt(variance)
-        if self.known_utilities.size:
-            is_known = place >= 0
-            mean[is_known], sd[is_known] = self.known_utilities[:, place[is_known]]
+        mean[is_known], sd[is_known] = self.known_utilities[:, place[is_known]]
         return mean, sd
 
     def p_right(self, embeddings: np.ndarray, pairs: np.ndarray, side_bias: bool = True) -> np.ndarray:
@@ -213,7 +214,17 @@ class Utility:
         for of_slice, square_of_slice in by_slices(embeddings, self.centre, self.scale, project, of):
             projected += of_slice
             square += square_of_slice
+        return self._moments(projected, square, place, pairs, bias_scale)
 
+    def _moments(
+        self,
+        projected: np.ndarray,
+        square: np.ndarray,
+        place: np.ndarray,
+        pairs: np.ndarray | None = None,
+        bias_scale: float = 0.0,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `_posterior` does, of images that are projected on weights and directions, given squares."""
         is_known = place >= 0
         projected[~is_known, 0] *= self.gain
         self.add_effects(projected, place)
@@ -232,11 +243,12 @@ class Utility:
         projected[is_known, 0] += self.effects[place[is_known]]
         projected[is_known, 1:] += self.effect_directions[place[is_known]]
 
-    def knowing(self, embeddings: np.ndarray) -> "Utility":
-        """Return this utility with `known_utilities`, given the embeddings of all training images."""
+    def knowing(self, projected: np.ndarray, squares: np.ndarray, place: np.ndarray) -> np.ndarray:
+        """Return the `known_utilities` of training images in these places; see `Written` for the other two."""
         known_utilities = np.empty((2, len(self.known)))
-        known_utilities[:, self.place_of(embeddings)] = self.utilities(embeddings)
-        return replace(self, known_utilities=known_utilities)
+        mean, variance = self._moments(projected, squares, place)
+        known_utilities[:, place] = mean, np.sqrt(variance)
+        return known_utilities
 
     def place_of(self, embeddings: np.ndarray) -> np.ndarray:
         """Return the place of each image among the training images, −1 for new ones, shape (images,)."""
@@ -292,16 +304,34 @@ def fit(
 
 def project(learned: Learned, embeddings: np.ndarray) -> Utility:
     """Write what was learned as weights of the embedding's dimensions, for images that were not in the session."""
+    both = [learned] if learned.known is None else [learned, learned.known]
+    parts = [_combinations(one) for one in both]
+    onto = np.column_stack(parts)
+    written = write_as_weights(
+        learned.kernels, learned.variances, onto, embeddings, slice(onto.shape[1] - parts[-1].shape[1], None)
+    )
+    model = _utility_of(learned, written, slice(parts[0].shape[1]))
+    of_known = _utility_of(both[-1], written, slice(onto.shape[1] - parts[-1].shape[1], None))
+    known_utilities = of_known.knowing(written.projected, written.squares, written.place)
+    return replace(model, known_utilities=known_utilities)
+
+
+def _combinations(learned: Learned) -> np.ndarray:
+    """Return what was learned, and the directions of `learned_directions`, in terms of the items."""
+    vectors, _ = learned_directions(learned.posterior)
+    return np.column_stack([learned.span @ learned.posterior.weights, learned.span @ vectors[:-1]])
+
+
+def _utility_of(learned: Learned, written: Written, own: slice) -> Utility:
+    """Return a utility without `known_utilities`, given its `_combinations` among all that were written."""
     posterior = learned.posterior
     vectors, shrinkage = learned_directions(posterior)
-    onto = np.column_stack([learned.span @ posterior.weights, learned.span @ vectors[:-1]])
-    written = write_as_weights(learned.kernels, learned.variances, onto, embeddings)
-    effects = learned.effect_variance * written.effects
-    model = Utility(
+    weights, effects = written.weights[:, own], learned.effect_variance * written.effects[:, own]
+    return Utility(
         centre=learned.kernels.centre,
         scale=written.scale,
-        weights=written.weights[:, 0],
-        weight_directions=written.weights[:, 1:].T,
+        weights=weights[:, 0],
+        weight_directions=weights[:, 1:].T,
         bias_directions=vectors[-1],
         shrinkage=shrinkage,
         prior_variance=posterior.prior_variance,
@@ -315,7 +345,6 @@ def project(learned: Learned, embeddings: np.ndarray) -> Utility:
         effect_variance=learned.effect_variance,
         farthest=written.farthest,
     )
-    return model.knowing(embeddings[np.unique(learned.kernels.images)])
 
 
 def _utilities(model: Utility, images: Images) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from catpref._io.workers import workers
 from catpref.models.kernels import Kernels
 from catpref.models.standardised import by_slices
 
@@ -29,6 +30,11 @@ class Written:
         What the combinations have of each of these images, told against the mean, shape (images, combinations).
     farthest
         See `Utility`.
+    place
+        Of each image shown among `known`, shape (images shown,).
+    projected, squares
+        The images shown, projected on the weights of some combinations, shape (images shown, some combinations), and
+        their squared lengths, shape (images shown,).
     """
 
     scale: np.ndarray
@@ -36,10 +42,17 @@ class Written:
     known: np.ndarray
     effects: np.ndarray
     farthest: float
+    place: np.ndarray
+    projected: np.ndarray
+    squares: np.ndarray
 
 
 def write_as_weights(
-    kernels: Kernels, variances: np.ndarray, onto: np.ndarray, embeddings: np.ndarray
+    kernels: Kernels,
+    variances: np.ndarray,
+    onto: np.ndarray,
+    embeddings: np.ndarray,
+    some: np.ndarray | slice = slice(0),
 ) -> Written:
     """Write combinations of items as weights, so that images can be read that were not in the session.
 
@@ -53,6 +66,8 @@ def write_as_weights(
         The combinations, shape (items, combinations).
     embeddings
         Of the session's images, shape (images, dimensions).
+    some
+        The combinations on which the images are projected in turn, in the same pass.
     """
     sizes = np.bincount(kernels.blocks.of_dimension, minlength=len(variances))
     relevance = (variances / sizes)[kernels.blocks.of_dimension]
@@ -65,11 +80,13 @@ def write_as_weights(
         np.add.at(onto, left, -of_trials)
     onto_images = torch.from_numpy(onto.astype(np.float32))
     deviation = torch.from_numpy(np.sqrt(relevance).astype(np.float32))
-    projected = torch.empty(embeddings.shape[1], onto.shape[1])
+    weights = torch.empty(embeddings.shape[1], onto.shape[1])
 
-    def project_slice(columns: slice, part: Tensor) -> Tensor:
-        projected[columns] = part.T @ onto_images
-        return _left_out(part, deviation[columns]).sum(1)
+    def write_slice(columns: slice, part: Tensor) -> tuple[np.ndarray, np.ndarray, Tensor]:
+        weights[columns] = part.T @ onto_images
+        projected = (part @ weights[columns, some]).numpy()
+        apart = _left_out(part, deviation[columns]).sum(1)
+        return projected, part.square_().sum(1).numpy(), apart
 
     if len(shown) < len(embeddings):
         embeddings = embeddings[shown]
@@ -77,9 +94,16 @@ def write_as_weights(
     known, copies = np.unique(digests(embeddings), return_inverse=True)
     effects = np.zeros((len(known), onto.shape[1]))
     np.add.at(effects, copies, (onto - onto.mean(0)) / np.bincount(copies)[copies, None])
-    apart = sum(by_slices(embeddings, kernels.centre, scale, project_slice), torch.zeros(len(shown)))
+    projected, squares = np.zeros((len(shown), weights[0, some].numel())), np.zeros(len(shown))
+    apart = torch.zeros(len(shown))
+    for of_slice, squares_of_slice, apart_of_slice in by_slices(
+        embeddings, kernels.centre, scale, write_slice
+    ):
+        projected += of_slice
+        squares += squares_of_slice
+        apart += apart_of_slice
     farthest = float(apart.max() / embeddings.shape[1])
-    return Written(scale, projected.numpy(), known, effects, farthest)
+    return Written(scale, weights.numpy(), known, effects, farthest, copies, projected, squares)
 
 
 def _left_out(deviations: Tensor, weights: Tensor) -> Tensor:
@@ -103,7 +127,9 @@ def _left_out(deviations: Tensor, weights: Tensor) -> Tensor:
 
 def digests(embeddings: np.ndarray) -> np.ndarray:
     """Return what tells embeddings apart: a hash of each, as int64."""
-    return np.array(
-        [int.from_bytes(blake2b(one.tobytes(), digest_size=8).digest(), signed=True) for one in embeddings],
-        np.int64,
-    )
+
+    def digest(one: np.ndarray) -> int:
+        return int.from_bytes(blake2b(np.ascontiguousarray(one).data, digest_size=8).digest(), signed=True)
+
+    with workers() as pool:
+        return np.fromiter(pool.map(digest, embeddings), np.int64, len(embeddings))

@@ -157,7 +157,7 @@ def sentence(expected: Sequence[Expected], gain: float, confidence: float) -> st
 def _asked(cell: Cell) -> str:
     who = "one person" if cell.people == 1 else f"each of {cell.people} people"
     what = {
-        RANDOM: f"{cell.trials} random pairs of at least {cell.images} images",
+        RANDOM: f"{cell.trials} random pairs of {cell.images} images",
         FULL: f"all {cell.trials} pairs of {cell.images} images",
         INCOMPLETE: f"a balanced {cell.trials} of all pairs of {cell.images} images",
         ADAPTIVE: f"{cell.trials} adaptive pairs of at least {cell.images} images",

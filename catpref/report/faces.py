@@ -1,11 +1,13 @@
 """The faces that a report shows: each image file is read once, whatever shows it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from catpref._io.workers import workers
 from catpref.stimuli.images import image_path, open_image
 
 SIDE = 192  # pixels, of what maps are laid over
@@ -41,5 +43,11 @@ class Faces(dict[str, Face]):
 
     def __missing__(self, name: str) -> Face:
         """Read an image that was not asked for before."""
-        self[name] = Face.read(image_path(self.stimuli, name))
+        self.read([name])
         return self[name]
+
+    def read(self, names: Sequence[str]) -> None:
+        """Read images, on all cores, before they are asked for."""
+        paths = [image_path(self.stimuli, name) for name in names]
+        with workers() as pool:
+            self.update(zip(names, pool.map(Face.read, paths), strict=True))

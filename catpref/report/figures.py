@@ -30,8 +30,9 @@ MARKERS = {"utility": "o", "siamese_cnn": "s", "study_cnn": "^"}  # for readers 
 MARKERS |= {"shared_and_personal": "o", "shared": "s", "alone": "^"}
 COLUMN, PAGE = 5.0, 9.2
 """Widths of figures in inches: of a column of text, and of the report's page, whose text has the same size."""
+MEAN_FACES = 100
+"""Images of which the mean is drawn; enough for one."""
 
-_MEAN_FACES = 100  # enough for a mean
 _LEAST_REACH = 0.1  # logits a cell, from which on colours are full: what is smaller is drawn pale
 _LEAST_PEAK = 2  # times an even share, likewise
 _LEAST_DISTANCE = 0.01  # of LPIPS, likewise
@@ -189,7 +190,7 @@ def learning_curve(curve: LearningCurve, ceiling: float | None) -> Figure:
 def regions(analysis: Analysis, faces: Faces, shown: int = 4) -> Figure:
     """Draw where in the image the preference lives, and what speaks for and against some images."""
     assert analysis.contributions is not None
-    some = [faces[image].grey for image in analysis.session.images[:_MEAN_FACES]]
+    some = [faces[image].grey for image in analysis.session.images[:MEAN_FACES]]
     names = analysis.ranking["image"].to_list()
     shown = min(shown, len(names) // 2)
     rows = [("most preferred", names[:shown]), ("least preferred", names[::-1][:shown])]
@@ -202,13 +203,14 @@ def regions(analysis: Analysis, faces: Faces, shown: int = 4) -> Figure:
     apart = analysis.contributions - analysis.contributions.mean(0)
     pale = min(1.0, float(np.abs(apart).max()) / _LEAST_REACH)
     axes.imshow(np.mean(some, axis=0), cmap="gray", vmin=0, vmax=255, extent=(0, 1, 1, 0))
-    strength = np.clip(_smooth(parts / most), 0, 1)
+    even = 100 / parts.size if parts.size > 1 else 0.0  # below an even share, nothing is painted
+    strength = np.clip(_smooth((parts - even) / (most - even)), 0, 1)
     shades = mpl.colormaps["Oranges"](0.35 + 0.65 * strength)
     shades[..., 3] = 0.85 * pale * strength
     axes.imshow(shades, extent=(0, 1, 1, 0))
     axes.set_title("over the mean image", fontsize=10)
     axes.axis("off")
-    scale = ScalarMappable(Normalize(0, most), "Oranges")
+    scale = ScalarMappable(Normalize(even, most), "Oranges")
     bar = left.colorbar(scale, ax=axes, orientation="horizontal", shrink=0.7, pad=0.02, alpha=pale)
     bar.set_label(f"share of the preference in a cell of {len(parts)} × {len(parts)} (%)", fontsize=9)
     bar.outline.set_visible(False)  # type: ignore[union-attr]

@@ -12,7 +12,14 @@ from catpref.evaluation.sampling import PERMUTATIONS
 from catpref.models.registry import MODELS
 from catpref.perception.embeddings import GRIDS, SIZE, has_late_stages
 from catpref.perception.late_stages import NETWORKS
-from catpref.report.sentences import ceiling_caveat, failed, is_evaluated, no_preference, of_adaptive
+from catpref.report.sentences import (
+    ceiling_caveat,
+    failed,
+    is_evaluated,
+    is_vague,
+    no_preference,
+    of_adaptive,
+)
 from catpref.version import __version__
 
 _EXPLAINED = {
@@ -24,6 +31,14 @@ _EXPLAINED = {
     "departures and of the side biases were chosen by marginal likelihood (Rasmussen & Williams 2006; Birlutiu et "
     "al. 2010), and P(right) is a logistic function of the utility difference and a side bias",
 }
+_TRAINED = {
+    "squeeze-caffe": "SqueezeNet v1.1 trained on ImageNet, with Caffe's weights; ",
+    "squeeze": "SqueezeNet v1.1 trained on ImageNet; ",
+    "alex": "AlexNet trained on ImageNet; ",
+    "vgg": "VGG-16 trained on ImageNet; ",
+}
+"""What a backbone is; one of the user's own is known by its weights."""
+
 _OF_SEVERAL = (
     "Birlutiu, Groot & Heskes (2010), Neurocomputing 73; "
     "Hönekopp (2006), Journal of Experimental Psychology: Human Perception and Performance 32; "
@@ -80,13 +95,15 @@ def _modelled(analysis: Analysis) -> list[str]:
     found = []
     if first.embedding is not None:
         found.append(
-            f"The model read {_what(first.embedding)} of the network {analysis.backbone} (weights: sha256 "
-            f"{analysis.weights_sha256[:12]}), computed from images of {SIZE} × {SIZE} pixels."
+            f"The model read {_what(first.embedding)} of the network {analysis.backbone} "
+            f"({_TRAINED.get(analysis.backbone, '')}weights: sha256 {analysis.weights_sha256[:12]}), computed from "
+            f"images of {SIZE} × {SIZE} pixels."
         )
         if has_late_stages(first.embedding):
             networks = " and ".join(f"{each.name} ({each.size} × {each.size} pixels)" for each in NETWORKS)
             found.append(
-                f"With them it read the last three stages and the head of {networks}, averaged over the image."
+                "With them it read the last three stages and the head of two image classifiers trained on ImageNet, "
+                f"{networks}, averaged over the image."
             )
     found.append(f"Model: {MODELS[first.model].title}{'' if explained is None else ', ' + explained}.")
     return found
@@ -134,14 +151,15 @@ def _not_evaluated(analysis: Analysis) -> list[str]:
 
 
 def _found(analysis: Analysis) -> list[str]:
-    scores, ceiling = scores_of(analysis.results[0]), analysis.noise_ceiling
+    scores, ceiling = scores_of(analysis.results[0]), analysis.taste_ceiling
     found = [
         f"Accuracy on held-out trials was {_percent(scores.accuracy, scores.accuracy_ci95)}; chance is 50%"
         f"{_p_value(analysis)}."
     ]
     if ceiling.accuracy is not None:
         found.append(
-            f"The noise ceiling is {_percent(ceiling.accuracy, ceiling.ci95)}{ceiling_caveat(analysis)}."
+            f"The noise ceiling, with the side bias set aside, is {_percent(ceiling.accuracy, ceiling.ci95)}"
+            f"{ceiling_caveat(analysis)}."
         )
     line = scores.calibration
     if line.slope is not None and line.intercept is not None:
@@ -174,9 +192,15 @@ def _observer(analysis: Analysis) -> list[str]:
     if seen is None:
         return []
     bias = f"The side bias was {_number(seen.side_bias, seen.side_bias_ci95)} logits (positive: right),"
+    low, high = seen.lapse_ci95
+    lapse = (
+        f"not known better than {100 * low:.1f} to {100 * high:.1f}%"
+        if is_vague(seen.lapse_ci95)
+        else _percent(seen.lapse, seen.lapse_ci95)
+    )
     return [
         f"{f'{bias} the lapse rate' if analysis.sides_known else 'Sides were not recorded. The lapse rate was'} "
-        f"{_percent(seen.lapse, seen.lapse_ci95)}, from one psychometric model of all trials (Schütt et al. 2016).",
+        f"{lapse}, from one psychometric model of all trials (Schütt et al. 2016).",
         *(check.finding for check in failed(analysis)),
     ]
 

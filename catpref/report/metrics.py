@@ -35,6 +35,7 @@ def metrics_of(analysis: Analysis, total_seconds: float) -> dict[str, Any]:
             "catch": None if session.catch is None else session.catch._asdict(),
         },
         "noise_ceiling": dataclasses.asdict(analysis.noise_ceiling),
+        "taste_ceiling": dataclasses.asdict(analysis.taste_ceiling),
         "embedding": {
             "backbone": analysis.backbone,
             "weights_sha256": analysis.weights_sha256,
@@ -91,7 +92,11 @@ def _observers(analysis: Analysis) -> dict[str, Any]:
         if not analysis.sides_known:
             seen |= {"side_bias": None, "side_bias_ci95": None}
         return {
-            "observer": {name: value for name, value in seen.items() if not name.startswith("noise_ceiling")}
+            "observer": {
+                name: value
+                for name, value in seen.items()
+                if not name.startswith(("noise_ceiling", "taste_ceiling"))
+            }
         }
     several = analysis.observers
     assert several is not None

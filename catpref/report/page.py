@@ -15,7 +15,6 @@ from PIL import Image
 from catpref.evaluation.analysis import CURVE_REPEATS, Analysis
 from catpref.evaluation.attribution import HALVINGS
 from catpref.evaluation.cross_validation import Result, scores_of
-from catpref.evaluation.noise_ceiling import VAGUE
 from catpref.evaluation.people import LAPSING, OPPOSED, Observers, map_of
 from catpref.evaluation.sampling import PERMUTATIONS
 from catpref.evaluation.scores import Scores
@@ -30,6 +29,7 @@ REPORT = "report.html"
 """Name of the page."""
 
 _FACES = 12
+_VAGUE_SLOPE = 2  # a wider interval holds nearly all that calibration may be
 _CSS_DPI = 96  # so that figures' text has the size that it is given
 
 
@@ -63,7 +63,8 @@ def _of_held_out(analysis: Analysis) -> str:
     beside = sentences.learned_only(session)
     return (
         f"{first.n_test} of {of} trials held out{beside}, {sentences.held_out(analysis)}; "
-        f"chance 0.500; noise ceiling {sentences.ceiling(analysis)}{p_said}"
+        f"chance 0.500; noise ceiling {sentences.ceiling(analysis.taste_ceiling)}"
+        f"{sentences.ceiling_caveat(analysis)}{p_said}"
     )
 
 
@@ -116,6 +117,8 @@ def notebook_view(analysis: Analysis) -> str:
 def write(analysis: Analysis, folder: Path) -> None:
     """Write ``report.html``, and its figures as PNG, PDF and SVG."""
     faces = Faces(analysis.session.stimuli)
+    if analysis.has_map:
+        faces.read(analysis.session.images[: figures.MEAN_FACES])
     (folder / "figures").mkdir()
     drawn = {}
     several = analysis.observers
@@ -135,7 +138,7 @@ def write(analysis: Analysis, folder: Path) -> None:
             headline=analysis.results[0],
             sentence=sentences.headline(analysis),
             signed=_signed,
-            ceiling=sentences.ceiling(analysis),
+            ceiling=sentences.ceiling(analysis.taste_ceiling),
             no_preference=sentences.no_preference(analysis.session),
             ceiling_caveat=sentences.ceiling_caveat(analysis),
             faces=_strip(analysis, faces),
@@ -152,7 +155,10 @@ def write(analysis: Analysis, folder: Path) -> None:
             is_evaluated=sentences.is_evaluated(analysis),
             remarks=([] if several is None else people_sentences.remarks(analysis))
             + sentences.remarks(analysis),
-            vague_lapse=VAGUE,
+            vague_slope=_VAGUE_SLOPE,
+            is_vague=sentences.is_vague,
+            ceiling_in_short=sentences.ceiling_in_short,
+            prefers_a_side=sentences.prefers_a_side(analysis),
             of_check=sentences.of_check,
             of_map=None if analysis.contributions is None or several else sentences.of_map(analysis),
             halvings=HALVINGS,
@@ -203,7 +209,7 @@ def _of_people(analysis: Analysis, several: Observers, faces: Faces) -> dict[str
 
 def _signed(number: float) -> str:
     """Write a number with its sign, and zero without."""
-    return f"{number:+.2f}".replace("+0.00", "0.00").replace("-0.00", "0.00")
+    return f"{number:+z.2f}".replace("+0.00", "0.00").replace("-", "−")
 
 
 def _cells(result: Result) -> tuple[str, ...]:

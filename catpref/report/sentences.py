@@ -9,6 +9,7 @@ from catpref.evaluation.asked import Asked
 from catpref.evaluation.attribution import RELIABLE
 from catpref.evaluation.choice_model import Check
 from catpref.evaluation.cross_validation import Result, scores_of
+from catpref.evaluation.noise_ceiling import VAGUE, NoiseCeiling
 from catpref.evaluation.reaction_times import ReactionTimes
 from catpref.models.psychometric import PsychometricFit
 from catpref.models.registry import MODELS
@@ -27,7 +28,11 @@ BY_WINS = "bradley_terry"
 _SIDES_UNKNOWN = "The session does not say on which side an image was, so that no side bias is estimated."
 _OF_SIDES = "side bias drift"  # the check of a side bias that changes
 _DRIFT = "drift"  # the check of a taste that changes
-_MOSTLY = 0.5  # of the gain over chance: a ceiling that the side preference brings so much of is not of taste
+_TAKEN_FOR_NOISE = {  # by a ceiling of one lasting scale of utility, where a check of it failed
+    _DRIFT: "the change of taste",
+    "transitivity": "what no scale of utility describes",
+    "deviance": "what no scale of utility describes",
+}
 _ENOUGH_HITS = 40  # of random trials, whose halves are compared
 _FLAT = 0.01  # nats: a loss that changes by less from the first epoch to the last has not changed
 
@@ -57,23 +62,19 @@ def _beside(analysis: Analysis) -> str:
     ceiling = ceiling_of_taste(analysis)
     if ceiling is None:
         return ""
-    low, high = analysis.noise_ceiling.ci95 or (ceiling, ceiling)
+    low, high = analysis.taste_ceiling.ci95 or (ceiling, ceiling)
     gain = abs(scores_of(analysis.results[0]).accuracy - 0.5)
     return f", noise ceiling {100 * ceiling:.0f}%" if high - low < gain else ""
 
 
 def ceiling_of_taste(analysis: Analysis) -> float | None:
-    """Return the noise ceiling of one lasting taste.
+    """Return the noise ceiling that accuracies are compared to: with the side bias set aside, as it is from these.
 
-    None where it is unknown, where there is no accuracy to compare to it, where it takes a change of taste for noise,
-    and where most of it is owed to the side bias, which accuracies leave out.
+    None where it is unknown, where there is no accuracy to compare to it, and where more than noise is taken for it.
     """
-    ceiling = analysis.noise_ceiling.accuracy
-    if ceiling is None or not is_evaluated(analysis):
+    if not is_evaluated(analysis) or ceiling_caveat(analysis):
         return None
-    if _drifts(analysis) or _by_side_alone(analysis) - 0.5 > _MOSTLY * (ceiling - 0.5):
-        return None
-    return ceiling
+    return analysis.taste_ceiling.accuracy
 
 
 def _drifts(analysis: Analysis) -> bool:
@@ -87,23 +88,32 @@ def _by_side_alone(analysis: Analysis) -> float:
 
 def remarks(analysis: Analysis) -> list[str]:
     """Return what a reader of the headline should know beside it, a sentence or two each."""
-    first, ceiling = analysis.results[0].scores, analysis.noise_ceiling
+    first, ceiling = analysis.results[0].scores, analysis.taste_ceiling
     found = [analysis.pictures.sentence] if analysis.pictures.sentence else []
     seen = analysis.observer
     if not analysis.sides_known:
         found.append(_SIDES_UNKNOWN)
-    elif seen is not None and (seen.side_bias_ci95[0] > 0 or seen.side_bias_ci95[1] < 0):
+    elif seen is not None and prefers_a_side(analysis):
         found.append(_of_side_bias(analysis, seen))
     if first is None:
         return found
     if not analysis.better_than_chance:
         found += _of_chance(analysis)
-    if ceiling.accuracy is not None and ceiling.ci95 is not None and first.accuracy > ceiling.ci95[1]:
+    if ceiling.ci95 is not None and first.accuracy > ceiling.ci95[1] and not ceiling_caveat(analysis):
         found.append(
             "The model predicts more than the noise ceiling's interval allows. Something is wrong: the same image "
             "may be in training and test trials under several names, or answers may depend on each other."
         )
     return found
+
+
+def prefers_a_side(analysis: Analysis) -> bool:
+    """Return whether the observer was shown to have a side bias."""
+    seen = analysis.observer
+    if seen is None or not analysis.sides_known:
+        return False
+    low, high = seen.side_bias_ci95
+    return not low <= 0 <= high
 
 
 def failed(analysis: Analysis) -> list[Check]:
@@ -122,11 +132,16 @@ def of_observers(analysis: Analysis) -> str:
     """Return how the observer answers, or what several share, in a line."""
     seen, several = analysis.observer, analysis.observers
     if seen is not None:
-        lapse = f"lapse rate {with_interval(seen.lapse, seen.lapse_ci95, '.3f')}"
+        low, high = seen.lapse_ci95
+        lapse = (
+            f"lapse rate not known better than {low:.3f} to {high:.3f}"
+            if is_vague(seen.lapse_ci95)
+            else f"lapse rate {with_interval(seen.lapse, seen.lapse_ci95, '.3f')}"
+        )
         if not analysis.sides_known:
             return lapse
         return (
-            f"side bias {with_interval(seen.side_bias, seen.side_bias_ci95, '+.2f')} logits to the right; "
+            f"side bias {with_interval(seen.side_bias, seen.side_bias_ci95, '+z.2f')} logits to the right; "
             f"{lapse}"
         )
     assert several is not None
@@ -140,13 +155,16 @@ def of_observers(analysis: Analysis) -> str:
 
 def _of_side_bias(analysis: Analysis, seen: PsychometricFit) -> str:
     side = "right" if seen.side_bias > 0 else "left"
-    prefers = f"The observer prefers the {side} side ({seen.side_bias:+.2f} logits)"
+    prefers = f"The observer prefers the {side} side ({seen.side_bias:+.2f} logits)".replace("-", "−")
     if not is_evaluated(analysis):
         return f"{prefers}."
     with_bias = scores_of(analysis.results[0]).accuracy_with_side_bias
+    ceiling = analysis.noise_ceiling.accuracy
+    beside = "" if ceiling is None or ceiling_caveat(analysis) else f" (noise ceiling {100 * ceiling:.0f}%)"
     return (
         f"{prefers}, which is set aside in these figures. With the side bias, the model predicts "
-        f"{100 * with_bias:.0f}% of choices; the side bias alone predicts {100 * _by_side_alone(analysis):.0f}%."
+        f"{100 * with_bias:.0f}% of choices{beside}; the side bias alone predicts "
+        f"{100 * _by_side_alone(analysis):.0f}%."
     )
 
 
@@ -293,25 +311,28 @@ def no_preference(session: Session) -> str | None:
     )
 
 
-def ceiling(analysis: Analysis) -> str:
-    """Return the noise ceiling with its interval, or why it is not known."""
-    found = analysis.noise_ceiling
+def ceiling(found: NoiseCeiling) -> str:
+    """Return a noise ceiling with its interval, or why it is not known."""
     if found.accuracy is None:
         return found.method
     if found.ci95 is None:
-        said = f"{found.accuracy:.3f}, {found.method}"
-    else:
-        said = with_interval(found.accuracy, found.ci95, ".3f")
-    return f"{said}{ceiling_caveat(analysis)}"
+        return f"{found.accuracy:.3f}, {found.method}"
+    return with_interval(found.accuracy, found.ci95, ".3f")
+
+
+def ceiling_in_short(found: NoiseCeiling) -> str:
+    """Return a noise ceiling in a word or three; where it may be chance, the most that it may be."""
+    if found.accuracy is not None:
+        return f"{100 * found.accuracy:.0f}%"
+    return "unknown" if found.ci95 is None or is_vague(found.ci95) else f"at most {100 * found.ci95[1]:.0f}%"
 
 
 def ceiling_caveat(analysis: Analysis) -> str:
-    """Return why a noise ceiling is not to be compared with the accuracies; nothing where it is."""
-    if not is_evaluated(analysis):
+    """Return why a noise ceiling that was estimated is not to be compared with the accuracies; "" where it is."""
+    if analysis.taste_ceiling.ci95 is None:
         return ""
-    if _drifts(analysis):
-        return ", which takes the change of taste for noise"
-    return "" if ceiling_of_taste(analysis) is not None else ", mostly owed to the side bias"
+    taken = [_TAKEN_FOR_NOISE[check.name] for check in failed(analysis) if check.name in _TAKEN_FOR_NOISE]
+    return f", which takes {taken[0]} for noise" if taken else ""
 
 
 def reaction_times(times: ReactionTimes) -> str:
@@ -339,6 +360,11 @@ def collapsed(analysis: Analysis) -> list[str]:
         for result in [*analysis.results, *analysis.baselines]
         if result.scores is not None and result.scores.collapsed and result.embedding
     ]
+
+
+def is_vague(interval: tuple[float, float]) -> bool:
+    """Return whether an interval of a probability tells next to nothing."""
+    return interval[1] - interval[0] > VAGUE
 
 
 def with_interval(number: float, interval: tuple[float, float], form: str) -> str:

@@ -24,6 +24,7 @@ def made_up(gain: float = 1.0, **changes: Any) -> dict[str, Any]:
     intervals |= {key: [0.0, -1.0, 1.0] for key in ("difference", "slope", "side_bias", "log_loss")}
     new = {"accuracy": 0.7, "best": 0.8, "bins": [p_right, expit(logits / gain), np.ones(BINS)]}
     session = {"p_value": 0.5, "better_than_chance": False, "ceiling": [0.75, 0.7, 0.8], "true_ceiling": 0.76}
+    session |= {"taste_ceiling": [0.7, 0.5, 0.75], "true_taste_ceiling": 0.7, "taste_ceiling_is_told": False}
     session |= {"ceiling_is_told": True, "lapse": [0.01, 0.0, 0.05], "utility_covered": 0.9, "new": new}
     return intervals | session | changes
 
@@ -39,7 +40,7 @@ def test_a_few_small_sessions_are_as_they_should_be(tmp_path: Path, monkeypatch:
     carried, null = (json.loads(line) for line in done.out.splitlines())
     assert (carried["row"], carried["sessions"], null["row"]) == (rows[0], 1, rows[1])
     assert 0.7 < carried["new_best"][0] < 0.9 and 0.5 < carried["new_accuracy"][0] < carried["new_best"][0]
-    assert carried["ceiling_rms"][0] < 0.1 and carried["utility_coverage"][0] > 0.6
+    assert 0.6 < carried["ceiling_true"][0] < 0.95 and carried["utility_coverage"][0] > 0.6
     assert abs(null["new_accuracy"][0] - 0.5) < 0.02 and null["new_best"][0] == 0.5
     assert null["p_05"][0] < 0.5 and null["better"][0] < 0.5 and null["side_bias_coverage"][0] > 0.5
     page = (tmp_path / "page.md").read_text()
@@ -59,8 +60,8 @@ def test_choices_alone_tell_of_ceilings(tmp_path: Path) -> None:
     found = json.loads(done.out)
     assert found["ceiling_rms"][0] < 0.15 and 0.6 < found["ceiling_true"][0] < 0.95
     page = (tmp_path / "page.md").read_text()
-    assert page.count(f"| {row.name} | 1 |") == 2, (
-        "of ceilings, and of lapses and side bias; none of embeddings"
+    assert page.count(f"| {row.name} | 1 |") == 3, (
+        "of both ceilings, and of lapses and side bias; none of embeddings"
     )
 
 
@@ -99,6 +100,8 @@ def test_coverage_counts_intervals_that_hold_the_truth() -> None:
     assert found["accuracy_coverage"][0] == found["lapse_coverage"][0] == 0.9
     assert found["slope_coverage"][0] == 1.0 and found["p_05"][0] == 0.1 and found["p_01"][0] == 0.0
     assert found["ceiling_bias"][0] == pytest.approx(-0.01) == -found["ceiling_rms"][0]
+    assert np.isnan(found["taste_ceiling_bias"][0]), "of no number that was told"
+    assert found["taste_ceiling_told"][0] == 0 and found["taste_ceiling_coverage"][0] == 1
     # With signal, the truth is the mean of all sessions.
     assert summarise(CARRIED, [made_up()] + [outside] * 9)["accuracy_coverage"][0] == 0.9
 

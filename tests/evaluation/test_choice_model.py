@@ -49,7 +49,9 @@ def test_a_bradley_terry_observer_is_rarely_suspected(images: int, trials: int |
         for one in check(pairs, answers(random, difference(worth, pairs)), seed=seed):
             if one.p_value is not None:
                 p_values.setdefault(one.name, []).append(one.p_value)
-    assert {"drift", "side bias drift", "choice repetition", "repeated pairs"} <= set(p_values)
+    assert {"drift", "consistency drift", "side bias drift", "choice repetition", "repeated pairs"} <= set(
+        p_values
+    )
     assert ({"transitivity", "deviance"} <= set(p_values)) == (images == 50)
     suspected = {name: np.sum(np.array(values) <= 0.05) for name, values in p_values.items()}
     assert max(suspected.values()) <= most(runs), suspected
@@ -92,6 +94,37 @@ def test_a_change_of_mind_is_found_whenever_it_comes(part: float) -> None:
         assert drift.estimate is not None and drift.estimate < 0
         named = int(drift.finding.split("after about ")[1].split("%")[0])
         assert named == pytest.approx(100 * part, abs=10)
+
+
+@pytest.mark.parametrize(("change", "said"), [("learns", "more consistent"), ("tires", "less consistent")])
+def test_who_becomes_more_or_less_consistent_has_not_changed_their_mind(change: str, said: str) -> None:
+    for seed in range(simulations(2, 20)):
+        random = np.random.default_rng(seed)
+        pairs = shown(random)
+        along = np.linspace(0.1, 2, len(pairs)) if change == "learns" else np.linspace(2, 0.1, len(pairs))
+        logits = along * difference(random.normal(0, 1.5, 50), pairs)
+        checks = {one.name: one for one in check(pairs, answers(random, logits), seed=seed)}
+        assert not checks["drift"].failed and checks["consistency drift"].failed
+        assert said in checks["consistency drift"].finding
+        estimate = checks["consistency drift"].estimate
+        assert estimate is not None and (estimate > 0) == (change == "learns")
+
+
+def test_who_presses_a_wrong_key_now_and_then_is_transitive() -> None:
+    """Whose choices are surer than any logistic function of utilities, but for a few, once seemed not to be."""
+    for seed in range(simulations(2, 20)):
+        random = np.random.default_rng(seed)
+        pairs = shown(random)
+        better = difference(random.normal(0, 1.5, 50), pairs) > 0
+        choices = better ^ (random.random(len(pairs)) < 0.02)
+        assert "transitivity" not in failed(check(pairs, choices.astype(int), seed=seed))
+
+
+def test_who_always_chooses_the_better_image_is_transitive() -> None:
+    """Nothing is left over, of which the p-value once was 0."""
+    pairs = all_pairs(20)
+    checks = {one.name: one for one in check(pairs, (pairs[:, 1] > pairs[:, 0]).astype(int))}
+    assert checks["transitivity"].p_value == 1
 
 
 def test_rock_paper_scissors_is_found() -> None:

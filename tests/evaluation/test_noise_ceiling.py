@@ -3,7 +3,7 @@ import pytest
 from scipy.special import expit
 from support import all_pairs, most, simulations
 
-from catpref.evaluation.noise_ceiling import noise_ceiling
+from catpref.evaluation.noise_ceiling import noise_ceiling, taste_ceiling
 from catpref.models import psychometric
 
 DISJOINT = np.arange(400).reshape(-1, 2)
@@ -55,3 +55,23 @@ def test_what_is_not_known_is_not_made_up() -> None:
     assert found.accuracy is None and found.ci95 is not None
     assert found.method == f"not known better than {found.ci95[0]:.2f} to {found.ci95[1]:.2f}"
     assert noise_ceiling(0.8, observer).accuracy == 0.8, "a simulated observer knows"
+
+
+def test_a_ceiling_that_may_be_chance_has_no_number() -> None:
+    """None is below 0.5: on average, numbers for someone who chooses at random were 0.03 too high."""
+    choices = np.random.default_rng(0).integers(2, size=1225)
+    found = noise_ceiling(None, psychometric.fit(all_pairs(50), choices))
+    assert found.accuracy is None and found.ci95 is not None
+    assert found.ci95[0] == 0.5 and found.ci95[1] < 0.6
+
+
+def test_what_a_simulated_observer_knows_is_of_taste_where_they_prefer_no_side() -> None:
+    pairs = all_pairs(30)
+    for side_bias in (0.0, 2.0):
+        random = np.random.default_rng(1)
+        worth = random.normal(0, 1.5, size=30)
+        p_right = expit(worth[pairs[:, 1]] - worth[pairs[:, 0]] + side_bias)
+        observer = psychometric.fit(pairs, (random.random(len(pairs)) < p_right).astype(int))
+        found = taste_ceiling(0.8, observer)
+        assert (found.accuracy == 0.8) == (side_bias == 0)
+        assert found.ci95 == (None if side_bias == 0 else observer.taste_ceiling_ci95)

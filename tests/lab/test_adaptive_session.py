@@ -10,7 +10,7 @@ from catpref.lab.recording import COLUMNS
 from catpref.sessions.session import read_sessions
 from catpref.stimuli.images import find_images
 
-SEED, BLOCK = 3, 5
+SEED, BLOCK, UNTIL = 3, 5, 0.6
 
 
 def test_a_ranking_ends_once_enough_is_gained(display, tmp_path, monkeypatch):
@@ -19,12 +19,12 @@ def test_a_ranking_ends_once_enough_is_gained(display, tmp_path, monkeypatch):
     keep_made_up_priors(monkeypatch, tmp_path, stimuli)
     worth = dict(zip(find_images(stimuli), made_up_prior(range(12)).features[:, 0], strict=True))
     session = Session(
-        display, "adaptive.py", tmp_path / "out", "--stimuli", stimuli, "--rank", "--until", 0.4, "--seed", SEED,
+        display, "adaptive.py", tmp_path / "out", "--stimuli", stimuli, "--rank", "--until", UNTIL, "--seed", SEED,
         "--block", BLOCK, "--practice", 0, "--timeout", 6,
     )  # fmt: skip
     session.press("space")
     seen = []
-    while gained(session.out, stimuli, rows := session.rows()) < 0.4:
+    while gained(session.out, stimuli, rows := session.rows()) < UNTIL:
         trial = as_chosen(session.out, stimuli, rows, SEED)[-1]
         if len(rows) == 3:
             session.until(lambda: len(session.rows()) == 4)  # a time-out
@@ -43,12 +43,13 @@ def test_a_ranking_ends_once_enough_is_gained(display, tmp_path, monkeypatch):
     assert tuple(rows[0]) == (*COLUMNS, "chosen_by")
     assert {row["chosen_by"] for row in rows} == {"adaptive"} and {row["block"] for row in rows} >= {"0", "1"}
     answered = [row for row in rows if row["response"]]
+    print(len(rows), told["adaptive"])
     assert len(answered) < len(rows) and all((row["choice"] == "") == (row not in answered) for row in rows)
     assert [(row["left_image"], row["right_image"]) for row in rows] == [
         (trial.left_image, trial.right_image) for trial in as_chosen(session.out, stimuli, rows, SEED)
     ][: len(rows)]
     assert (told["adaptive"]["ended"], told["trials"]) == ("until", 66)
-    assert 0.4 <= told["adaptive"]["gained"] < 1
+    assert UNTIL <= told["adaptive"]["gained"] < 1
     (sitting,) = told["sittings"]
     assert sitting["answered"] == len(rows) and sitting["ended"]
     assert 0 < sitting["choosing"]["median_s"] <= sitting["choosing"]["max_s"]
@@ -58,4 +59,4 @@ def test_a_ranking_ends_once_enough_is_gained(display, tmp_path, monkeypatch):
         [*session.command, "--resume"], env=session.environment, cwd=tmp_path, capture_output=True, text=True
     )
     assert (again.returncode, again.stdout, again.stderr.count("\n")) == (2, "", 1)
-    assert f"ended after {len(rows)} trials, by --until 0.4" in again.stderr
+    assert f"ended after {len(rows)} trials, by --until {UNTIL}" in again.stderr

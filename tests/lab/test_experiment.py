@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from forked import Forked
 from PIL import Image
-from sessions_support import EXPERIMENTS, Session, draw_pictures, is_shown
+from sessions_support import BOX, EXPERIMENTS, MIDDLE, SCREEN, Session, draw_pictures, is_shown
 
 from catpref.design.designs import list_trials, make_trials
 from catpref.design.trial_list import FULL, RANDOM, read_trial_list, write_trial_list
@@ -22,8 +24,7 @@ from catpref.stimuli.images import find_images
 
 SIDE = {"Left": 0, "f": 0, "Right": 1, "j": 1, "click left": 0, "click right": 1}
 PLAIN = ("--practice", 0, "--repeats", 0, "--catch", 0)
-BETWEEN = (640, 512)
-"""In the middle of the screen."""
+BETWEEN = (SCREEN[0] // 2, MIDDLE)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +37,8 @@ def start(display, tmp_path) -> Iterator[Callable[..., Session]]:
     """Start sessions, and end those that a failed test leaves behind."""
     sessions = []
 
-    def start(script: str, *arguments: object, out: Path = tmp_path / "out", **where: Path) -> Session:
-        sessions.append(Session(display, script, out, *arguments, **where))
+    def start(script: str, *arguments: object, out: Path = tmp_path / "out", **how: Any) -> Session:
+        sessions.append(Session(display, script, out, *arguments, **how))
         return sessions[-1]
 
     yield start
@@ -55,10 +56,10 @@ def next_trial() -> None:
 def test_a_session_of_20_trials(start, stimuli):
     session = start(
         "random_sampled.py", "--stimuli", stimuli, "--trials", 17, "--repeats", 2, "--catch", 1, "--block", 8,
-        "--seed", 5, "--practice", 1, "--photodiode",
+        "--seed", 5, "--practice", 1, "--photodiode", process=subprocess.Popen,
     )  # fmt: skip
     size = session.xdotool("getwindowgeometry", session.window)
-    assert "Geometry: 1280x1024" in size
+    assert "Geometry: 640x512" in size
     keys = ["Left", "Right", "f", "click right", "Right", "j", "click left", "f", "j", "Left"] * 2
     session.press("Left")  # no answer: the instructions are still there
     next_trial()
@@ -73,7 +74,7 @@ def test_a_session_of_20_trials(start, stimuli):
         if number in (8, 16):
             time.sleep(0.3)
             session.press("Right")  # no answer: this is a break
-            assert session.screen()[1020, 4].tolist() == [0, 0, 0]
+            assert session.screen()[510, 2].tolist() == [0, 0, 0]
             next_trial()
             session.press("Right")
             session.leave_page()
@@ -83,7 +84,7 @@ def test_a_session_of_20_trials(start, stimuli):
             session.press("click left")
         next_trial()
         if number == 6:
-            assert session.screen()[1020, 4].tolist() == [255, 255, 255]  # the photodiode's patch
+            assert session.screen()[510, 2].tolist() == [255, 255, 255]  # the photodiode's patch
             session.click(*BETWEEN)  # no answer: beside the images
         assert len(session.rows()) == number
         pressed.append(session.answer(key))
@@ -132,8 +133,8 @@ def test_a_session_of_20_trials(start, stimuli):
     assert (description["participant"], description["session"], description["design"]) == ("p01", 1, RANDOM)
     assert (sitting["first_trial"], sitting["answered"], sitting["fixation_s"]) == (0, 20, 0.5)
     assert sitting["keyboard"] == "ptb", "install libjack-jackd2-0"
-    assert sitting["screen"]["size_px"] == [1280, 1024]
-    assert sitting["screen"]["image_px"] == 550
+    assert sitting["screen"]["size_px"] == list(SCREEN)
+    assert sitting["screen"]["image_px"] == BOX
     assert set(sitting["versions"]) == {"python", "psychopy", "catpref"}
     assert sitting["frames"]["number"] > 20 * 3
     assert sitting["frames"]["max_s"] >= sitting["frames"]["mean_s"] > 0
@@ -150,11 +151,11 @@ def test_a_third_answer_by_key_and_by_click(start, stimuli, tmp_path):
     session = start("random_sampled.py", "--stimuli", stimuli, *size, *PLAIN)
     session.press("space")
     next_trial()
-    session.click(640, 700)  # no answer: above the hint, between the images
+    session.click(320, 350)  # no answer: above the hint, between the images
     for number, key in enumerate(["Down", "f", None, "Right", "Down", "f"]):
         next_trial()
         if key is None:
-            session.click(640, 838)
+            session.click(320, 419)
             session.until(lambda number=number: len(session.rows()) == number + 1)
         else:
             session.answer(key)
@@ -242,7 +243,7 @@ def test_a_full_disk_is_said_on_the_screen_and_room_makes_it_go_on(start, stimul
     session.press("space")  # still full
     time.sleep(0.5)
     assert (session.screen() == page).all()
-    assert (page != trial).any() and (page[300:700, 60:600] != 128).any()
+    assert (page != trial).any() and (page[150:350, 30:300] != 128).any()
     assert (session.out / "session.csv").read_bytes() == before
     assert sorted(file.name for file in session.out.iterdir()) == [
         ".running",
@@ -284,7 +285,7 @@ except Stopped:
 
 def test_early_keys_are_ignored_and_quick_keys_are_not(display):
     environment = os.environ | {"DISPLAY": display}
-    stage = subprocess.Popen(
+    stage = Forked(
         [sys.executable, "-c", STAGE_SCRIPT],
         env=environment,
         stdin=subprocess.PIPE,
@@ -338,7 +339,7 @@ def test_the_dialog_asks_for_a_code_and_whether_to_go_on(display, stimuli, tmp_p
     command = [sys.executable, EXPERIMENTS / "random_sampled.py", "--stimuli", stimuli, "--trials", 4, *PLAIN]
     command = [str(part) for part in command]
     pipes = dict(env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    process = subprocess.Popen(command, **pipes)
+    process = Forked(command, **pipes)
     try:
         focus("Whose session")
         xdotool("type", "Anna M")
@@ -359,7 +360,7 @@ def test_the_dialog_asks_for_a_code_and_whether_to_go_on(display, stimuli, tmp_p
         assert (process.returncode, complained) == (0, "")
         assert "stopped, 1 of 4" in said
 
-        process = subprocess.Popen(command, **pipes)
+        process = Forked(command, **pipes)
         focus("Whose session")
         xdotool("type", "p07")
         xdotool("key", "Return")
@@ -377,9 +378,9 @@ def test_the_dialog_asks_for_a_code_and_whether_to_go_on(display, stimuli, tmp_p
     assert [sitting["answered"] for sitting in description["sittings"]] == [1, 0]
 
 
-def test_screenshots_show_images_pixel_by_pixel_and_no_text_at_the_edge(display, stimuli, tmp_path):
+def test_screenshots_show_images_pixel_by_pixel_and_no_text_at_the_edge(large_display, stimuli, tmp_path):
     command = [sys.executable, "-m", "experiments.screenshots", "--stimuli", stimuli, "--out", tmp_path]
-    subprocess.run(command, env=os.environ | {"DISPLAY": display}, check=True, capture_output=True)
+    assert Forked(command, env=os.environ | {"DISPLAY": large_display}).wait(timeout=200) == 0
     pictures = {file.stem: np.asarray(Image.open(file).convert("RGB")) for file in tmp_path.glob("*.png")}
     assert set(pictures) == {
         *("instructions", "practice", "practice_trial", "begin", "fixation", "trial", "catch", "break"),

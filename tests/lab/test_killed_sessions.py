@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from adaptive_support import as_chosen, keep_made_up_priors
+from forked import Forked
 from PIL import Image, ImageGrab
-from sessions_support import EXPERIMENTS, close_window, draw_pictures
+from sessions_support import BOX, EXPERIMENTS, LEFT, MIDDLE, RIGHT, close_window, draw_pictures
 
 from catpref.design.trial_list import ADAPTIVE, BY_LEARNING, FIXED, RANDOM, Trial, read_trial_list
 from catpref.lab.adaptive import EARLIER, PRIOR
@@ -31,7 +32,6 @@ from catpref.stimuli.scrambling import scramble
 KILLS = int(os.environ.get("CATPREF_KILLS", "2"))
 PAIRS, PART, BLOCK, SEED = 4 * KILLS, 7, 3, 4
 SCRIPTS = {RANDOM: "random_sampled.py", ADAPTIVE: "adaptive.py"}
-FIT = 550
 MOMENTS = ("while an answer is written", "end page", "window closed", "any moment", "break", "start")
 
 
@@ -45,10 +45,10 @@ def look_of(trial: Trial, stimuli: Path) -> tuple[np.ndarray, np.ndarray]:
     for name, side in ((trial.left_image, "left"), (trial.right_image, "right")):
         image = Image.open(stimuli / name).convert("RGB")
         image = scramble(image) if trial.catch == side else image
-        scale = FIT / max(image.size)
+        scale = BOX / max(image.size)
         image = image.resize((round(image.width * scale), round(image.height * scale)))
-        square = Image.new("RGB", (FIT, FIT), (128, 128, 128))
-        square.paste(image, ((FIT - image.width) // 2, (FIT - image.height) // 2))
+        square = Image.new("RGB", (BOX, BOX), (128, 128, 128))
+        square.paste(image, ((BOX - image.width) // 2, (BOX - image.height) // 2))
         looks.append(small(square))
     return looks[0], looks[1]
 
@@ -63,7 +63,7 @@ class Runner:
         size = f"--trials {PAIRS} --repeats 1 --catch 2 --block {BLOCK} --practice 0 --seed {SEED}"
         command = [sys.executable, EXPERIMENTS / SCRIPTS[design], "--stimuli", stimuli]
         command += ["--participant", "p01", "--resume", "--trials-per-session", PART, *size.split()]
-        self.process = subprocess.Popen(
+        self.process = Forked(
             [str(part) for part in command],
             env=self.environment,
             cwd=home,
@@ -154,10 +154,9 @@ def press_until(moment: str, runner: Runner, rng: random.Random) -> None:
 
 def pair_on(screen: np.ndarray, looks: list[tuple[np.ndarray, np.ndarray]]) -> int | None:
     """Recognise which trial is on the screen."""
-    seen = [
-        small(Image.fromarray(screen[512 - FIT // 2 : 512 + FIT // 2, x - FIT // 2 : x + FIT // 2]))
-        for x in (327, 953)
-    ]
+    half = BOX // 2
+    rows = screen[MIDDLE - half : MIDDLE + half]
+    seen = [small(Image.fromarray(rows[:, x - half : x + half])) for x in (LEFT, RIGHT)]
     for number, look in enumerate(looks):
         if all(np.abs(one - other).mean() < 4 for one, other in zip(seen, look, strict=True)):
             return number

@@ -2,13 +2,13 @@
 
 import os
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import Forked
 from PIL import Image
 from sessions_support import Session, draw_pictures
 
@@ -123,9 +123,9 @@ for file in map(Path, sys.argv[2:]):
 """
 
 
-def test_the_window_shows_it_to_the_pixel(display, tmp_path):
+def test_the_window_shows_it_to_the_pixel(large_display, tmp_path):
     command = [sys.executable, "-c", SHOW, tmp_path, *TEXTS.values()]
-    subprocess.run(command, env=os.environ | {"DISPLAY": display}, check=True, capture_output=True)
+    assert Forked(command, env=os.environ | {"DISPLAY": large_display}).wait(timeout=200) == 0
     unit = lay_out(1280, 1024, LAB).unit
     for language, file in TEXTS.items():
         texts = load_texts(file)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forked import Forked
 
 SCRIPT = """
 import json, sys
@@ -43,14 +44,15 @@ print(json.dumps(said))
 
 
 @pytest.fixture(scope="module")
-def said(display, tmp_path_factory) -> dict:
+def said(large_display, tmp_path_factory) -> dict:
     """What a process says that measures angles on the screen that nobody sees."""
     folder: Path = tmp_path_factory.mktemp("monitors")
     command = [sys.executable, "-c", SCRIPT, str(folder)]
-    environment = os.environ | {"DISPLAY": display}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    environment = os.environ | {"DISPLAY": large_display}
+    process = Forked(command, env=environment, stdout=subprocess.PIPE, text=True)
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 0
+    return json.loads(said.splitlines()[-1])
 
 
 def test_degrees_of_visual_angle(said):

@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+from forked import Forked
 from sessions_support import held
 
 STAGE = """
@@ -28,7 +29,7 @@ while True:
 
 @pytest.mark.parametrize("backend", ["ptb", "event"])
 def test_short_and_long_presses_count_once_as_they_go_down(display, backend):
-    process = subprocess.Popen(
+    process = Forked(
         [sys.executable, "-c", STAGE, backend],
         env=os.environ | {"DISPLAY": display},
         stdout=subprocess.PIPE,

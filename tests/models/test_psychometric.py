@@ -77,9 +77,39 @@ def test_a_coin_flipper_may_be_one() -> None:
     assert all(one.lapse_ci95[0] == 0 for one in seen), "no lapses is among what is possible"
 
 
+def test_a_coin_flipper_may_be_one_though_each_image_is_shown_once() -> None:
+    """The least of the draws was once taken for the least that may be: of 100 such intervals, 12 began above 0.5."""
+    pairs, runs = np.arange(400).reshape(-1, 2), simulations(8, 60)
+    seen = [estimated(seed, 0.0, 0.0, pairs, spread=0.0) for seed in range(runs)]
+    assert sum(one.noise_ceiling_ci95[0] > 0.5 for one in seen) <= most(runs)
+    assert sum(one.taste_ceiling_ci95[0] > 0.5 for one in seen) <= most(runs)
+
+
 def test_a_side_presser_has_the_ceiling_of_the_side() -> None:
     seen = estimated(0, 1.0, 0.0, all_pairs(50), spread=0.0)
     assert 0.65 < seen.noise_ceiling_ci95[0] < expit(1.0) < seen.noise_ceiling_ci95[1] < 0.8
+    assert seen.taste_ceiling_ci95[0] == 0.5, "of which nothing is taste"
+
+
+@pytest.mark.parametrize(
+    ("spread", "side_bias", "lapse"), [(1.0, 2.0, 0.0), (1.5, 0.5, 0.1), (0.0, 1.0, 0.0)]
+)
+def test_the_ceiling_of_taste_leaves_the_side_bias_out(spread: float, side_bias: float, lapse: float) -> None:
+    pairs, errors, inside = all_pairs(50), [], 0
+    runs = simulations(3, 40)
+    for seed in range(runs):
+        random = np.random.default_rng(seed)  # as `estimated` draws them
+        worth = random.normal(0, spread, size=50)
+        difference = worth[pairs[:, 1]] - worth[pairs[:, 0]]
+        p_right = lapse / 2 + (1 - lapse) * expit(difference + side_bias)
+        truth = float(np.where(difference > 0, p_right, 1 - p_right).mean()) if spread else 0.5
+        seen = estimated(seed, side_bias, lapse, pairs, spread)
+        low, high = seen.taste_ceiling_ci95
+        inside += low <= truth <= high
+        errors.append(seen.taste_ceiling - truth)
+        assert seen.taste_ceiling < seen.noise_ceiling
+    assert inside >= runs - most(runs)
+    assert spread == 0 or abs(np.mean(errors)) < 0.02
 
 
 def test_what_is_told_apart_depends_on_pairs_and_not_on_what_images_are_called() -> None:

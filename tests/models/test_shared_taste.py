@@ -5,11 +5,12 @@ from functools import cache
 
 import numpy as np
 import pytest
-from scipy.special import expit
+from scipy.special import expit, log_expit
 
+from catpref.models import people as people_module
 from catpref.models import population, shared_taste, store
 from catpref.models.kernels import kernels_of, right_minus_left
-from catpref.models.people import People, Variances, mixed, person_of
+from catpref.models.people import People, Variances, person_of
 from catpref.models.population import Population
 
 IMAGES, DIMENSIONS = 60, 12
@@ -41,7 +42,9 @@ def learned(data: tuple[np.ndarray, np.ndarray, np.ndarray], variances: Variance
     return shared_taste.learn(kernels, who, choices, np.arange(len(who)), variances)
 
 
-def test_the_mode_is_that_of_one_covariance_of_all_trials() -> None:
+def test_the_posterior_is_that_of_a_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one covariance of all trials, by elliptical slice sampling (Murray, Adams & MacKay 2010)."""
+    monkeypatch.setattr(people_module, "SCALE_SD", 1e-6)
     who, _, choices = data = planted(4, 25, 1.0, 1.0, seed=2)
     given = Variances(0.8, 0.5, 0.2, 0.3, 0.4, late=0.0)
     people = learned(data, given)
@@ -50,14 +53,23 @@ def test_the_mode_is_that_of_one_covariance_of_all_trials() -> None:
     same = who[:, None] == who
     covariance = given.shared * taste + given.shared_effect * effects
     covariance += same * (given.personal * taste + given.personal_effect * effects + given.side_bias)
-    logits = np.zeros(len(who))
-    for _ in range(50):
-        p_right = expit(logits)
-        information = p_right * (1 - p_right)
-        target = logits + (choices - p_right) / information
-        logits = covariance @ np.linalg.solve(covariance + np.diag(1 / information), target)
+    random = np.random.default_rng(0)
+    root = np.linalg.cholesky(covariance + 1e-9 * np.eye(len(who)))
+    signs, logits, drawn = 2 * choices - 1, np.zeros(len(who)), []
+    for _ in range(20_000):
+        other, least = root @ random.standard_normal(len(who)), log_expit(signs * logits).sum()
+        least += np.log(random.random())
+        angle = random.uniform(0, 2 * np.pi)
+        low, high = angle - 2 * np.pi, angle
+        while log_expit(signs * (logits * np.cos(angle) + other * np.sin(angle))).sum() < least:
+            low, high = (angle, high) if angle < 0 else (low, angle)
+            angle = random.uniform(low, high)
+        logits = logits * np.cos(angle) + other * np.sin(angle)
+        drawn.append(logits)
     means, _ = people.moments(np.arange(len(who)))
-    np.testing.assert_allclose(means + people.side_bias, logits, atol=0.02)
+    np.testing.assert_allclose(means + people.side_bias, np.mean(drawn, axis=0), atol=0.25)
+    apart = means + people.side_bias - np.mean(drawn, axis=0)
+    assert np.sqrt(np.square(apart).mean()) < 0.08
 
 
 def test_the_gradient_of_the_evidence_is_that_of_differences() -> None:
@@ -73,17 +85,28 @@ def test_the_gradient_of_the_evidence_is_that_of_differences() -> None:
         )
         for _ in range(3)
     ]
-    point = np.array([0.5, 0.3, 0.2, 0.4, 0.1, 0.6])
-    shared_taste._mode(mixed(grams, 0.6), effects, people, Variances(*point))
-    for one in people:
-        one.observe()
-    slope = shared_taste._log_likelihood(grams, effects, people, Variances(*point))[1]
-    for place, step in enumerate(1e-5 * np.eye(6)):
-        above, below = (
-            shared_taste._log_likelihood(grams, effects, people, Variances(*(point + sign * step)))[0]
-            for sign in (1, -1)
-        )
-        assert slope[place] == pytest.approx((above - below) / 2e-5, rel=1e-4)
+
+    def at_rest(point: np.ndarray) -> tuple[float, np.ndarray]:
+        for one, scale in zip(people, point[6:], strict=True):
+            one.scale = float(scale)
+        for _ in range(30):
+            found = shared_taste._log_likelihood(grams, effects, people, Variances(*point[:6]))
+        value, by_variances, by_scales = found
+        return value, np.append(by_variances, by_scales / point[6:])
+
+    point = np.array([0.5, 0.3, 0.2, 0.4, 0.1, 0.6, 1.2, 0.8, 1.0])
+    slope = at_rest(point)[1]
+    for place, step in enumerate(1e-3 * np.eye(9)):
+        above, below = (at_rest(point + sign * step)[0] for sign in (1, -1))
+        assert slope[place] == pytest.approx((above - below) / 2e-3, rel=1e-3, abs=1e-3)
+
+
+def test_who_chooses_more_consistently_has_the_greater_scale() -> None:
+    who, pairs, choices = planted(10, 150, 3.0, 1.0, seed=8)
+    at_random = np.flatnonzero(who < 3)
+    choices[at_random] = np.random.default_rng(1).integers(0, 2, len(at_random))
+    scales = learned((who, pairs, choices)).scales
+    assert scales[:3].max() < scales[3:].min()
 
 
 @pytest.mark.parametrize(("shared", "personal"), [(1.6, 0.4), (0.4, 1.6)])

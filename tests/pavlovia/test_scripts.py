@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import Forked
 from PIL import Image, ImageGrab
 from sessions_support import draw_pictures
 
@@ -79,11 +80,11 @@ def test_psychojs_dialog_is_written_in_order(export, psychojs, tmp_path):
         assert not browser.errors
 
 
-def test_psychopys_script_shows_the_question_as_the_lab_does(export, display, tmp_path):
+def test_psychopys_script_shows_the_question_as_the_lab_does(export, large_display, tmp_path):
     language, web = export
     shutil.copytree(web, tmp_path / "web")
-    environment = os.environ | {"DISPLAY": display}
-    process = subprocess.Popen([sys.executable, "two_afc.py"], cwd=tmp_path / "web", env=environment)
+    environment = os.environ | {"DISPLAY": large_display}
+    process = Forked([sys.executable, "two_afc.py"], cwd=tmp_path / "web", env=environment)
     texts = load_texts(TEXTS / f"{language}.toml")
     image, _ = typeset(
         texts.question, fonts(texts, "Arial, DejaVu Sans").split(", "), round(0.06 * 1024), 1075, INK
@@ -102,7 +103,7 @@ def test_psychopys_script_shows_the_question_as_the_lab_does(export, display, tm
         while True:
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(1)
-            screen = ImageGrab.grab(xdisplay=display).convert("RGB")
+            screen = ImageGrab.grab(xdisplay=large_display).convert("RGB")
             shown = np.asarray(screen).astype(int)[:, left : left + image.width]
             rows = [np.abs(shown[top : top + image.height] - expected).max() for top in range(100, 500)]
             if min(rows) <= 2:

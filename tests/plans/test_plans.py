@@ -309,12 +309,12 @@ def test_the_sentence_names_the_least_study_that_is_enough():
         of_gain(Cell(FULL, 190, 20, 20, 1.0), 0.69, spread=0.05),
     ]
     assert summary.sentence(cells, 0.8, 0.95) == (
-        "For 80% of the gain with 95% confidence show each of 20 people 250 random pairs of at least 500 images."
+        "For 80% of the gain with 95% confidence show each of 20 people 250 random pairs of 500 images."
     )
     most = summary.sentence(cells, 0.99, 0.95)
     assert most.startswith(
         "No study of this plan reaches 99% of the gain with 95% confidence. Most is gained if you show each of 20 "
-        "people 400 random pairs of at least 800 images: on average 98%, with that confidence at least 9"
+        "people 400 random pairs of 800 images: on average 98%, with that confidence at least 9"
     )
     nothing = [of_gain(FEW, 0.52, spread=0.1)]
     assert summary.sentence(nothing, 0.8, 0.95).endswith(

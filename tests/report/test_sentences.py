@@ -6,9 +6,11 @@ import pandas as pd
 import pytest
 
 from catpref.evaluation.choice_model import Check
+from catpref.evaluation.noise_ceiling import NoiseCeiling
 from catpref.models.interface import Epoch
 from catpref.report import sentences
 
+CIRCULAR = Check("transitivity", 0.24, 0.005, "Choices are not transitive.", "Ask what was compared.")
 DRIFT = Check("drift", -0.9, 0.001, "The taste changes: r = -0.90.", "Fit the halves separately.")
 FINE = Check("deviance", 50.0, 0.4, "No sign of a poor fit.", None)
 SIDES = Check("choice repetition", 0.6, 0.001, "The previous choice matters.", "Look at the keys.")
@@ -16,7 +18,7 @@ SIDES = Check("choice repetition", 0.6, 0.001, "The previous choice matters.", "
 
 def fitted(
     accuracy: float = 0.8, interval: tuple[float, float] = (0.75, 0.85), p_value: float = 0.001,
-    ceiling: float | None = 0.85, ceiling_ci95: tuple[float, float] = (0.83, 0.87), by_side: float = 0.5,
+    ceiling: float | None = 0.85, ceiling_ci95: tuple[float, float] | None = (0.83, 0.87), by_side: float = 0.5,
     side_bias: float = 0.0, sides_known: bool = True,
     checks: tuple[Check, ...] = (FINE,), agreement: float | None = 0.8,
 ) -> Any:  # fmt: skip
@@ -34,11 +36,13 @@ def fitted(
         scores=SimpleNamespace(accuracy_with_side_bias=by_side, collapsed=True),
     )
     better = interval[0] > 0.5 and p_value <= 0.05
+    of_taste = SimpleNamespace(accuracy=ceiling, ci95=ceiling_ci95, method="one model of all trials")
     return SimpleNamespace(
         results=[SimpleNamespace(model="utility", embedding="grid8", scores=scores)],
         baselines=[side],
         better_than_chance=better,
-        noise_ceiling=SimpleNamespace(accuracy=ceiling, ci95=ceiling_ci95, method="one model of all trials"),
+        noise_ceiling=SimpleNamespace(accuracy=0.9, ci95=(0.88, 0.92), method="one model of all trials"),
+        taste_ceiling=of_taste,
         observers=None,
         sides_known=sides_known,
         observer=SimpleNamespace(side_bias=side_bias, side_bias_ci95=(side_bias - 0.3, side_bias + 0.3)),
@@ -70,7 +74,7 @@ def test_the_headline_names_the_ceiling_only_of_a_taste_that_was_shown() -> None
         fitted(ceiling=None),
         fitted(ceiling_ci95=(0.6, 0.95)),
         fitted(checks=(DRIFT,)),
-        fitted(by_side=0.73),
+        fitted(checks=(CIRCULAR,)),
     ):
         assert "ceiling" not in sentences.headline(other)
     assert sentences.headline(fitted(p_value=0.2)).startswith("Not shown to be better than chance: predicts")
@@ -79,11 +83,31 @@ def test_the_headline_names_the_ceiling_only_of_a_taste_that_was_shown() -> None
 @pytest.mark.parametrize(("changes", "said"), [
     ({}, ""),
     ({"checks": (DRIFT,)}, "which takes the change of taste for noise"),
-    ({"by_side": 0.73}, "mostly owed to the side bias"),
+    ({"checks": (CIRCULAR, DRIFT)}, "which takes the change of taste for noise"),
+    ({"checks": (CIRCULAR,)}, "which takes what no scale of utility describes for noise"),
+    ({"checks": (DRIFT,), "ceiling": None, "ceiling_ci95": (0.5, 0.55)}, "the change of taste for noise"),
+    ({"checks": (DRIFT,), "ceiling_ci95": None}, ""),
 ])  # fmt: skip
-def test_a_ceiling_that_is_not_of_taste_says_so(changes: dict[str, Any], said: str) -> None:
-    assert sentences.ceiling_caveat(fitted(**changes)).endswith(said)
-    assert sentences.ceiling(fitted(**changes)).startswith("0.850 (0.830 to 0.870)")
+def test_a_ceiling_that_takes_more_than_noise_for_noise_says_so(changes: dict[str, Any], said: str) -> None:
+    analysis = fitted(**changes)
+    assert sentences.ceiling_caveat(analysis).endswith(said)
+    assert bool(sentences.ceiling_caveat(analysis)) == bool(said)
+    above = fitted(accuracy=0.95, **changes)
+    assert any("Something is wrong" in each for each in sentences.remarks(above)) == (not changes)
+
+
+def test_a_ceiling_that_may_be_chance_is_the_most_that_it_may_be() -> None:
+    known, narrow, wide = (
+        NoiseCeiling(number, interval, "not known better")
+        for number, interval in ((0.85, (0.83, 0.87)), (None, (0.5, 0.56)), (None, (0.5, 0.8)))
+    )
+    assert [sentences.ceiling_in_short(each) for each in (known, narrow, wide)] == [
+        "85%",
+        "at most 56%",
+        "unknown",
+    ]
+    assert sentences.ceiling(known) == "0.850 (0.830 to 0.870)"
+    assert sentences.ceiling(narrow) == "not known better"
 
 
 def test_checks_that_failed_come_with_advice_and_drift_first() -> None:
@@ -101,10 +125,10 @@ def test_an_interval_above_chance_that_permutations_reach_is_explained() -> None
     )
 
 
-@pytest.mark.parametrize(("side_bias", "side"), [(1.0, "right side (+1.00"), (-1.0, "left side (-1.00")])
+@pytest.mark.parametrize(("side_bias", "side"), [(1.0, "right side (+1.00"), (-1.0, "left side (−1.00")])
 def test_a_side_bias_is_named(side_bias: float, side: str) -> None:
     (remark,) = sentences.remarks(fitted(side_bias=side_bias, by_side=0.73))
-    assert side in remark and "the side bias alone predicts 73%" in remark
+    assert side in remark and "80% of choices (noise ceiling 90%); the side bias alone predicts 73%" in remark
     assert sentences.remarks(fitted()) == []
 
 
