@@ -90,8 +90,10 @@ def test_the_gradient_of_the_evidence_is_that_of_differences() -> None:
         for one, scale in zip(people, point[6:], strict=True):
             one.scale = float(scale)
         for _ in range(30):
-            found = shared_taste._log_likelihood(grams, effects, people, Variances(*point[:6]))
-        value, by_variances, by_scales = found
+            shared_taste._log_likelihood(grams, effects, people, Variances(*point[:6]))
+        value, by_variances, by_scales = shared_taste._log_likelihood(
+            grams, effects, people, Variances(*point[:6])
+        )
         return value, np.append(by_variances, by_scales / point[6:])
 
     point = np.array([0.5, 0.3, 0.2, 0.4, 0.1, 0.6, 1.2, 0.8, 1.0])
