@@ -1,5 +1,6 @@
 """What the commands share: parsers, options of several commands, one-line errors with exit code 2."""
 
+import _thread
 import argparse
 import contextlib
 import glob
@@ -8,6 +9,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
@@ -18,6 +20,7 @@ from catpref._io.startup import NO_FOLDER, complain, has_current_folder, open_cl
 from catpref.design.trial_list import BLOCK
 from catpref.errors import BadInput, is_out_of_memory, shown
 
+_SOON = 0.01  # seconds, by when Python is out of where it ignored a Ctrl-C
 _options: set[str] = set()  # of the command that runs, as Python calls them
 
 
@@ -101,6 +104,7 @@ def run(command: Callable[[Sequence[str]], None]) -> NoReturn:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see `catpref._io.startup`
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.unraisablehook = _interrupt_again
     open_closed_streams()
     if hasattr(sys.stdout, "reconfigure"):
         cast(Any, sys.stdout).reconfigure(errors="backslashreplace")  # for terminals that know no "─"
@@ -113,6 +117,16 @@ def run(command: Callable[[Sequence[str]], None]) -> NoReturn:
             code = 141 if isinstance(problem, BrokenPipeError) else complain(f"output: {problem.strerror}")
         errors.flush()
     sys.exit(code)
+
+
+def _interrupt_again(ignored: "sys.UnraisableHookArgs") -> None:
+    """Repeat a Ctrl-C that came where Python ignores what is raised, as in a destructor; else it would be lost."""
+    if not issubclass(ignored.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(ignored)
+        return
+    again = threading.Timer(_SOON, _thread.interrupt_main)
+    again.daemon = True
+    again.start()
 
 
 def _code_of(command: Callable[[Sequence[str]], None]) -> int | str | None:

@@ -47,6 +47,30 @@ def test_ctrl_c_is_code_130_without_a_word() -> None:
     assert raising(KeyboardInterrupt()) == (130, "", "")
 
 
+def test_ctrl_c_where_python_ignores_what_is_raised_is_not_lost() -> None:
+    program = """
+import signal, time
+from catpref.command_line import run
+
+class Interrupted:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+        for _ in range(10):
+            pass
+
+def work(arguments):
+    _ = Interrupted()
+    del _
+    time.sleep(30)
+    print("worked on")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run(work)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_a_fault_of_our_own_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         raising(ZeroDivisionError())
