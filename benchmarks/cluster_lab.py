@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -103,6 +104,7 @@ class Lab:
                     env=os.environ | {"PYTHONPATH": path, "DASK_TEMPORARY_DIRECTORY": str(self.folder)},
                     stdout=log,
                     stderr=subprocess.STDOUT,
+                    start_new_session=True,  # so that they end with what they have started
                 )
             )
         return self.processes[-1]
@@ -122,12 +124,10 @@ class Lab:
 
     @staticmethod
     def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-        """End processes, and workers that one of them would start again."""
+        """End processes, and at the same moment the workers that they would start again."""
         for process in reversed(processes):
-            children = psutil.Process(process.pid).children() if process.poll() is None else []
-            process.kill()
-            for child in children:
-                child.kill()
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
         for process in processes:
             process.wait()
 
