@@ -5,13 +5,15 @@ Only computing it takes torch.
 
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import numpy as np
 
 from catpref._io import cache
 from catpref._io.files import sha256_of
-from catpref._io.parallel import parallel, threads
+from catpref._io.parallel import parallel, serve_parent, threads
 from catpref._io.reading import read_bytes
 from catpref.adaptive.prior import write_prior
 from catpref.errors import BadInput, not_installed
@@ -56,6 +58,18 @@ def starting_prior(stimuli: Path, names: Sequence[str], model: Path | None, for_
 
 
 def _computed(stimuli: Path, names: Sequence[str], model: Path | None, for_order: bool) -> bytes:
+    """Compute it in a process of its own: torchvision crashes one in which PsychoPy has loaded Mesa's LLVM."""
+    with ProcessPoolExecutor(1, get_context("spawn"), serve_parent) as pool:
+        try:
+            return pool.submit(compute, stimuli, names, model, for_order).result()
+        except KeyboardInterrupt:
+            for process in active_children():
+                process.kill()
+            raise
+
+
+def compute(stimuli: Path, names: Sequence[str], model: Path | None, for_order: bool) -> bytes:
+    """Compute the content of a prior's file; see `starting_prior`."""
     try:
         from catpref.models.adaptive_prior import prior_of
     except ModuleNotFoundError as problem:

@@ -1,7 +1,9 @@
 """What comes next in adaptive sessions: parts, early ends, files that are kept, and files that were changed."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from adaptive_support import as_chosen, keep_made_up_priors, rows_of
+from forked import Forked
 from sessions_support import draw_pictures
 
 from catpref.adaptive.chooser import choose
@@ -265,8 +268,31 @@ def test_without_torch_one_line_says_what_a_new_session_takes(stimuli, tmp_path,
     with pytest.raises(
         BadInput, match=r"its images are not embedded yet.*pip install .catpref\[fit\]"
     ) as said:
-        starting_prior.starting_prior(stimuli, ["süß 00.png"], None, for_order=False)
+        starting_prior.compute(stimuli, ["süß 00.png"], None, for_order=False)
     assert "\n" not in str(said.value)
+
+
+def test_a_prior_is_computed_where_psychopy_has_a_window(display, stimuli, tmp_path):
+    """As after the dialog; there, what torchvision loads ended the process without a word."""
+    script = """
+import sys
+from pathlib import Path
+from psychopy import visual
+from catpref.lab.starting_prior import starting_prior
+from catpref.stimuli.images import find_images
+visual.Window((100, 100))
+stimuli = Path(sys.argv[1])
+print(len(starting_prior(stimuli, find_images(stimuli)[:3], None, for_order=False)))
+"""
+    process = Forked(
+        [sys.executable, "-c", script, stimuli],
+        env=os.environ | {"DISPLAY": display, "XDG_CACHE_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 0
+    assert int(said.splitlines()[-1]) > 0
 
 
 @pytest.mark.parametrize(
