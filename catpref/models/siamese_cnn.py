@@ -24,13 +24,14 @@ from catpref._io.workers import threads
 from catpref.design.splits import split
 from catpref.errors import BadInput
 from catpref.models import laplace, stored
+from catpref.models.adam import AdamW
 from catpref.models.calibration import fit_gain
 from catpref.models.components import IMAGES_AT_ONCE, MOST_COMPONENTS, components_of, mixing_of
 from catpref.models.davidson import where_preferred
 from catpref.models.interface import Data, Epoch, Images, Model
 from catpref.models.learned import learned_from
 from catpref.models.study_cnn import CHANNELS
-from catpref.models.utility import Utility, project
+from catpref.models.written import scale_of
 from catpref.perception.embeddings import Layout
 
 EPOCHS = 6
@@ -206,7 +207,7 @@ def fit(
     embeddings: np.ndarray,
     pairs: np.ndarray,
     choices: np.ndarray,
-    start: Utility,
+    standards: tuple[np.ndarray, np.ndarray],
     layout: Layout,
     test: tuple[np.ndarray, np.ndarray] | None = None,
     seed: int = 0,
@@ -224,8 +225,9 @@ def fit(
         Left and right image of each trial, indices into `embeddings`, shape (trials, 2).
     choices
         0 = left, 1 = right, shape (trials,).
-    start
-        A utility fitted to the same trials, which tells how much each layer and region matters.
+    standards
+        What is taken off each dimension, and what it is divided by then, as by a `Utility` fitted to the same trials,
+        which tells how much each layer and region matters.
     layout
         Of the embedding.
     test
@@ -243,9 +245,9 @@ def fit(
     with threads(1), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         shown = np.unique(pairs)
-        mixing = mixing_of(embeddings, shown, start.centre, start.scale, layout)
+        mixing = mixing_of(embeddings, shown, *standards, layout)
         followed = shown if test is None else np.unique(np.concatenate([pairs, test[0]]))
-        seen = components_of(embeddings, followed, start.centre, start.scale, mixing, layout)
+        seen = components_of(embeddings, followed, *standards, mixing, layout)
         components = torch.zeros(len(embeddings), seen.shape[1])
         components[followed] = seen
         components = components.to(device)
@@ -259,7 +261,7 @@ def fit(
             for _ in _train(networks[-1], components, pairs, choices, epochs):
                 if test is not None and len(networks) == 1:
                     history.append(_epoch(networks[0], components, (pairs, choices), test))
-    return SiameseCNN(start.centre, start.scale, mixing, networks, gain, layout, epochs, history)
+    return SiameseCNN(*standards, mixing, networks, gain, layout, epochs, history)
 
 
 def _choose(
@@ -313,13 +315,8 @@ def _train(
 ) -> Iterator[None]:
     """Train a network; pause before the first pass over the trials, and after each."""
     yield
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": network.trunk.parameters(), "weight_decay": _WEIGHT_DECAY},
-            {"params": [network.side_bias], "weight_decay": 0.0},
-        ],
-        lr=_LEARNING_RATE,
-    )
+    trunk = list(network.trunk.parameters())
+    optimiser = AdamW([*trunk, network.side_bias], [_WEIGHT_DECAY] * len(trunk) + [0.0], _LEARNING_RATE)
     sides, targets = torch.from_numpy(pairs), torch.tensor(choices, dtype=torch.float32)
     for _ in range(epochs):
         for batch in torch.randperm(len(targets)).split(_BATCH):
@@ -327,10 +324,7 @@ def _train(
             mirrored = network.mirror and bool(torch.rand(()) < 0.5)
             utilities = network(components[images.to(components.device)], mirrored)
             logits = utilities[places[:, 1]] - utilities[places[:, 0]] + network.side_bias
-            loss = binary_cross_entropy_with_logits(logits, targets[batch].to(logits.device))
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
+            optimiser.step(binary_cross_entropy_with_logits(logits, targets[batch].to(logits.device)))
         yield
 
 
@@ -379,12 +373,12 @@ class _Trained:
 def _fit(data: Data, train: np.ndarray, test: np.ndarray | None) -> _Trained:
     with threads(1):  # as its training
         learned = learned_from(data, train)
-    start = project(learned, data.embeddings)  # which adds up alike with any
+    standards = data.kernels.centre, scale_of(data.kernels, learned.variances)
     train, choices = where_preferred(train, data.choices)
     followed = None if test is None else (data.pairs[test], data.choices[test])
     is_fair = None if data.is_fair is None else data.is_fair[train]
     model = fit(
-        data.embeddings, data.pairs[train], choices, start, data.images.layout, followed, data.seed, data.device,
+        data.embeddings, data.pairs[train], choices, standards, data.images.layout, followed, data.seed, data.device,
         is_fair=is_fair,
     )  # fmt: skip
     return _Trained(model, data)

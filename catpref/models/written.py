@@ -69,9 +69,8 @@ def write_as_weights(
     some
         The combinations on which the images are projected in turn, in the same pass.
     """
-    sizes = np.bincount(kernels.blocks.of_dimension, minlength=len(variances))
-    relevance = (variances / sizes)[kernels.blocks.of_dimension]
-    scale = (kernels.scale / np.sqrt(relevance)).astype(np.float32)
+    deviations = _deviations(kernels, variances)
+    scale = scale_of(kernels, variances)
     shown, indices = np.unique(kernels.images, return_inverse=True)
     if len(onto) != len(shown):  # items are trials
         left, right = indices.reshape(-1, 2).T
@@ -79,7 +78,7 @@ def write_as_weights(
         np.add.at(onto, right, of_trials)
         np.add.at(onto, left, -of_trials)
     onto_images = torch.from_numpy(onto.astype(np.float32))
-    deviation = torch.from_numpy(np.sqrt(relevance).astype(np.float32))
+    deviation = torch.from_numpy(deviations.astype(np.float32))
     weights = torch.empty(embeddings.shape[1], onto.shape[1])
 
     def write_slice(columns: slice, part: Tensor) -> tuple[np.ndarray, np.ndarray, Tensor]:
@@ -104,6 +103,17 @@ def write_as_weights(
         apart += apart_of_slice
     farthest = float(apart.max() / embeddings.shape[1])
     return Written(scale, weights.numpy(), known, effects, farthest, copies, projected, squares)
+
+
+def scale_of(kernels: Kernels, variances: np.ndarray) -> np.ndarray:
+    """Return what centred dimensions are divided by, given each block's prior variance; see `Utility`."""
+    return (kernels.scale / _deviations(kernels, variances)).astype(np.float32)
+
+
+def _deviations(kernels: Kernels, variances: np.ndarray) -> np.ndarray:
+    """Return the prior standard deviation of each standardised dimension's weight, shape (dimensions,)."""
+    sizes = np.bincount(kernels.blocks.of_dimension, minlength=len(variances))
+    return np.sqrt(variances / sizes)[kernels.blocks.of_dimension]
 
 
 def _left_out(deviations: Tensor, weights: Tensor) -> Tensor:

@@ -25,13 +25,18 @@ def planted(seed: int = 0, side_bias: float = 0.0) -> tuple[np.ndarray, np.ndarr
     return looks.reshape(IMAGES, -1), pairs, choices, (difference > 0).astype(int)
 
 
+def standards_of(looks: np.ndarray, pairs: np.ndarray, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    start = utility.fit(looks, pairs, choices)
+    return start.centre, start.scale
+
+
 def trained(seed: int = 0, mirror: bool = True, side_bias: float = 0.0) -> SiameseCNN:
     looks, pairs, choices, _ = planted(side_bias=side_bias)
     train = (pairs < SHOWN).all(1)
-    start = utility.fit(looks, pairs[train], choices[train])
+    standards = standards_of(looks, pairs[train], choices[train])
     new = (pairs >= SHOWN).all(1)
     test = pairs[new], choices[new]
-    return siamese_cnn.fit(looks, pairs[train], choices[train], start, LAYOUT, test, seed, mirror=mirror)
+    return siamese_cnn.fit(looks, pairs[train], choices[train], standards, LAYOUT, test, seed, mirror=mirror)
 
 
 @functools.cache
@@ -70,10 +75,10 @@ def test_the_trunk_learns_what_no_line_can(monkeypatch: pytest.MonkeyPatch) -> N
     choices = (worth[pairs[:, 1]] > worth[pairs[:, 0]]).astype(int)
     flat = looks.reshape(300, -1)
     train, test = (pairs < 200).all(1), (pairs >= 200).all(1)
-    start = utility.fit(flat, pairs[train], choices[train])
+    standards = standards_of(flat, pairs[train], choices[train])
     followed = pairs[test], choices[test]
     seen = Layout(2, GRID, 0)
-    history = siamese_cnn.fit(flat, pairs[train], choices[train], start, seen, followed).history
+    history = siamese_cnn.fit(flat, pairs[train], choices[train], standards, seen, followed).history
     assert len(history) > 1, "the inner folds found that training helps"
     first, last = history[0].test_accuracy, history[-1].test_accuracy
     assert first is not None and last is not None and last > first + 0.1
@@ -108,8 +113,8 @@ def test_the_seed_decides() -> None:
 def test_too_few_images_to_leave_any_out_train_no_trunk() -> None:
     looks, pairs, choices, _ = planted()
     few = (pairs < 4).all(1)
-    start = utility.fit(looks, pairs[few], choices[few])
-    tiny = siamese_cnn.fit(looks, pairs[few], choices[few], start, LAYOUT)
+    standards = standards_of(looks, pairs[few], choices[few])
+    tiny = siamese_cnn.fit(looks, pairs[few], choices[few], standards, LAYOUT)
     assert tiny.epochs == 0 and tiny.gain == 1.0
     assert np.isfinite(tiny.p_right(looks, pairs)).all()
 
@@ -117,10 +122,10 @@ def test_too_few_images_to_leave_any_out_train_no_trunk() -> None:
 def test_passes_that_do_not_help_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     looks, pairs, choices, _ = planted()
     train = (pairs < SHOWN).all(1)
-    start = utility.fit(looks, pairs[train], choices[train])
+    standards = standards_of(looks, pairs[train], choices[train])
     losses = iter([0.70, 0.68, 0.69, 0.69, 0.10])  # the last is never asked for
     monkeypatch.setattr(siamese_cnn, "fit_gain", lambda *_: (1.0, next(losses)))
     threads = torch.get_num_threads()
-    stopped = siamese_cnn.fit(looks, pairs[train], choices[train], start, LAYOUT)
+    stopped = siamese_cnn.fit(looks, pairs[train], choices[train], standards, LAYOUT)
     assert stopped.epochs == 1 and next(losses) == 0.10
     assert torch.get_num_threads() == threads, "what comes after has all threads again"
