@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -84,6 +85,12 @@ class Kernels:
             flat = hashed.flatten(0, 1)
             summed = torch.mm(flat.T, flat, out=_zeros(flat.shape[1], flat.shape[1]))
         return summed.numpy().astype(np.float64)
+
+    @cached_property
+    def plain_gram(self) -> np.ndarray:
+        """The same where all dimensions count alike, and all together have a prior variance of 1."""
+        sizes = np.bincount(self.blocks.of_dimension, minlength=len(self.blocks.factors))
+        return self.gram(sizes / sizes.sum())
 
     def gram_of_block(self, block: int, items: np.ndarray) -> np.ndarray:
         """Return the inner products of some items within one block."""
