@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import time
+from functools import lru_cache
 from pathlib import Path
 
 _PAUSES = (0.01, 0.05, 0.2, 0.5)  # seconds
@@ -15,6 +16,17 @@ def sha256_of(path: Path) -> str:
     """Return the sha256 of a file's content, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_image(path: Path) -> str:
+    """Return the sha256 of an image file, of which several parts of a command ask; it is read again once it changes."""
+    status = path.stat()
+    return _sha256_of(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1 << 17)
+def _sha256_of(path: Path, _size: int, _modified_ns: int) -> str:
+    return sha256_of(path)
 
 
 def force_to_disk(path: Path) -> None:

@@ -25,7 +25,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from catpref._io import cache
 from catpref._io.devices import choose_device
 from catpref._io.engines import Engine
-from catpref._io.files import sha256_of
+from catpref._io.files import sha256_of_image
 from catpref._io.progress import progress
 from catpref._io.tasks import where_seen
 from catpref._io.workers import workers
@@ -211,7 +211,7 @@ def embed(
         return len(batch)
 
     with cache.opened(cache_folder) as kept, workers() as pool:
-        digests = list(pool.map(sha256_of, images))
+        digests = list(pool.map(sha256_of_image, images))
         read = partial(_read, parts=parts, kept=kept)
         missing = list(pool.map(read, embeddings, digests))
         todo = {

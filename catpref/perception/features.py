@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from catpref._io import cache
-from catpref._io.files import sha256_of
+from catpref._io.files import sha256_of_image
 from catpref.perception.backbones import Backbone
 from catpref.perception.embeddings import image_tensor
 
@@ -72,7 +72,7 @@ class Features:
 
     def _keys(self, member: int) -> list[str]:
         """Return the keys of an image in the cache, one a layer; its file is read for them once."""
-        content, weights = sha256_of(self._images[member]), self.backbone.weights_sha256
+        content, weights = sha256_of_image(self._images[member]), self.backbone.weights_sha256
         return [
             cache.key_of(_CODE_VERSION, content, weights, f"layer {layer}", str(self.size))
             for layer in self.layers

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from catpref._io import cache
-from catpref._io.files import sha256_of
+from catpref._io.files import sha256_of_image
 from catpref._io.progress import progress
 from catpref._io.workers import workers
 from catpref.stimuli.images import open_image
@@ -35,7 +35,7 @@ def luminance_and_contrast(images: Sequence[Path], cache_folder: Path | None = N
 
 
 def _measure(path: Path, kept: cache.Store) -> np.ndarray:
-    key = cache.key_of("luminance and contrast", _CODE_VERSION, sha256_of(path))
+    key = cache.key_of("luminance and contrast", _CODE_VERSION, sha256_of_image(path))
     found = kept.read(key, np.float64, lambda length: length == 2)
     if found is not None:
         return found

@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.spatial import KDTree
 
 from catpref._io import cache
-from catpref._io.files import sha256_of
+from catpref._io.files import sha256_of_image
 from catpref._io.parallel import parallel, threads
 from catpref.stimuli.images import image_path, load
 
@@ -81,7 +81,7 @@ def _kept_look(path: Path, kept: cache.Store) -> Look:
     if not kept.keeps:
         return look_at(path)
     bits = HASH_SIZE**2 // 8
-    key = cache.key_of("look", _CODE_VERSION, sha256_of(path))
+    key = cache.key_of("look", _CODE_VERSION, sha256_of_image(path))
     found = kept.read(key, np.uint8, lambda length: length == bits + 3 * COLOUR_SIDE**2)
     if found is None:
         found = np.concatenate(look_at(path))
