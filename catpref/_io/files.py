@@ -19,7 +19,7 @@ def sha256_of(path: Path) -> str:
 
 
 def sha256_of_image(path: Path) -> str:
-    """Return the sha256 of an image file, of which several parts of a command ask; it is read again once it changes."""
+    """Return the sha256 of an image file, which is read once until it changes: many ask."""
     status = path.stat()
     return _sha256_of(path, status.st_size, status.st_mtime_ns)
 

@@ -129,7 +129,7 @@ class Fits(NamedTuple):
 class _Task(NamedTuple):
     """Fit models, by name, to some trials: for what they say of others, or, if there are none, to predict images.
 
-    A network has the threads of the computer that asks, whoever fits it.
+    A network on all cores has the threads of the computer that asks, whoever fits it.
     """
 
     models: Sequence[str]
@@ -152,25 +152,33 @@ def fit(
     splits
         One list of folds for each repeat; slow models take the first alone.
     engine
-        Who does it; None: this process, with several folds at once where models are quick.
+        Who does it; None: this process, with several folds at once but of models that take all cores.
     """
-    networks = [model for model in models if model.is_slow]
-    others = [model.name for model in models if not model.is_slow]
     count, everything = torch.get_num_threads(), np.arange(len(data.pairs))
-    whole = [_Task([model.name], everything, None, count) for model in networks if model.predictor]
-    first = [_Task([model.name], *fold, count) for model in networks for fold in chain(*splits[:1])]
+    slow = [
+        _Task([model.name], train, test, count if model.on_all_cores else 1)
+        for model in models
+        if model.is_slow
+        for train, test in [*([(everything, None)] if model.predictor else []), *chain(*splits[:1])]
+    ]
+    beside, alone = ([task for task in slow if (task.threads == 1) == one] for one in (True, False))
+    others = [model.name for model in models if not model.is_slow]
     quick = [_Task(others, *fold) for fold in chain(*splits)] if others else []
     if engine is None:  # networks take over what others learned from the same trials
-        of_quick = _done(Threads(), data, quick)
-        of_networks = _done(Here(), data, [*whole, *first])
+        tasks = [*quick, *beside, *alone]
+        found = [*_done(Threads(), data, quick), *_done(Threads(), data, beside), *_done(Here(), data, alone)]
     else:  # what takes longest comes first
-        found = _done(engine, data, [*whole, *first, *quick])
-        of_networks, of_quick = found[: len(whole) + len(first)], found[len(whole) + len(first) :]
+        tasks = [*alone, *beside, *quick]
+        found = _done(engine, data, tasks)
     held_out: dict[str, list[HeldOut]] = {model.name: [] for model in models}
-    for task, found in zip([*first, *quick], [*of_networks[len(whole) :], *of_quick], strict=True):
-        for name, each in zip(task.models, found, strict=True):
-            held_out[name].append(each)
-    return Fits(held_out, {task.models[0]: found[0] for task, found in zip(whole, of_networks, strict=False)})
+    networks: dict[str, Any] = {}
+    for task, of_task in zip(tasks, found, strict=True):
+        for name, each in zip(task.models, of_task, strict=True):
+            if task.test is None:
+                networks[name] = each
+            else:
+                held_out[name].append(each)
+    return Fits(held_out, networks)
 
 
 def _done(engine: Engine, data: Data, tasks: Sequence[_Task]) -> list[list[Any]]:

@@ -9,10 +9,16 @@ from catpref.perception.embeddings import Layout
 MOST_COMPONENTS = 32  # that the first, 1 × 1 convolution makes of the channels
 _COMPONENT_ROWS = 4096  # cells of training images that tell the components
 IMAGES_AT_ONCE = 64
+_POWERS = 4  # of the matrix and its transpose, which its greatest singular vectors are found by
 
 
 def mixing_of(
-    embeddings: np.ndarray, images: np.ndarray, centre: np.ndarray, scale: np.ndarray, layout: Layout
+    embeddings: np.ndarray,
+    images: np.ndarray,
+    centre: np.ndarray,
+    scale: np.ndarray,
+    layout: Layout,
+    random: torch.Generator,
 ) -> np.ndarray:
     """Find the channels' principal components over the cells of the images, scaled to a mean square of one.
 
@@ -27,8 +33,28 @@ def mixing_of(
     standardised = _standardised(embeddings[some], centre, scale)[:, : layout.gridded]
     rows = standardised.reshape(-1, channels, cells).transpose(1, 2).reshape(-1, channels)
     count = min(MOST_COMPONENTS, *rows.shape)
-    _, lengths, directions = torch.svd_lowrank(rows, q=count, niter=4)
+    _, lengths, directions = leading(rows, count, random)
     return (directions / (lengths.square().mean() / len(rows)).sqrt().clamp_min(1e-6)).numpy()
+
+
+def leading(matrix: Tensor, count: int, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Return about the greatest singular values with their left and right vectors, in columns.
+
+    It is ``torch.svd_lowrank``, but for the generator, which there is one for all threads.
+
+    References
+    ----------
+    Halko, Martinsson & Tropp (2011). Finding structure with randomness. SIAM Review 53(2), algorithms 4.4 and 5.1.
+    """
+    if len(matrix) < matrix.shape[1]:
+        right, lengths, left = leading(matrix.T, count, random)
+        return left, lengths, right
+    start = torch.randn(matrix.shape[1], count, dtype=matrix.dtype, generator=random)
+    basis = torch.linalg.qr(matrix @ start).Q
+    for _ in range(_POWERS):
+        basis = torch.linalg.qr(matrix @ torch.linalg.qr(matrix.T @ basis).Q).Q
+    left, lengths, right = torch.linalg.svd(basis.T @ matrix, full_matrices=False)
+    return basis @ left, lengths, right.T
 
 
 def components_of(

@@ -217,6 +217,8 @@ class Model:
         Whether it is fitted beside the models asked for, to compare them with, where they read what it needs.
     is_slow
         Whether it takes long to train: one cross-validation, where others are repeated.
+    on_all_cores
+        Whether one that is slow trains on all cores, and so nothing beside it.
     of_several
         Whether it is of several participants, where these are not pooled.
     first_epoch
@@ -237,6 +239,7 @@ class Model:
     restore: Callable[[Mapping[str, np.ndarray], Layout, int | None, str], Any] | None = None
     is_baseline: bool = False
     is_slow: bool = False
+    on_all_cores: bool = False
     of_several: bool = False
     first_epoch: int = 1
 

@@ -26,7 +26,7 @@ from catpref.errors import BadInput
 from catpref.models import laplace, stored
 from catpref.models.adam import AdamW
 from catpref.models.calibration import fit_gain
-from catpref.models.components import IMAGES_AT_ONCE, MOST_COMPONENTS, components_of, mixing_of
+from catpref.models.components import IMAGES_AT_ONCE, MOST_COMPONENTS, components_of, leading, mixing_of
 from catpref.models.davidson import where_preferred
 from catpref.models.interface import Data, Epoch, Images, Model
 from catpref.models.learned import learned_from
@@ -48,7 +48,8 @@ class _Network(nn.Module):
     """What is seen in images (see `components_of`) to their utilities, shape (images,).
 
     The trunk reads the grid, the shortcut the averages over the image, too. Where it looks at mirror images, it
-    learns from either at random and, once trained, averages over both.
+    learns from either at random and, once trained, averages over both. A new one has no memory for its weights yet
+    (`draw`).
     """
 
     def __init__(self, components: int, layout: Layout, mirror: bool) -> None:
@@ -57,20 +58,34 @@ class _Network(nn.Module):
         layers: list[nn.Module] = []
         side, channels_in = layout.grid, components
         for _, channels_out in CHANNELS:
-            layers += [nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.MaxPool2d(2, ceil_mode=True)]
+            layers += [
+                nn.Conv2d(channels_in, channels_out, 3, padding=1, device="meta"),
+                nn.MaxPool2d(2, ceil_mode=True),
+            ]
             side, channels_in = -(-side // 2), channels_out
         layers += [
             nn.Flatten(),
-            nn.Linear(channels_in * side**2, 32),
+            nn.Linear(channels_in * side**2, 32, device="meta"),
             nn.ReLU(),
-            nn.Linear(32, 1, bias=False),
+            nn.Linear(32, 1, bias=False, device="meta"),
         ]
-        nn.init.zeros_(layers[-1].weight)  # type: ignore[arg-type]
         self.trunk = nn.Sequential(*layers)
         seen = components * layout.grid**2 + layout.averages
-        self.shortcut = nn.Linear(seen, 1, bias=False).requires_grad_(False)
-        self.side_bias = nn.Parameter(torch.zeros(()))
+        self.shortcut = nn.Linear(seen, 1, bias=False, device="meta").requires_grad_(False)
+        self.side_bias = nn.Parameter(torch.zeros((), device="meta"))
         self.mirror = mirror
+
+    def draw(self, random: torch.Generator) -> None:
+        """Draw initial weights as torch does, but for the generator, which there is one for all threads."""
+        self.to_empty(device="cpu")
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_uniform_(layer.weight, math.sqrt(5), generator=random)
+                if layer.bias is not None:
+                    reach = layer.weight[0].numel() ** -0.5
+                    nn.init.uniform_(layer.bias, -reach, reach, generator=random)
+        nn.init.zeros_(self.trunk[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.side_bias)
 
     def forward(self, components: Tensor, mirrored: bool = False) -> Tensor:
         maps = components[:, : math.prod(self.maps)].unflatten(1, self.maps)
@@ -186,8 +201,7 @@ def restore(tensors: Mapping[str, np.ndarray], layout: Layout, device: str = "cp
     components = tensors["mixing"].shape[-1:] if "mixing" in tensors else ()
     if not components or components[0] not in range(1, MOST_COMPONENTS + 1):
         raise ValueError("mixing is missing or of another shape")
-    with torch.device("meta"):  # no memory, before it is known that the tensors are there
-        networks = [_Network(components[0], layout, mirror=False) for _ in range(_MEMBERS)]
+    networks = [_Network(components[0], layout, mirror=False) for _ in range(_MEMBERS)]
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("centre", "scale"), (layout.dimensions,))
     shapes |= {"mixing": (layout.channels, *components), "gain": (1,), "mirror": (1,)}
     for number, network in enumerate(networks):
@@ -242,23 +256,23 @@ def fit(
         Which trials may tell when to stop, shape (trials,); see `Data.is_fair`.
     """
     # Layers are too small for two threads, and so what is learned depends on no computer's cores.
-    with threads(1), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with threads(1):
+        random = torch.Generator().manual_seed(seed)
         shown = np.unique(pairs)
-        mixing = mixing_of(embeddings, shown, *standards, layout)
+        mixing = mixing_of(embeddings, shown, *standards, layout, random)
         followed = shown if test is None else np.unique(np.concatenate([pairs, test[0]]))
         seen = components_of(embeddings, followed, *standards, mixing, layout)
         components = torch.zeros(len(embeddings), seen.shape[1])
         components[followed] = seen
         components = components.to(device)
-        untrained = partial(_untrained, components, partial(_Network, mixing.shape[1], layout, mirror))
-        epochs, gain = _choose(components, pairs, choices, seed, untrained, is_fair)
-        shortcut = _ridge(components, pairs, choices)
+        untrained = partial(_untrained, random, device, partial(_Network, mixing.shape[1], layout, mirror))
+        epochs, gain = _choose(components, pairs, choices, seed, random, untrained, is_fair)
+        shortcut = _ridge(components, pairs, choices, random)
         networks: list[_Network] = []
         history = []
         for _ in range(_MEMBERS):
             networks.append(untrained(shortcut))
-            for _ in _train(networks[-1], components, pairs, choices, epochs):
+            for _ in _train(networks[-1], components, pairs, choices, epochs, random):
                 if test is not None and len(networks) == 1:
                     history.append(_epoch(networks[0], components, (pairs, choices), test))
     return SiameseCNN(*standards, mixing, networks, gain, layout, epochs, history)
@@ -269,6 +283,7 @@ def _choose(
     pairs: np.ndarray,
     choices: np.ndarray,
     seed: int,
+    random: torch.Generator,
     untrained: Callable[[tuple[Tensor, float]], _Network],
     is_fair: np.ndarray | None,
 ) -> tuple[int, float]:
@@ -277,9 +292,9 @@ def _choose(
         folds = split(pairs, "images", _INNER_FOLDS, seed, is_fair=is_fair)
     except BadInput:
         return 0, 1.0  # too little data to leave any out
-    networks = [untrained(_ridge(components, pairs[train], choices[train])) for train, _ in folds]
+    networks = [untrained(_ridge(components, pairs[train], choices[train], random)) for train, _ in folds]
     passes = [
-        _train(network, components, pairs[train], choices[train], EPOCHS)
+        _train(network, components, pairs[train], choices[train], EPOCHS, random)
         for network, (train, _) in zip(networks, folds, strict=True)
     ]
     tests = [test for _, test in folds]
@@ -301,17 +316,25 @@ def _choose(
     return best, found[best][0]
 
 
-def _untrained(components: Tensor, build: Callable[[], _Network], shortcut: tuple[Tensor, float]) -> _Network:
+def _untrained(
+    random: torch.Generator, device: str, build: Callable[[], _Network], shortcut: tuple[Tensor, float]
+) -> _Network:
     """Build a network that is, before its trunk learns, the shortcut alone."""
-    network = build().to(components.device)
+    network = build()
+    network.draw(random)
     weights, side_bias = shortcut
     network.shortcut.weight.copy_(weights)
     network.side_bias.data.fill_(side_bias)
-    return network
+    return network.to(device)
 
 
 def _train(
-    network: _Network, components: Tensor, pairs: np.ndarray, choices: np.ndarray, epochs: int
+    network: _Network,
+    components: Tensor,
+    pairs: np.ndarray,
+    choices: np.ndarray,
+    epochs: int,
+    random: torch.Generator,
 ) -> Iterator[None]:
     """Train a network; pause before the first pass over the trials, and after each."""
     yield
@@ -319,21 +342,23 @@ def _train(
     optimiser = AdamW([*trunk, network.side_bias], [_WEIGHT_DECAY] * len(trunk) + [0.0], _LEARNING_RATE)
     sides, targets = torch.from_numpy(pairs), torch.tensor(choices, dtype=torch.float32)
     for _ in range(epochs):
-        for batch in torch.randperm(len(targets)).split(_BATCH):
+        for batch in torch.randperm(len(targets), generator=random).split(_BATCH):
             images, places = sides[batch].unique(return_inverse=True)
-            mirrored = network.mirror and bool(torch.rand(()) < 0.5)
+            mirrored = network.mirror and bool(torch.rand((), generator=random) < 0.5)
             utilities = network(components[images.to(components.device)], mirrored)
             logits = utilities[places[:, 1]] - utilities[places[:, 0]] + network.side_bias
             optimiser.step(binary_cross_entropy_with_logits(logits, targets[batch].to(logits.device)))
         yield
 
 
-def _ridge(components: Tensor, pairs: np.ndarray, choices: np.ndarray) -> tuple[Tensor, float]:
+def _ridge(
+    components: Tensor, pairs: np.ndarray, choices: np.ndarray, random: torch.Generator
+) -> tuple[Tensor, float]:
     """Fit the shortcut and the side bias; the penalty is the one with the greatest marginal likelihood."""
     images, indices = np.unique(pairs, return_inverse=True)
     sides = indices.reshape(-1, 2)
     features = components[torch.from_numpy(images)].double().cpu()
-    left, lengths, right = torch.svd_lowrank(features, q=min(_MOST_DIRECTIONS, *features.shape), niter=4)
+    left, lengths, right = leading(features, min(_MOST_DIRECTIONS, *features.shape), random)
     coordinates = (left * lengths).numpy()
     posterior = laplace.fit(coordinates[sides[:, 1]] - coordinates[sides[:, 0]], choices)
     return (right @ torch.from_numpy(posterior.weights)).float()[None], posterior.side_bias

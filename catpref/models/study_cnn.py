@@ -227,4 +227,5 @@ STUDY_CNN = Model(
     p_right=lambda model, images, pairs: model.p_right(images.distance_maps(pairs)),
     restore=lambda tensors, _layout, map_size, device: restore(tensors, map_size, device),
     is_slow=True,
+    on_all_cores=True,
 )

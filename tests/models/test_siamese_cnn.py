@@ -87,6 +87,7 @@ def test_the_trunk_learns_what_no_line_can(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_mirror_image_is_as_good_where_it_is_asked_for() -> None:
     components = torch.randn(5, 3, GRID, GRID)
     network = siamese_cnn._Network(3, Layout(3, GRID, 4), mirror=True)
+    network.draw(torch.Generator())
     torch.nn.init.normal_(network.trunk[-1].weight)  # type: ignore[arg-type]
     flipped = components.flip(3)
     assert not torch.allclose(network.trunk(components), network.trunk(flipped))
