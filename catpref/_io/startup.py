@@ -1,5 +1,6 @@
 """The first moments of a command, before it has imported what it needs."""
 
+import gc
 import os
 import signal
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 
 from catpref.errors import not_installed, shown
+
+_OBJECTS = 50_000  # that are made between two searches for cycles; 700 by default
 
 NO_FOLDER = "the current folder is not there any more; change to one that is"
 
@@ -36,7 +39,8 @@ def begin() -> None:
 
     A package that is not installed is one line: who only runs sessions has no torch. Ctrl-C ends the process without
     a traceback until `catpref.command_line.run` waits for it, and torch does not get to die of a current folder that
-    is not there any more.
+    is not there any more. Python searches less often for cycles of objects, since what is imported and drawn mostly
+    stays; but not in experiments, where no longer search may hold up a stimulus.
     """
     main = getattr(sys.modules["__main__"], "__file__", None)
     package = Path(__file__).parents[1]
@@ -47,6 +51,8 @@ def begin() -> None:
     )
     if not ours and sys.argv[:1] != ["-m"]:  # which is there while Python looks for the module
         return
+    if main is None or Path(main).parent != rooms[-1]:
+        gc.set_threshold(_OBJECTS)
     sys.excepthook = _end
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
