@@ -155,8 +155,8 @@ def log_factors(
 
     def loss(point: np.ndarray, observed: "_Evidence") -> tuple[float, np.ndarray]:
         block = prior.variances(point)
-        value, outer = observed.log_likelihood(weighted(block))
-        slope = prior.factors.T @ (block * (flat @ (often * outer[lower]).astype(np.float32)) / 2)
+        value, gradient = observed.log_likelihood(weighted(block))
+        slope = prior.factors.T @ (block * (flat @ (often * gradient[lower]).astype(np.float32)) / 2)
         apart = (point - prior.mean) / prior.sd
         return np.square(apart).sum() / 2 - value, apart / prior.sd - slope
 
@@ -206,15 +206,18 @@ class _Evidence:
     norm: float
 
     def log_likelihood(self, gram: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return the log marginal likelihood of a prior covariance, and twice its gradient by that covariance."""
+        """Return the log marginal likelihood of a prior covariance, and twice its gradient by that covariance.
+
+        The gradient is symmetric, and right up to its diagonal: what is above, nobody reads.
+        """
         factor = self._factor(gram)
         weights = self._root_times(_potrs(factor, self.seen, lower=1)[0])
         value = self._root_times(self.seen) @ gram @ weights / 2 - np.log(np.diag(factor)).sum()
         if self.root.ndim == 1:
-            taken = self.root[:, None] * np.tril(_potri(factor, lower=1)[0]) * self.root
+            taken = self.root[:, None] * _potri(factor, lower=1)[0] * self.root
         else:
             taken = _syrk(1, _trsm(1, factor, self.root, side=1, lower=1, trans_a=1), lower=1)
-        return float(value), np.outer(weights, weights) - _mirrored(taken)  # (gram + information⁻¹)⁻¹
+        return float(value), np.outer(weights, weights) - taken  # (gram + information⁻¹)⁻¹
 
     def weights(self, gram: np.ndarray) -> np.ndarray:
         """Return what, times a prior covariance, are the most probable utilities under it."""
