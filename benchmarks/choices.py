@@ -149,7 +149,8 @@ def _siamese(
     parts: Blocks, mirror: bool, embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray
 ) -> Predictor:
     start = utility.fit(embeddings, pairs, choices, parts)
-    return siamese_cnn.fit(embeddings, pairs, choices, start, _layout(), mirror=mirror).p_right
+    standards = start.centre, start.scale
+    return siamese_cnn.fit(embeddings, pairs, choices, standards, _layout(), mirror=mirror).p_right
 
 
 def _pairwise_gp(embeddings: np.ndarray, pairs: np.ndarray, choices: np.ndarray) -> Predictor:
