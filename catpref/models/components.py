@@ -1,5 +1,9 @@
 """Principal components of an embedding's channels: what a small network reads of an image."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,7 +13,16 @@ from catpref.perception.embeddings import Layout
 MOST_COMPONENTS = 32  # that the first, 1 × 1 convolution makes of the channels
 _COMPONENT_ROWS = 4096  # cells of training images that tell the components
 IMAGES_AT_ONCE = 64
-_POWERS = 4  # of the matrix and its transpose, which its greatest singular vectors are found by
+_DRAWING = Lock()
+
+
+@contextmanager
+def drawing(random: torch.Generator) -> Iterator[None]:
+    """Let torch draw by this generator where it takes none; its own is one for all threads, which wait here."""
+    with _DRAWING, torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(random.get_state())
+        yield
+        random.set_state(torch.get_rng_state())
 
 
 def mixing_of(
@@ -33,28 +46,9 @@ def mixing_of(
     standardised = _standardised(embeddings[some], centre, scale)[:, : layout.gridded]
     rows = standardised.reshape(-1, channels, cells).transpose(1, 2).reshape(-1, channels)
     count = min(MOST_COMPONENTS, *rows.shape)
-    _, lengths, directions = leading(rows, count, random)
+    with drawing(random):
+        _, lengths, directions = torch.svd_lowrank(rows, q=count, niter=4)
     return (directions / (lengths.square().mean() / len(rows)).sqrt().clamp_min(1e-6)).numpy()
-
-
-def leading(matrix: Tensor, count: int, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Return about the greatest singular values with their left and right vectors, in columns.
-
-    It is ``torch.svd_lowrank``, but for the generator, which there is one for all threads.
-
-    References
-    ----------
-    Halko, Martinsson & Tropp (2011). Finding structure with randomness. SIAM Review 53(2), algorithms 4.4 and 5.1.
-    """
-    if len(matrix) < matrix.shape[1]:
-        right, lengths, left = leading(matrix.T, count, random)
-        return left, lengths, right
-    start = torch.randn(matrix.shape[1], count, dtype=matrix.dtype, generator=random)
-    basis = torch.linalg.qr(matrix @ start).Q
-    for _ in range(_POWERS):
-        basis = torch.linalg.qr(matrix @ torch.linalg.qr(matrix.T @ basis).Q).Q
-    left, lengths, right = torch.linalg.svd(basis.T @ matrix, full_matrices=False)
-    return basis @ left, lengths, right.T
 
 
 def components_of(

@@ -5,59 +5,54 @@ chosen within the training trials, between images left out in turn.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import expit, log_expit
+from scipy.special import log_expit
 
 from catpref.design.splits import split
 from catpref.errors import BadInput
-from catpref.models.davidson import likelihood, where_preferred
+from catpref.models.davidson import where_preferred
 from catpref.models.interface import Data, Model
 from catpref.models.kernels import directions, right_minus_left
-from catpref.models.newton import mode
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression  # takes half a second, which only a fit needs
 
 _PRIOR_VARIANCES = tuple(10.0**power for power in range(-3, 3))  # of weights on images of unit mean square
 _USUAL = 0.1
-_FREE = 1e3  # logits, prior standard deviation of the side bias: no penalty to speak of
 _INNER_FOLDS = 3
-_ENOUGH = 1e-8  # twice the log posterior still to be gained
 
 
 @dataclass(frozen=True)
 class _Ridge:
-    """The regression of a session's trials.
+    """The regression, and the differences of all the session's trials along its directions."""
 
-    Attributes
-    ----------
-    prior_variance
-        Of the weights, which is their penalty.
-    side_bias
-        The intercept.
-    logits
-        Of all the session's trials, shape (trials,).
-    """
+    regression: "LogisticRegression"
+    differences: np.ndarray
 
-    prior_variance: float
-    side_bias: float
-    logits: np.ndarray
+    @property
+    def side_bias(self) -> float:
+        return float(np.ravel(self.regression.intercept_)[0])
 
     def p_right(self, trials: np.ndarray) -> np.ndarray:
-        return expit(self.logits[trials])
+        return self.regression.predict_proba(self.differences[trials])[:, 1]
 
 
 def _fit(data: Data, train: np.ndarray, _: np.ndarray | None) -> _Ridge:
     train, choices = where_preferred(train, data.choices)
-    gram = data.kernels.plain_gram
-    along = gram @ directions(gram, data.kernels.pairs[train])
-    design = np.column_stack([right_minus_left(along, data.kernels.pairs), np.ones(len(data.pairs))])
+    gram, pairs = data.kernels.plain_gram, data.kernels.pairs
+    differences = right_minus_left(gram @ directions(gram, pairs[train]), pairs)
+    if not differences.shape[1]:  # all images look the same, and scikit-learn wants something to read
+        differences = np.zeros((len(differences), 1))
+    seen = differences[train]
     is_fair = None if data.is_fair is None else data.is_fair[train]
-    variance = _choose(design[train], choices, data.pairs[train], data.seed, is_fair)
-    weights = _weights(design[train], choices, variance, np.zeros(design.shape[1]))
-    return _Ridge(variance, float(weights[-1]), design @ weights)
+    variance = _choose(seen, choices, data.pairs[train], data.seed, is_fair)
+    return _Ridge(_regression(variance).fit(seen, choices), differences)
 
 
 def _choose(
-    design: np.ndarray, choices: np.ndarray, pairs: np.ndarray, seed: int, is_fair: np.ndarray | None
+    differences: np.ndarray, choices: np.ndarray, pairs: np.ndarray, seed: int, is_fair: np.ndarray | None
 ) -> float:
     """Find the prior variance that best predicts choices between images left out in turn."""
     try:
@@ -69,26 +64,17 @@ def _choose(
     for train, test in folds:
         if len(set(choices[train])) < 2:
             continue
-        weights = np.zeros(design.shape[1])
         for place, variance in enumerate(_PRIOR_VARIANCES):
-            weights = _weights(design[train], choices[train], variance, weights)
-            logits = design[test] @ weights
+            fitted = _regression(variance).fit(differences[train], choices[train])
+            logits = fitted.decision_function(differences[test])
             losses[place] -= log_expit(np.where(choices[test] == 1, logits, -logits)).sum()
     return _PRIOR_VARIANCES[int(losses.argmin())]
 
 
-def _weights(design: np.ndarray, choices: np.ndarray, variance: float, start: np.ndarray) -> np.ndarray:
-    """Return the weights, and last the side bias, that are most probable under a prior variance of the weights."""
-    scales = np.full(design.shape[1], np.sqrt(variance))
-    scales[-1] = _FREE
-    found = mode(
-        design * scales,
-        lambda logits: likelihood(logits, choices)[0],
-        lambda logits: likelihood(logits, choices)[1:],
-        start / scales,
-        _ENOUGH,
-    )
-    return found.weights * scales
+def _regression(variance: float) -> "LogisticRegression":
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=variance, solver="newton-cholesky")
 
 
 RIDGE = Model(

@@ -24,9 +24,8 @@ from catpref._io.workers import threads
 from catpref.design.splits import split
 from catpref.errors import BadInput
 from catpref.models import laplace, stored
-from catpref.models.adam import AdamW
 from catpref.models.calibration import fit_gain
-from catpref.models.components import IMAGES_AT_ONCE, MOST_COMPONENTS, components_of, leading, mixing_of
+from catpref.models.components import IMAGES_AT_ONCE, MOST_COMPONENTS, components_of, drawing, mixing_of
 from catpref.models.davidson import where_preferred
 from catpref.models.interface import Data, Epoch, Images, Model
 from catpref.models.learned import learned_from
@@ -48,8 +47,7 @@ class _Network(nn.Module):
     """What is seen in images (see `components_of`) to their utilities, shape (images,).
 
     The trunk reads the grid, the shortcut the averages over the image, too. Where it looks at mirror images, it
-    learns from either at random and, once trained, averages over both. A new one has no memory for its weights yet
-    (`draw`).
+    learns from either at random and, once trained, averages over both.
     """
 
     def __init__(self, components: int, layout: Layout, mirror: bool) -> None:
@@ -58,34 +56,20 @@ class _Network(nn.Module):
         layers: list[nn.Module] = []
         side, channels_in = layout.grid, components
         for _, channels_out in CHANNELS:
-            layers += [
-                nn.Conv2d(channels_in, channels_out, 3, padding=1, device="meta"),
-                nn.MaxPool2d(2, ceil_mode=True),
-            ]
+            layers += [nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.MaxPool2d(2, ceil_mode=True)]
             side, channels_in = -(-side // 2), channels_out
         layers += [
             nn.Flatten(),
-            nn.Linear(channels_in * side**2, 32, device="meta"),
+            nn.Linear(channels_in * side**2, 32),
             nn.ReLU(),
-            nn.Linear(32, 1, bias=False, device="meta"),
+            nn.Linear(32, 1, bias=False),
         ]
+        nn.init.zeros_(layers[-1].weight)  # type: ignore[arg-type]
         self.trunk = nn.Sequential(*layers)
         seen = components * layout.grid**2 + layout.averages
-        self.shortcut = nn.Linear(seen, 1, bias=False, device="meta").requires_grad_(False)
-        self.side_bias = nn.Parameter(torch.zeros((), device="meta"))
+        self.shortcut = nn.Linear(seen, 1, bias=False).requires_grad_(False)
+        self.side_bias = nn.Parameter(torch.zeros(()))
         self.mirror = mirror
-
-    def draw(self, random: torch.Generator) -> None:
-        """Draw initial weights as torch does, but for the generator, which there is one for all threads."""
-        self.to_empty(device="cpu")
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_uniform_(layer.weight, math.sqrt(5), generator=random)
-                if layer.bias is not None:
-                    reach = layer.weight[0].numel() ** -0.5
-                    nn.init.uniform_(layer.bias, -reach, reach, generator=random)
-        nn.init.zeros_(self.trunk[-1].weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.side_bias)
 
     def forward(self, components: Tensor, mirrored: bool = False) -> Tensor:
         maps = components[:, : math.prod(self.maps)].unflatten(1, self.maps)
@@ -201,7 +185,8 @@ def restore(tensors: Mapping[str, np.ndarray], layout: Layout, device: str = "cp
     components = tensors["mixing"].shape[-1:] if "mixing" in tensors else ()
     if not components or components[0] not in range(1, MOST_COMPONENTS + 1):
         raise ValueError("mixing is missing or of another shape")
-    networks = [_Network(components[0], layout, mirror=False) for _ in range(_MEMBERS)]
+    with torch.device("meta"):  # no memory, before it is known that the tensors are there
+        networks = [_Network(components[0], layout, mirror=False) for _ in range(_MEMBERS)]
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("centre", "scale"), (layout.dimensions,))
     shapes |= {"mixing": (layout.channels, *components), "gain": (1,), "mirror": (1,)}
     for number, network in enumerate(networks):
@@ -265,7 +250,9 @@ def fit(
         components = torch.zeros(len(embeddings), seen.shape[1])
         components[followed] = seen
         components = components.to(device)
-        untrained = partial(_untrained, random, device, partial(_Network, mixing.shape[1], layout, mirror))
+        untrained = partial(
+            _untrained, components, random, partial(_Network, mixing.shape[1], layout, mirror)
+        )
         epochs, gain = _choose(components, pairs, choices, seed, random, untrained, is_fair)
         shortcut = _ridge(components, pairs, choices, random)
         networks: list[_Network] = []
@@ -317,15 +304,18 @@ def _choose(
 
 
 def _untrained(
-    random: torch.Generator, device: str, build: Callable[[], _Network], shortcut: tuple[Tensor, float]
+    components: Tensor,
+    random: torch.Generator,
+    build: Callable[[], _Network],
+    shortcut: tuple[Tensor, float],
 ) -> _Network:
     """Build a network that is, before its trunk learns, the shortcut alone."""
-    network = build()
-    network.draw(random)
+    with drawing(random):
+        network = build().to(components.device)
     weights, side_bias = shortcut
     network.shortcut.weight.copy_(weights)
     network.side_bias.data.fill_(side_bias)
-    return network.to(device)
+    return network
 
 
 def _train(
@@ -338,8 +328,13 @@ def _train(
 ) -> Iterator[None]:
     """Train a network; pause before the first pass over the trials, and after each."""
     yield
-    trunk = list(network.trunk.parameters())
-    optimiser = AdamW([*trunk, network.side_bias], [_WEIGHT_DECAY] * len(trunk) + [0.0], _LEARNING_RATE)
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": network.trunk.parameters(), "weight_decay": _WEIGHT_DECAY},
+            {"params": [network.side_bias], "weight_decay": 0.0},
+        ],
+        lr=_LEARNING_RATE,
+    )
     sides, targets = torch.from_numpy(pairs), torch.tensor(choices, dtype=torch.float32)
     for _ in range(epochs):
         for batch in torch.randperm(len(targets), generator=random).split(_BATCH):
@@ -347,7 +342,10 @@ def _train(
             mirrored = network.mirror and bool(torch.rand((), generator=random) < 0.5)
             utilities = network(components[images.to(components.device)], mirrored)
             logits = utilities[places[:, 1]] - utilities[places[:, 0]] + network.side_bias
-            optimiser.step(binary_cross_entropy_with_logits(logits, targets[batch].to(logits.device)))
+            loss = binary_cross_entropy_with_logits(logits, targets[batch].to(logits.device))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
         yield
 
 
@@ -358,7 +356,8 @@ def _ridge(
     images, indices = np.unique(pairs, return_inverse=True)
     sides = indices.reshape(-1, 2)
     features = components[torch.from_numpy(images)].double().cpu()
-    left, lengths, right = leading(features, min(_MOST_DIRECTIONS, *features.shape), random)
+    with drawing(random):
+        left, lengths, right = torch.svd_lowrank(features, q=min(_MOST_DIRECTIONS, *features.shape), niter=4)
     coordinates = (left * lengths).numpy()
     posterior = laplace.fit(coordinates[sides[:, 1]] - coordinates[sides[:, 0]], choices)
     return (right @ torch.from_numpy(posterior.weights)).float()[None], posterior.side_bias

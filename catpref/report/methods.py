@@ -228,7 +228,7 @@ def _accuracies(table: pd.DataFrame) -> list[str]:
 
 
 def _versions(analysis: Analysis) -> list[str]:
-    names = ("torch", "numpy", "scipy", "choix")
+    names = ("torch", "numpy", "scipy", "scikit-learn", "choix")
     used = ", ".join(f"{name} {version(name)}" for name in names)
     references = _REFERENCES if analysis.observers is None else _OF_SEVERAL
     return [

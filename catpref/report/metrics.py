@@ -64,7 +64,7 @@ def metrics_of(analysis: Analysis, total_seconds: float) -> dict[str, Any]:
         "versions": {
             "catpref": __version__,
             "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "lpips", "numpy", "scipy", "choix")},
+            **{name: version(name) for name in ("torch", "lpips", "numpy", "scipy", "scikit-learn", "choix")},
         },
         "seed": options.seed,
     }

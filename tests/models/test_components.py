@@ -1,13 +1,27 @@
-import pytest
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 
-from catpref.models.components import leading
+from catpref.models.components import drawing
 
 
-@pytest.mark.parametrize("shape", [(40, 12), (12, 40)])
-def test_leading_directions_are_those_of_torch(shape: tuple[int, int]) -> None:
-    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.double)
-    torch.manual_seed(0)
-    theirs = torch.svd_lowrank(matrix, q=5, niter=4)
-    for own, other in zip(leading(matrix, 5, torch.Generator().manual_seed(0)), theirs, strict=True):
-        torch.testing.assert_close(own, other)
+def test_threads_that_draw_beside_each_other_draw_what_torch_would() -> None:
+    def draw(seed: int) -> list[torch.Tensor]:
+        random, found = torch.Generator().manual_seed(seed), []
+        for _ in range(20):
+            with drawing(random):
+                found += [torch.randn(100), torch.nn.Linear(50, 50).weight.detach()]
+        return found
+
+    state = torch.get_rng_state()
+    with ThreadPoolExecutor(4) as pool:
+        beside = list(pool.map(draw, range(8)))
+    assert torch.equal(torch.get_rng_state(), state), "torch's own generator is as it was"
+    for seed, of_thread in enumerate(beside):
+        torch.manual_seed(seed)
+        for own, (_, alone) in zip(
+            of_thread[1::2],
+            ((torch.randn(100), torch.nn.Linear(50, 50).weight) for _ in range(20)),
+            strict=True,
+        ):
+            assert torch.equal(own, alone)

@@ -48,8 +48,6 @@ def write_model(folder: Path, backbone: Any, embedding: str, grid: int) -> None:
     learned = utility.fit(looks, pairs, np.arange(24) % 2)
     torch.manual_seed(0)
     networks = [siamese_cnn._Network(8, made_up, mirror=True) for _ in range(2)]
-    for network in networks:
-        network.draw(torch.Generator())
     mixing = rng.random((channels, 8)).astype(np.float32)
     siamese = siamese_cnn.SiameseCNN(learned.centre, learned.scale, mixing, networks, 1.2, made_up, 0, [])
     study = study_cnn.StudyCNN(study_cnn.build(32).eval(), [])

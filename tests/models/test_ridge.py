@@ -1,4 +1,4 @@
-"""Ridge regression is that of scikit-learn on the embedding, with a penalty chosen inside the training trials."""
+"""Ridge regression is scikit-learn's on the embedding, with a penalty chosen inside the training trials."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def test_it_is_the_plain_regression() -> None:
     standard = embeddings.astype(float)
     standard = (standard - standard.mean(0)) / standard.std(0) / np.sqrt(standard.shape[1])
     differences = standard[data.pairs[:, 1]] - standard[data.pairs[:, 0]]
-    plain = LogisticRegression(C=fitted.prior_variance, tol=1e-8).fit(differences[train], data.choices[train])  # type: ignore
+    plain = LogisticRegression(C=fitted.regression.C).fit(differences[train], data.choices[train])  # type: ignore
     ours, theirs = fitted.p_right(test), plain.predict_proba(differences[test])[:, 1]
     np.testing.assert_allclose(
         ours, theirs, atol=5e-3
@@ -51,7 +51,7 @@ def test_a_weak_taste_has_a_strong_penalty() -> None:
     strong = ridge.RIDGE.fit(data, everything, None)
     data.choices = np.random.default_rng(1).integers(0, 2, len(data.pairs))
     weak = ridge.RIDGE.fit(data, everything, None)
-    assert weak.prior_variance < strong.prior_variance  # type: ignore
+    assert weak.regression.C < strong.regression.C  # type: ignore
 
 
 def test_test_trials_play_no_part() -> None:
