@@ -15,15 +15,13 @@ from catpref.models import stored
 from catpref.models.interface import Data, Images, Model
 from catpref.models.kernels import incidence_of, right_minus_left
 from catpref.models.learned import gain_of
-from catpref.models.people import People, chance, matched, nearer, precision_of
+from catpref.models.people import Answers, People
 from catpref.models.shared_taste import alone, learn, shared_alone
 from catpref.models.standardised import by_slices
 from catpref.models.utility import Utility
 from catpref.models.written import write_as_weights
 
 _DIRECTIONS = 64  # of the shared posterior that are kept
-_SWEEPS = 30
-_ENOUGH = 1e-3  # logits that utility differences still move
 _MOST_CODES = 1 << 20  # bytes
 MOST_PEOPLE = 1000
 """Whose departures one model holds: each is a weight of every dimension of the embedding."""
@@ -137,8 +135,9 @@ class Population:
         prior = incidence @ (gram + given.effect_variance * np.eye(len(shown))) @ incidence.T
         along = differences[:, 1:]
         covariance = given.prior_variance * (prior - (along * given.shrinkage) @ along.T)
-        scale, pull = _pull(covariance, self.side_bias_variance, differences[:, 0], choices)
-        bias, pull = self.side_bias_variance * float(pull.sum()), scale * pull
+        answers = Answers(choices)
+        pull = answers.settle(covariance, self.side_bias_variance, differences[:, 0])
+        bias, pull = self.side_bias_variance * float(pull.sum()), answers.scale * pull
         of_images = given.prior_variance * (incidence.T @ pull)
         taken = given.prior_variance * (given.shrinkage * (along.T @ pull))
         weights = _transposed_times(given, embeddings, of_images) - taken @ given.weight_directions
@@ -151,7 +150,7 @@ class Population:
             personal=np.vstack([self.personal[others], weights.astype(np.float32)]),
             personal_effects=np.vstack([self.personal_effects[others], effects]),
             side_biases=np.append(self.side_biases[others], bias),
-            scales=np.append(self.scales[others], scale),
+            scales=np.append(self.scales[others], answers.scale),
         )
 
     def tensors(self) -> dict[str, np.ndarray]:
@@ -262,33 +261,6 @@ def _transposed_times(utility: Utility, embeddings: np.ndarray, of_images: np.nd
     weights = torch.from_numpy(of_images.astype(np.float32))
     parts = by_slices(embeddings, utility.centre, utility.scale, lambda _, part: part.T @ weights)
     return torch.cat(list(parts)).numpy()
-
-
-def _pull(
-    covariance: np.ndarray, side_bias_variance: float, mean: np.ndarray, choices: np.ndarray
-) -> tuple[float, np.ndarray]:
-    """Learn from one person's choices, given what is expected of their utility differences.
-
-    Returns
-    -------
-    float
-        How consistently they choose: what the differences are multiplied by to give logits.
-    ndarray
-        What the prior covariance of the logits is multiplied by to give how far they are from what was expected.
-    """
-    scale, sites, logits, sweep = 1.0, chance(choices), np.full(len(mean), np.inf), 0
-    while True:
-        root, target = sites
-        own, common = scale**2 * covariance, scale * mean
-        precision, _ = precision_of(own + side_bias_variance, root)
-        pull = precision @ (target - common)
-        before, logits, sweep = logits, common + own @ pull, sweep + 1
-        if sweep == _SWEEPS or np.abs(logits - before).max() < _ENOUGH:
-            return scale, pull
-        seen = precision @ own
-        slope = pull @ (common + own @ pull) - np.trace(seen)
-        scale = nearer(scale, slope, common @ precision @ common + 2 * (seen * seen.T).sum())
-        sites, _ = matched(sites, pull, np.diag(precision), choices)
 
 
 def _learn(data: Data, train: np.ndarray) -> People:

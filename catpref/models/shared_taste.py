@@ -17,18 +17,30 @@ Birlutiu, Groot & Heskes (2010). Multi-task preference learning with an applicat
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from scipy.optimize import minimize
 from scipy.special import expit, logit
-from torch import Tensor
 
 from catpref.models import relevance
-from catpref.models.kernels import Kernels
+from catpref.models.kernels import Kernels, right_minus_left
 from catpref.models.newton import laplace_covariance
-from catpref.models.people import SCALE_SD, People, Person, Variances, matched, mixed, person_of
+from catpref.models.people import (
+    ENOUGH,
+    MOST_SWEEPS,
+    SCALE_SD,
+    People,
+    Person,
+    Sweep,
+    Variances,
+    add_up,
+    chance,
+    inverse_of,
+    mixed,
+    of_trials,
+    person_of,
+)
 
 # Mean and standard deviation of the log variances before any choice, in squared logits: shared, personal, image
 # effects of all people and of each, side bias. Then standard deviation of the log odds of late stages.
@@ -37,14 +49,11 @@ _SD = 1.5
 _ODDS_SD = 2.0
 _MOST_PEOPLE, _MOST_IMAGES = 20, 1000  # enough to tell the variances
 _STEPS = 20
-_SETTLING = 3  # times more that sites are improved for one point at most
+_SWEEPS_OF_POINT = 4  # of what stands for the choices, for one point
 _SETTLED = 0.5  # of the log evidence that this still changes
-_SWEEPS = 20
-_ENOUGH = 0.01  # logits that a utility still moves, and logarithm of a scale
 _FLAT = 1e-4  # of the log evidence, that a step still gains
 _STEP = 0.1  # of log variances
-
-_Factor = tuple[Tensor, Tensor]  # LU, and its pivots
+_LEAST_EFFECT = 1e-4  # of the variance of an image's utility
 
 
 def learn(
@@ -125,19 +134,22 @@ def alone(people: People) -> People:
 
     Their prior has the variance that the shared and the personal taste have together.
     """
-    given = people.variances
+    given, personal = people.variances, np.zeros_like(people.personal)
     together = replace(
         given,
-        shared=1e-6,
+        shared=0.0,
         personal=given.shared + given.personal,
         shared_effect=0.0,
         personal_effect=given.shared_effect + given.personal_effect,
     )
     trials = [replace(one) for one in people.trials]
-    shared, certainty, personal, biases = _given(people.gram, people.kernels.effects(), trials, together)
+    pulls = [
+        one.settle(one.departure(together), together.side_bias, np.zeros(len(one.choices))) for one in trials
+    ]
+    personal, biases = _of_each(trials, pulls, together, len(people.gram))
     return replace(
-        people, variances=together, log_covariance=None, shared=shared, certainty=certainty, personal=personal,
-        side_biases=biases, trials=trials,
+        people, variances=together, log_covariance=None, shared=np.zeros_like(people.shared),
+        certainty=np.zeros_like(people.certainty), personal=personal, side_biases=biases, trials=trials,
     )  # fmt: skip
 
 
@@ -153,79 +165,102 @@ def _given(
 
     Of images that nobody saw, the choices say nothing: the search is among the others.
     """
-    shared, personal = np.zeros(len(gram)), np.zeros((len(gram), len(people)))
-    certainty = np.zeros_like(gram)
-    images = np.unique(np.concatenate([one.items for one in people]))
+    shared, certainty = np.zeros(len(gram)), np.zeros_like(gram)
+    images = np.unique(np.concatenate([one.pairs for one in people]))
     within = np.ix_(images, images)
     for one in people:
-        one.items = np.searchsorted(images, one.items)
-    shared[images], certainty[within] = _expect(gram[within], effects[within], people, variances)
-    utilities = variances.of_shared(gram, effects) @ shared
+        one.pairs = np.searchsorted(images, one.pairs)
+    found = _expect(gram[within], effects[within], people, variances)
+    shared[images], certainty[within] = found.weights, found.certainty
+    pulls = [one.pull(right_minus_left(found.mean, one.pairs)) for one in people]
     for one in people:
-        one.items = images[one.items]
-    pulls = [one.pull(utilities) for one in people]
-    for number, (one, pull) in enumerate(zip(people, pulls, strict=True)):
-        personal[one.items, number] = one.scale * (one.incidence.T @ pull)
-    return shared, certainty, personal, np.array([variances.side_bias * pull.sum() for pull in pulls])
+        one.pairs = images[one.pairs]
+    return shared, certainty, *_of_each(people, pulls, variances, len(gram))
+
+
+def _of_each(
+    people: Sequence[Person], pulls: Sequence[np.ndarray], variances: Variances, items: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return `personal` and `side_biases` of `People`, given the pull of each one's trials."""
+    personal = np.zeros((items, len(people)))
+    for of_items, one, pull in zip(personal.T, people, pulls, strict=True):
+        add_up(of_items, one.pairs, one.scale * pull)
+    return personal, np.array([variances.side_bias * pull.sum() for pull in pulls])
+
+
+@dataclass(frozen=True)
+class _Posterior:
+    """What is known of the shared utilities, the choices made Gaussian.
+
+    Attributes
+    ----------
+    mean, covariance
+        Shapes (items,) and (items, items).
+    information, shift
+        What the choices say: of which precision, and that times which mean.
+    log_determinant
+        Of identity + information × prior covariance.
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    information: np.ndarray
+    shift: np.ndarray
+    log_determinant: float
+
+    @property
+    def weights(self) -> np.ndarray:
+        """What the prior covariance is multiplied by to give the mean."""
+        return self.shift - self.information @ self.mean
+
+    @property
+    def certainty(self) -> np.ndarray:
+        """(prior covariance + information⁻¹)⁻¹."""
+        return self.information - self.information @ self.covariance @ self.information
+
+    def sweep(self, one: Person) -> Sweep:
+        """Find what would better stand for a person's choices."""
+        return one.sweep(right_minus_left(self.mean, one.pairs), of_trials(self.covariance, one.pairs))
+
+
+def _prior(gram: np.ndarray, effects: np.ndarray, variances: Variances) -> tuple[np.ndarray, float]:
+    """Return the inverse of the prior covariance of the shared utilities, and its log determinant.
+
+    It has one whatever the images: each is told from all others by an effect of its own, be it small.
+    """
+    covariance = variances.of_shared(gram, effects)
+    covariance.flat[:: len(gram) + 1] += _LEAST_EFFECT * covariance.diagonal().mean()
+    return inverse_of(covariance)
+
+
+def _posterior(prior: tuple[np.ndarray, float], people: Sequence[Person], variances: Variances) -> _Posterior:
+    """Combine what people's choices, made Gaussian, say of the shared utilities."""
+    information, shift = np.zeros_like(prior[0]), np.zeros(len(prior[0]))
+    for one in people:
+        one.integrate_out(one.departure(variances), variances.side_bias)
+        seen = np.zeros((len(shift), len(one.choices)))
+        add_up(seen, one.pairs, one.scale * one.precision)
+        shift += seen @ one.sites[1]
+        add_up(information, one.pairs, one.scale * seen.T)
+    covariance, log_determinant = inverse_of(prior[0] + information)
+    return _Posterior(covariance @ shift, covariance, information, shift, log_determinant + prior[1])
 
 
 def _expect(
     gram: np.ndarray, effects: np.ndarray, people: Sequence[Person], variances: Variances
-) -> tuple[np.ndarray, np.ndarray]:
+) -> _Posterior:
     """Make all choices Gaussian by expectation propagation, and find how consistently each person chooses.
 
     At the mode, where Laplace's method makes them so, a binary choice says less than it does: variances of tastes,
     those of single people above all, would be found too small by half.
-
-    Returns
-    -------
-    ndarray
-        What the shared prior covariance is multiplied by to give the shared utilities, shape (items,).
-    ndarray
-        (shared prior covariance + information⁻¹)⁻¹, shape (items, items).
     """
-    covariance = variances.of_shared(gram, effects)
-    utilities = np.full(len(gram), np.inf)
-    sweep, moved = 0, np.inf
-    while True:
-        weights, factor, information = _posterior(covariance, people, variances)
-        before, utilities = utilities, covariance @ weights
-        sweep += 1
-        if sweep == _SWEEPS or max(moved, np.abs(utilities - before).max()) < _ENOUGH:
-            return weights, _solve(factor, information)
-        left_open = _solve(factor, covariance, transposed=True)  # (covariance⁻¹ + information)⁻¹
-        moved = max(one.improve(utilities, left_open, variances) for one in people)
-
-
-def _posterior(
-    covariance: np.ndarray, people: Sequence[Person], variances: Variances
-) -> tuple[np.ndarray, _Factor, np.ndarray]:
-    """Combine what people's choices, made Gaussian, say of the shared utilities.
-
-    Returns
-    -------
-    ndarray
-        What the prior covariance is multiplied by to give the mean, shape (items,).
-    tuple of Tensor
-        LU factors of identity + information × covariance.
-    ndarray
-        The information, shape (items, items).
-    """
-    information, pull = np.zeros_like(covariance), np.zeros(len(covariance))
-    for one in people:
-        one.integrate_out(variances)
-        seen = one.scale * (one.incidence.T @ one.precision)
-        information[np.ix_(one.items, one.items)] += one.scale * (seen @ one.incidence)
-        pull[one.items] += seen @ one.sites[1]
-    product = torch.from_numpy(information) @ torch.from_numpy(covariance)
-    product.diagonal().add_(1)
-    factor = torch.linalg.lu_factor(product)
-    return _solve(factor, pull[:, None])[:, 0], factor, information
-
-
-def _solve(factor: _Factor, right: np.ndarray, transposed: bool = False) -> np.ndarray:
-    """Solve for a matrix, or for its transpose, by its factors; in torch, which lets other threads go on."""
-    return torch.linalg.lu_solve(*factor, torch.from_numpy(right), adjoint=transposed).numpy()
+    prior = _prior(gram, effects, variances)
+    for _ in range(MOST_SWEEPS):
+        found = _posterior(prior, people, variances)
+        # On average: someone who is never in doubt may have any scale from some on.
+        if np.mean([one.advance(found.sweep(one)) for one in people]) < ENOUGH:
+            break
+    return _posterior(prior, people, variances)
 
 
 def _most_likely(
@@ -265,11 +300,6 @@ def _most_likely(
         for one, scale in zip(people, np.exp(point[len(usual) :]), strict=True):
             one.scale = float(scale)
         value, by_variances, by_scales = _log_likelihood(grams, effects, people, given)
-        for _ in range(_SETTLING):
-            before = value
-            value, by_variances, by_scales = _log_likelihood(grams, effects, people, given)
-            if abs(value - before) < _SETTLED:
-                break
         by_variances *= [*np.exp(point[:5]), given.late * (1 - given.late)]
         apart = (point - middle) / sd
         slope = np.append(by_variances[: len(usual)], by_scales)
@@ -278,6 +308,8 @@ def _most_likely(
     def slope(point: np.ndarray) -> np.ndarray:
         return loss(np.append(point, found[len(usual) :]))[1][: len(usual)]
 
+    for one in people:  # where variances are small, as the search begins, this is close
+        one.sites = chance(one.choices)
     middle, sd = np.append(usual, np.zeros(len(people))), np.append(sd, np.full(len(people), SCALE_SD))
     found = minimize(loss, middle, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS, "ftol": _FLAT}).x
     if not how_sure:
@@ -288,7 +320,7 @@ def _most_likely(
 def _log_likelihood(
     grams: np.ndarray, effects: np.ndarray, people: Sequence[Person], variances: Variances
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """Find the log marginal likelihood of the choices, and improve what stands for them.
+    """Find the log marginal likelihood of the choices, and improve what stands for them until it comes to rest.
 
     Returns
     -------
@@ -299,31 +331,27 @@ def _log_likelihood(
     ndarray
         Its gradient by the logarithm of each person's scale.
     """
-    gram = mixed(grams, variances.late)
-    covariance = variances.of_shared(gram, effects)
-    weights, factor, information = _posterior(covariance, people, variances)
-    utilities = covariance @ weights
-    left_open = _solve(factor, covariance, transposed=True)  # (covariance⁻¹ + information)⁻¹
-    value = -float(factor[0].diagonal().abs().log().sum()) / 2
-    outer = np.outer(weights, weights) - _solve(factor, information)
+    prior = _prior(mixed(grams, variances.late), effects, variances)
+    value, count = np.inf, 0
+    while True:
+        before, found = value, _posterior(prior, people, variances)
+        sweeps = [found.sweep(one) for one in people]
+        for one, each in zip(people, sweeps, strict=True):
+            one.sites = each.sites
+        value, count = sum(each.log_evidence for each in sweeps) - found.log_determinant / 2, count + 1
+        if count == _SWEEPS_OF_POINT or abs(value - before) < _SETTLED:
+            break
+    outer = np.outer(found.weights, found.weights) - found.certainty
     of_late, of_layers = np.tensordot(grams, outer, 2) / 2
-    slope, by_scales = np.zeros(6), np.zeros(len(people))
+    slope = np.zeros(6)
     slope[0], slope[2] = mixed(np.array([of_late, of_layers]), variances.late), np.vdot(outer, effects) / 2
     slope[5] = variances.shared * (of_late - of_layers)
-    for number, one in enumerate(people):
-        pull, about = one.pull(utilities), one.precision @ one.seen(left_open)
-        certain = one.precision - about @ one.precision
-        outer = (np.outer(pull, pull) - certain).astype(np.float32)
-        of_late, of_layers = one.scale**2 * np.tensordot(one.tastes, outer, 2) / 2
-        of_effects = one.scale**2 * float(np.vdot(one.effects, outer)) / 2
-        of_taste = float(mixed(np.array([of_late, of_layers]), variances.late))
-        slope[1] += of_taste
-        slope[3] += of_effects
+    for one, each in zip(people, sweeps, strict=True):
+        outer = np.outer(each.pull, each.pull) - one.precision + each.about @ one.precision
+        own = outer.astype(np.float32)
+        of_late, of_layers = one.scale**2 * np.tensordot(one.tastes, own, 2) / 2
+        slope[1] += mixed(np.array([of_late, of_layers]), variances.late)
+        slope[3] += one.scale**2 * float(np.vdot(one.effects, own)) / 2
         slope[4] += outer.sum() / 2
         slope[5] += variances.personal * (of_late - of_layers)
-        of_own = variances.personal * of_taste + variances.personal_effect * of_effects
-        by_scales[number] = pull @ one.common(utilities) - np.trace(about) + 2 * of_own
-        value -= (one.sites[1] @ pull + one.log_determinant) / 2
-        one.sites, of_sites = matched(one.sites, pull, np.diag(certain), one.choices)
-        value += of_sites
-    return float(value), slope, by_scales
+    return float(value), slope, np.array([each.slope for each in sweeps])

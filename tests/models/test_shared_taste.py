@@ -72,7 +72,9 @@ def test_the_posterior_is_that_of_a_sampler(monkeypatch: pytest.MonkeyPatch) -> 
     assert np.sqrt(np.square(apart).mean()) < 0.08
 
 
-def test_the_gradient_of_the_evidence_is_that_of_differences() -> None:
+def test_the_gradient_of_the_evidence_is_that_of_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_taste, "_SWEEPS_OF_POINT", 30)
+    monkeypatch.setattr(shared_taste, "_SETTLED", 0)
     random = np.random.default_rng(0)
     parts = random.standard_normal((2, 20, 5))
     grams, effects = parts @ parts.swapaxes(1, 2) / 5, np.eye(20)
@@ -89,8 +91,6 @@ def test_the_gradient_of_the_evidence_is_that_of_differences() -> None:
     def at_rest(point: np.ndarray) -> tuple[float, np.ndarray]:
         for one, scale in zip(people, point[6:], strict=True):
             one.scale = float(scale)
-        for _ in range(30):
-            shared_taste._log_likelihood(grams, effects, people, Variances(*point[:6]))
         value, by_variances, by_scales = shared_taste._log_likelihood(
             grams, effects, people, Variances(*point[:6])
         )
@@ -101,6 +101,19 @@ def test_the_gradient_of_the_evidence_is_that_of_differences() -> None:
     for place, step in enumerate(1e-3 * np.eye(9)):
         above, below = (at_rest(point + sign * step)[0] for sign in (1, -1))
         assert slope[place] == pytest.approx((above - below) / 2e-3, rel=1e-3, abs=1e-3)
+
+
+def test_what_choices_say_of_strong_tastes_comes_to_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scored given sites that are yet to follow, scales would be too small by half when the sweeps end."""
+    given = Variances(20.0, 20.0, 2.0, 20.0, 0.1, late=0.0)
+    data = planted(8, 120, 40.0, 40.0, seed=2)
+    found = learned(data, given)
+    monkeypatch.setattr(shared_taste, "MOST_SWEEPS", 100)
+    monkeypatch.setattr(shared_taste, "ENOUGH", 1e-6)
+    at_rest = learned(data, given)
+    np.testing.assert_allclose(found.scales, at_rest.scales, rtol=0.05)
+    everything = np.arange(len(data[0]))
+    np.testing.assert_allclose(found.p_right(everything), at_rest.p_right(everything), atol=0.02)
 
 
 def test_who_chooses_more_consistently_has_the_greater_scale() -> None:
@@ -159,7 +172,7 @@ def test_images_that_nobody_saw_have_the_shared_taste_of_those_seen() -> None:
     unseen = np.flatnonzero((pairs < 10).all(1))
     mean, variance = people.moments(unseen)
     assert np.abs(mean).min() > 0 and variance.min() > 0
-    assert all((one.items >= 10).all() for one in people.trials)
+    assert all((one.pairs >= 10).all() for one in people.trials)
 
 
 def test_someone_who_answered_little_is_predicted_by_what_is_shared() -> None:
@@ -186,6 +199,16 @@ def test_where_nothing_is_shared_people_are_predicted_as_well_as_alone() -> None
         for p_right in (each.p_right(rest) for each in (together, shared_taste.alone(together)))
     ]
     assert loss[0] < loss[1] + 0.01
+
+
+def test_alone_each_is_learned_as_if_nothing_were_shared() -> None:
+    data = planted(5, 80, 1.0, 1.0, seed=3)
+    given = Variances(0.8, 0.5, 0.2, 0.3, 0.4, late=0.0)
+    alone = shared_taste.alone(learned(data, given))
+    together = learned(data, Variances(1e-9, 1.3, 0.0, 0.5, 0.4, late=0.0))
+    np.testing.assert_allclose(alone.scales, together.scales, rtol=0.05)
+    everything = np.arange(len(data[0]))
+    np.testing.assert_allclose(alone.p_right(everything), together.p_right(everything), atol=0.01)
 
 
 def test_a_preference_for_a_side_is_each_persons_own() -> None:
