@@ -12,10 +12,11 @@ from scipy.linalg import eigh
 from torch import Tensor
 
 from catpref.models import stored
+from catpref.models.answers import Answers
 from catpref.models.interface import Data, Images, Model
 from catpref.models.kernels import incidence_of, right_minus_left
 from catpref.models.learned import gain_of
-from catpref.models.people import Answers, People
+from catpref.models.people import People
 from catpref.models.shared_taste import alone, learn, shared_alone
 from catpref.models.standardised import by_slices
 from catpref.models.utility import Utility

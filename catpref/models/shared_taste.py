@@ -24,23 +24,10 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from catpref.models import relevance
+from catpref.models.answers import ENOUGH, MOST_SWEEPS, SCALE_SD, Sweep, chance, inverse_of
 from catpref.models.kernels import Kernels, right_minus_left
 from catpref.models.newton import laplace_covariance
-from catpref.models.people import (
-    ENOUGH,
-    MOST_SWEEPS,
-    SCALE_SD,
-    People,
-    Person,
-    Sweep,
-    Variances,
-    add_up,
-    chance,
-    inverse_of,
-    mixed,
-    of_trials,
-    person_of,
-)
+from catpref.models.people import People, Person, Variances, add_up, mixed, of_trials, person_of
 
 # Mean and standard deviation of the log variances before any choice, in squared logits: shared, personal, image
 # effects of all people and of each, side bias. Then standard deviation of the log odds of late stages.

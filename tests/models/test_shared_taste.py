@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, log_expit
 
-from catpref.models import people as people_module
-from catpref.models import population, shared_taste, store
+from catpref.models import answers, population, shared_taste, store
 from catpref.models.kernels import kernels_of, right_minus_left
 from catpref.models.people import People, Variances, person_of
 from catpref.models.population import Population
@@ -44,7 +43,7 @@ def learned(data: tuple[np.ndarray, np.ndarray, np.ndarray], variances: Variance
 
 def test_the_posterior_is_that_of_a_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one covariance of all trials, by elliptical slice sampling (Murray, Adams & MacKay 2010)."""
-    monkeypatch.setattr(people_module, "SCALE_SD", 1e-6)
+    monkeypatch.setattr(answers, "SCALE_SD", 1e-6)
     who, _, choices = data = planted(4, 25, 1.0, 1.0, seed=2)
     given = Variances(0.8, 0.5, 0.2, 0.3, 0.4, late=0.0)
     people = learned(data, given)
