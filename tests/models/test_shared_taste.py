@@ -129,7 +129,8 @@ def test_what_is_shared_is_told_from_what_is_personal(shared: float, personal: f
     assert people.variances.shared_fraction == pytest.approx(shared / (shared + personal), abs=0.2)
 
 
-def test_the_shared_part_of_tastes_that_few_trials_tell_is_found_without_bias() -> None:
+@pytest.mark.parametrize("lapse", [0.0, 0.15])
+def test_the_shared_part_of_tastes_that_few_trials_tell_is_found_without_bias(lapse: float) -> None:
     """Laplace's method finds it 0.15 too large here, since it says too little of what is personal."""
     people, images, dimensions, apart = 10, 120, 80, []
     for seed in range(12):
@@ -140,8 +141,8 @@ def test_the_shared_part_of_tastes_that_few_trials_tell_is_found_without_bias() 
         who = np.repeat(np.arange(people), 100)
         left, right = np.array([random.choice(images, 2, replace=False) for _ in who]).T
         utilities = common[:, None] + own
-        p_right = expit(utilities[right, who] - utilities[left, who])
-        choices = (random.random(len(who)) < p_right).astype(int)
+        looking = expit(utilities[right, who] - utilities[left, who])
+        choices = (random.random(len(who)) < lapse / 2 + (1 - lapse) * looking).astype(int)
         kernels = kernels_of(features, np.column_stack([left, right]), of_images=True)
         found = shared_taste.learn(kernels, who, choices, np.arange(len(who)), how_sure=False)
         realised = common.var() / (common.var() + own.var(0).mean())
