@@ -40,7 +40,7 @@ clean:
 	rm -rf $(VENV) $(DEMO) site dist
 
 $(VENV)/created:
-	$(PYTHON) -m venv $(VENV)
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV) # unless the README's commands have made it
 	$(RUN) -m pip install -q --upgrade pip # Python's own may take twice as long to find what goes together
 	touch $@
 

@@ -13,7 +13,7 @@ import pandas as pd
 from catpref._io.cache import opened
 from catpref._io.outputs import output_folder
 from catpref._io.progress import progress
-from catpref.errors import BadInput
+from catpref.errors import BadInput, shown
 from catpref.evaluation.analysis import Analysis, judge, ranked, ranking_model
 from catpref.models import store
 from catpref.models.interface import Images
@@ -290,7 +290,13 @@ class Taste:
         codes = table["participant"].to_numpy(object) if "participant" in table else np.full(len(table), None)
         whose = pd.Series(codes, dtype=object).where(lambda each: each.isin(population.participants), None)
         unknown = int(whose.isna().sum())
-        if unknown:
+        if unknown and participant is not None:
+            known = shown(", ".join(population.participants))
+            _LOG.warning(
+                "participant=%s: not one of the model's participants (%s); all predictions are of the shared taste",
+                participant, known,
+            )  # fmt: skip
+        elif unknown:
             _LOG.warning(
                 "%d of %d predictions are of the shared taste, for want of a participant that the model knows",
                 unknown, len(whose),

@@ -86,7 +86,7 @@ def test_a_session_of_ties_alone_is_refused(tmp_path: Path) -> None:
     assert "only the right side was ever chosen" in refusal(main, path)
 
 
-def test_a_newcomer_may_have_no_preference(tmp_path: Path) -> None:
+def test_a_newcomer_may_have_no_preference(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     taste = catpref.learn(catpref.read_session(study(tmp_path, 2)), folds=3)
     table = pd.read_csv(tmp_path / "session.csv").query("participant == 'p0'").assign(participant="p9")
     updated = taste.update(catpref.read_session(table, stimuli=tmp_path / "cats"))
@@ -94,3 +94,6 @@ def test_a_newcomer_may_have_no_preference(tmp_path: Path) -> None:
         updated.rank(tmp_path / "cats", participant=code)["utility"].sort_index() for code in ("p0", "p9")
     ]
     assert np.corrcoef(np.array(ranked))[0, 1] > 0.9
+    assert "not one of" not in caplog.text
+    updated.rank(tmp_path / "cats", participant="p8")
+    assert "participant=p8: not one of the model's participants (p0, p1, p9)" in caplog.text

@@ -11,14 +11,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import lpips
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision import models
 
 from catpref.errors import BadInput
 from catpref.perception.weights import linear_layers
+
+try:
+    import lpips
+    from torchvision import models
+except RuntimeError as problem:  # such as "operator torchvision::nms does not exist"
+    raise BadInput(
+        f"torchvision: was built for another version of torch than {torch.__version__}, which is installed; "
+        "pip install --upgrade torch torchvision"
+    ) from problem
 
 # ImageNet's channel means and standard deviations in [0, 1], which torchvision's networks expect …
 _TORCH_MEAN = np.array([0.485, 0.456, 0.406])

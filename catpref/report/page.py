@@ -193,8 +193,9 @@ def environment() -> Environment:
 def _of_people(analysis: Analysis, several: Observers, faces: Faces) -> dict[str, Any]:
     """Return what the page says of several participants."""
     images = analysis.pictures.merged.images
-    liked, disliked = people.agreed(several, images)
-    strips = {"liked": liked, "disliked": disliked, "divided": people.divided(several, images)}
+    seen_by = people_sentences.seen_by(analysis)
+    liked, disliked = people.agreed(several, images, seen_by)
+    strips = {"liked": liked, "disliked": disliked, "divided": people.divided(several, images, seen_by)}
     return {
         **people_sentences.of_page(analysis),
         **{

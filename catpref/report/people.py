@@ -129,8 +129,10 @@ def _points(alone: np.ndarray, together: np.ndarray) -> Figure:
     return figure
 
 
-def agreed(observers: Observers, images: Sequence[str]) -> tuple[list[Shown], list[Shown]]:
-    """Return the faces that most participants like, and those that most dislike."""
+def agreed(
+    observers: Observers, images: Sequence[str], seen_by: np.ndarray
+) -> tuple[list[Shown], list[Shown]]:
+    """Return the faces that most participants like, and those that most dislike, and how many saw each."""
     utilities = people.about_own_mean(observers.utilities)
     liked, disliked = people.agreed_on(utilities, _FACES)
     count = len(utilities)
@@ -138,15 +140,15 @@ def agreed(observers: Observers, images: Sequence[str]) -> tuple[list[Shown], li
     def of(chosen: np.ndarray, sign: int, word: str) -> list[Shown]:
         votes = (sign * utilities[:, chosen] > 0).sum(0)
         return [
-            Shown(images[int(one)], f"{word} by {number} of {count}")
+            Shown(images[int(one)], f"{word} by {number} of {count}\nseen by {seen_by[one]}")
             for one, number in zip(chosen, votes, strict=True)
         ]
 
     return of(liked, 1, "liked"), of(disliked, -1, "disliked")
 
 
-def divided(observers: Observers, images: Sequence[str]) -> list[Shown]:
-    """Return the faces that divide participants most, with who likes them most and who dislikes them."""
+def divided(observers: Observers, images: Sequence[str], seen_by: np.ndarray) -> list[Shown]:
+    """Return the faces that divide participants most, with who likes and who dislikes them, and how many saw them."""
     utilities = people.about_own_mean(observers.utilities)
     codes = observers.table["participant"].to_list()
     found = []
@@ -154,7 +156,9 @@ def divided(observers: Observers, images: Sequence[str]) -> list[Shown]:
         order = np.argsort(-utilities[:, one], kind="stable")
         liking = [codes[each] for each in order if utilities[each, one] > 0]
         disliking = [codes[each] for each in order[::-1] if utilities[each, one] <= 0]
-        found.append(Shown(images[int(one)], f"+ {_named(liking)}\n− {_named(disliking)}"))
+        found.append(
+            Shown(images[int(one)], f"+ {_named(liking)}\n− {_named(disliking)}\nseen by {seen_by[one]}")
+        )
     return found
 
 

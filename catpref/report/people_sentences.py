@@ -1,5 +1,6 @@
 """What several participants share, and what is each one's own, in sentences."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -114,8 +115,7 @@ def of_precision(analysis: Analysis) -> str:
 
 def remarks(analysis: Analysis) -> list[str]:
     """Return what a reader of the headline should know of several participants."""
-    several = _several(analysis)
-    found = [of_agreement(analysis)]
+    several, found = _several(analysis), []
     if len(several.table) < _FEW_PEOPLE and not analysis.better_than_chance:
         found.append(
             f"The interval of the accuracy allows for other participants as well as other images; "
@@ -137,11 +137,18 @@ def shows_faces(analysis: Analysis) -> bool:
     """
     if analysis.better_than_chance:
         return True
-    trials = analysis.pictures.merged.trials
-    seen = {pair for side in SIDES for pair in zip(trials["participant"], trials[side], strict=True)}
     reliability = _several(analysis).table["reliability"].fillna(0.0).to_numpy()
-    part = len(seen) / (len(reliability) * len(analysis.pictures.merged.images))
+    part = float(seen_by(analysis).mean()) / len(reliability)
     return part >= _SEEN and float(np.median(reliability)) >= _CONSISTENT
+
+
+def seen_by(analysis: Analysis) -> np.ndarray:
+    """Return how many participants saw each image, shape (images,)."""
+    session = analysis.pictures.merged
+    people = session.trials["participant"]
+    seen = {pair for side in SIDES for pair in zip(people, session.trials[side], strict=True)}
+    counts = Counter(image for _, image in seen)
+    return np.array([counts[image] for image in session.images])
 
 
 def notable(table: pd.DataFrame) -> pd.DataFrame:

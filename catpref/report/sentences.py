@@ -173,8 +173,10 @@ def _of_chance(analysis: Analysis) -> list[str]:
     found = []
     if scores.accuracy_ci95[0] > 0.5 and scores.p_value is not None:
         found.append(
-            "Although its interval lies above 50%, this is not taken for evidence of a taste: with the images "
-            f"permuted, {100 * scores.p_value:.0f}% of fits are at least as accurate (p = {scores.p_value:.3f})."
+            "Although its interval lies above 50%, this is not taken for evidence of a taste. The test is that of a "
+            "ridge regression on the leading components of the embedding, which can be fitted again quickly: "
+            f"with the images permuted, {100 * scores.p_value:.0f}% of its fits predict as many choices as it "
+            f"does with each image in its place (p = {scores.p_value:.3f})."
         )
     if analysis.contributions is not None and analysis.observers is None:
         found.append(

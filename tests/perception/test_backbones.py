@@ -1,5 +1,6 @@
 import hashlib
 import io
+import os
 import pickle
 import socket
 import subprocess
@@ -210,3 +211,19 @@ def test_nobody_waits_for_a_network_that_is_not_used() -> None:
         "sys.exit('torchvision' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_torchvision_of_another_torch_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "torchvision.py").write_text('raise RuntimeError("operator torchvision::nms does not exist")')
+    code = (
+        "from catpref import BadInput\n"
+        "try:\n    import catpref.perception.lpips_networks\nexcept BadInput as problem:\n    print(problem)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert (
+        run.stdout.startswith("torchvision: was built for another version of torch")
+        and run.stdout.count("\n") == 1
+    )

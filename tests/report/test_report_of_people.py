@@ -160,7 +160,24 @@ def test_points_have_the_codes_of_those_they_stand_for() -> None:
 
 def test_long_codes_are_counted_below_a_face() -> None:
     several = observers(12, codes="laboratory-3-participant-{:03d}")
-    assert all(len(line) < 20 for face in people.divided(several, IMAGES) for line in face.said.splitlines())
+    assert all(
+        len(line) < 20
+        for face in people.divided(several, IMAGES, np.ones(40, int))
+        for line in face.said.splitlines()
+    )
+
+
+def test_below_a_face_stands_how_many_saw_it() -> None:
+    several = observers()
+    analysis = analysis_of(several, seen=20)
+    session = analysis.pictures.merged
+    of_image = (session.trials[["left_image", "right_image"]] == IMAGES[3]).any(axis=1)
+    session.trials = session.trials[~(of_image & (session.trials["participant"] == "p000"))]
+    seen_by = people_sentences.seen_by(analysis)
+    assert seen_by.tolist() == [5, 5, 5, 4, *[5] * 16, *[0] * 20]
+    liked, disliked = people.agreed(several, IMAGES, seen_by)
+    for face in [*liked, *disliked, *people.divided(several, IMAGES, seen_by)]:
+        assert face.said.splitlines()[-1] == f"seen by {seen_by[IMAGES.index(face.image)]}"
 
 
 def test_methods_name_what_is_shared_and_its_interval() -> None:

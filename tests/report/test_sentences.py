@@ -119,7 +119,7 @@ def test_checks_that_failed_come_with_advice_and_drift_first() -> None:
 
 def test_an_interval_above_chance_that_permutations_reach_is_explained() -> None:
     remarks = sentences.remarks(fitted(p_value=0.39))
-    assert any("39% of fits" in each and "p = 0.390" in each for each in remarks)
+    assert any("39% of its fits" in each and "p = 0.390" in each for each in remarks)
     assert not any(
         "permuted" in each for each in sentences.remarks(fitted(interval=(0.45, 0.55), p_value=0.39))
     )
