@@ -155,13 +155,13 @@ def fit(
         Who does it; None: this process, with several folds at once but of models that take all cores.
     """
     count, everything = torch.get_num_threads(), np.arange(len(data.pairs))
-    slow = [
-        _Task([model.name], train, test, count if model.on_all_cores else 1)
-        for model in models
-        if model.is_slow
-        for train, test in [*([(everything, None)] if model.predictor else []), *chain(*splits[:1])]
-    ]
-    beside, alone = ([task for task in slow if (task.threads == 1) == one] for one in (True, False))
+    alone: list[_Task] = []
+    beside: list[_Task] = []
+    for model in models:
+        if model.is_slow:
+            where, cores = (alone, count) if model.on_all_cores else (beside, 1)
+            whole = [_Task([model.name], everything, None, cores)] if model.predictor else []
+            where += [*whole, *(_Task([model.name], *fold, cores) for fold in chain(*splits[:1]))]
     others = [model.name for model in models if not model.is_slow]
     quick = [_Task(others, *fold) for fold in chain(*splits)] if others else []
     if engine is None:  # networks take over what others learned from the same trials

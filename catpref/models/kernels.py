@@ -273,6 +273,11 @@ def right_minus_left(values: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return values[pairs[:, 1]] - values[pairs[:, 0]]
 
 
+def of_differences(of_items: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Return inner products, or covariances, of the differences of pairs, given those of the items."""
+    return right_minus_left(right_minus_left(of_items, pairs).T, pairs)
+
+
 def directions(gram: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Find combinations of items that are orthonormal directions and span the trials' differences.
 
@@ -287,7 +292,7 @@ def directions(gram: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         values, vectors = _greatest(among)
     else:  # fewer trials than items: the trials' differences span less
         pairs = indices.reshape(-1, 2)
-        values, of_trials = _greatest(right_minus_left(right_minus_left(among, pairs).T, pairs))
+        values, of_trials = _greatest(of_differences(among, pairs))
         vectors = np.zeros((len(items), of_trials.shape[1]))
         np.add.at(vectors, pairs[:, 1], of_trials)
         np.add.at(vectors, pairs[:, 0], -of_trials)

@@ -17,7 +17,14 @@ from catpref.models import laplace, relevance
 from catpref.models.calibration import fit_gain
 from catpref.models.davidson import where_preferred
 from catpref.models.interface import Data, of_trials
-from catpref.models.kernels import Kernels, directions, incidence_of, right_minus_left, squared_distances
+from catpref.models.kernels import (
+    Kernels,
+    directions,
+    incidence_of,
+    of_differences,
+    right_minus_left,
+    squared_distances,
+)
 
 _DIRECTIONS = 64  # of the posterior that a model keeps; along all others it is as unsure as the prior
 _RELEVANCE_TRIALS = 250  # enough to tell the relevant blocks
@@ -182,7 +189,7 @@ def grams_of(kernels: Kernels, train: np.ndarray) -> tuple[np.ndarray, np.ndarra
     grams = chain((kernels.gram_of_block(block, items) for block in range(blocks)), [kernels.effects(items)])
     if len(items) > len(train):
         pairs = np.searchsorted(items, kernels.pairs[train])
-        grams = (right_minus_left(right_minus_left(gram.astype(float), pairs).T, pairs) for gram in grams)
+        grams = (of_differences(gram.astype(float), pairs) for gram in grams)
         incidence = np.eye(len(train))
     return np.array([gram.astype(np.float32) for gram in grams]), incidence
 

@@ -8,7 +8,7 @@ import torch
 from scipy.special import expit
 
 from catpref.models.answers import Answers
-from catpref.models.kernels import Kernels, right_minus_left, squared_distances
+from catpref.models.kernels import Kernels, of_differences, right_minus_left, squared_distances
 from catpref.models.learned import moderated
 
 
@@ -186,13 +186,8 @@ def mixed(of_late_and_layers: np.ndarray, late: float) -> np.ndarray:
 def person_of(grams: np.ndarray, effects: np.ndarray, pairs: np.ndarray, choices: np.ndarray) -> Person:
     """Return a person's trials: the items of each pair, shape (trials, 2), and the choices, shape (trials,)."""
     # Half as large: hundreds of people's are kept.
-    *tastes, own = (of_trials(each, pairs).astype(np.float32) for each in (*grams, effects))
+    *tastes, own = (of_differences(each, pairs).astype(np.float32) for each in (*grams, effects))
     return Person(choices, pairs, np.stack(tastes), own)
-
-
-def of_trials(of_items: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Return covariances of the trials' differences, given those of the items."""
-    return right_minus_left(right_minus_left(of_items, pairs).T, pairs)
 
 
 def add_up(onto: np.ndarray, pairs: np.ndarray, trials: np.ndarray) -> None:

@@ -25,9 +25,9 @@ from scipy.special import expit, logit
 
 from catpref.models import relevance
 from catpref.models.answers import ENOUGH, MOST_SWEEPS, SCALE_SD, Sweep, chance, inverse_of
-from catpref.models.kernels import Kernels, right_minus_left
+from catpref.models.kernels import Kernels, of_differences, right_minus_left
 from catpref.models.newton import laplace_covariance
-from catpref.models.people import People, Person, Variances, add_up, mixed, of_trials, person_of
+from catpref.models.people import People, Person, Variances, add_up, mixed, person_of
 
 # Mean and standard deviation of the log variances before any choice, in squared logits: shared, personal, image
 # effects of all people and of each, side bias. Then standard deviation of the log odds of late stages.
@@ -207,7 +207,7 @@ class _Posterior:
 
     def sweep(self, one: Person) -> Sweep:
         """Find what would better stand for a person's choices."""
-        return one.sweep(right_minus_left(self.mean, one.pairs), of_trials(self.covariance, one.pairs))
+        return one.sweep(right_minus_left(self.mean, one.pairs), of_differences(self.covariance, one.pairs))
 
 
 def _prior(gram: np.ndarray, effects: np.ndarray, variances: Variances) -> tuple[np.ndarray, float]:
